@@ -1,0 +1,69 @@
+"""Speculative decoding for GGUF models on your own machine: faster, and not one word different.
+
+    from spec_local import Runner
+
+    with Runner.load("smollm2") as runner:
+        for chunk in runner.generate([{"role": "user", "content": "Hello!"}]):
+            print(chunk.text, end="", flush=True)
+
+Names are imported when they are first used, so that `spec-local --help` need not load llama.cpp.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spec_local.chat import Chat
+    from spec_local.generation import Chunk, Completion, Generation
+    from spec_local.llama.options import LoadOptions
+    from spec_local.runner import Runner
+    from spec_local.types import (
+        ConfigError,
+        ContextOverflow,
+        DownloadError,
+        EngineError,
+        ModelFileError,
+        RunnerBusy,
+        Sampling,
+        SpecLocalError,
+        Stats,
+        VocabularyMismatch,
+    )
+
+__version__ = version("spec-local")
+
+__all__ = [
+    "Chat",
+    "Chunk",
+    "Completion",
+    "ConfigError",
+    "ContextOverflow",
+    "DownloadError",
+    "EngineError",
+    "Generation",
+    "LoadOptions",
+    "ModelFileError",
+    "Runner",
+    "RunnerBusy",
+    "Sampling",
+    "SpecLocalError",
+    "Stats",
+    "VocabularyMismatch",
+    "__version__",
+]
+
+_HOMES = {
+    "Chat": "chat",
+    "Chunk": "generation",
+    "Completion": "generation",
+    "Generation": "generation",
+    "LoadOptions": "llama.options",
+    "Runner": "runner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'types')}"), name)

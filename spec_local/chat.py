@@ -1,0 +1,79 @@
+"""A conversation that evaluates only what is new in every turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from spec_local.generation import Chunk, Generation
+
+if TYPE_CHECKING:
+    from spec_local.runner import Runner
+
+
+class Chat:
+    """Messages so far, and the tokens they were.
+
+    An answer's own tokens are kept, because tokenizing its text again can give others, and then
+    nothing after them could be reused from the cache.
+    """
+
+    def __init__(self, runner: Runner, system: str | None = None, **how: Any) -> None:
+        """system: the system message, if any; `how` goes to `Runner.generate` every turn."""
+        self._runner = runner
+        self._how = how
+        self._system = system
+        self.generation: Generation | None = None
+        """The latest turn's generation, for its statistics and for cancelling it."""
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the conversation, but not the system message."""
+        self.messages: list[dict[str, str]] = []
+        if self._system:
+            self.messages.append({"role": "system", "content": self._system})
+        self._text = ""
+        self._tokens: list[int] = []
+
+    def send(self, content: str) -> Iterator[Chunk]:
+        """Say something; the chunks are the answer, evaluated as they are asked for.
+
+        An answer that is cut short stays in the conversation as far as it came. Raises what
+        `Runner.generate` raises, and then the conversation is as before.
+        """
+        messages = [*self.messages, {"role": "user", "content": content}]
+        text = self._runner.template.render(messages)
+        prompt = self._prompt_tokens(text)
+        self.generation = self._runner.generate(prompt, **self._how)
+        return self._turn(self.generation, messages, text, prompt)
+
+    def _turn(
+        self, generation: Generation, messages: list[dict[str, str]], text: str, prompt: list[int]
+    ) -> Iterator[Chunk]:
+        answer, tokens = "", list[int]()
+        try:
+            for chunk in generation:
+                answer += chunk.text
+                tokens += chunk.tokens
+                yield chunk
+        finally:
+            generation.close()
+            if tokens:
+                self.messages = [*messages, {"role": "assistant", "content": answer}]
+                self._remember(text, prompt, answer, tokens)
+
+    def _prompt_tokens(self, text: str) -> list[int]:
+        if self._text and text.startswith(self._text):
+            rest = text[len(self._text) :]
+            vocab = self._runner.target.model.vocab
+            return self._tokens + vocab.tokenize(rest, add_special=False, parse_special=True)
+        return self._runner.tokenize_rendered(text)
+
+    def _remember(self, text: str, prompt: list[int], answer: str, tokens: Sequence[int]) -> None:
+        """Keep the tokens of everything said, as far as they spell exactly its text."""
+        vocab = self._runner.target.model.vocab
+        if vocab.is_end(tokens[-1]):
+            tokens = tokens[:-1]
+        self._text, self._tokens = text, prompt
+        if vocab.pieces(tokens) == answer.encode():
+            self._text, self._tokens = text + answer, [*prompt, *tokens]

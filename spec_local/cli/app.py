@@ -1,0 +1,56 @@
+"""The Typer application: global options and the list of commands."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from spec_local.cli import chat, generate, models
+
+
+@dataclass(slots=True)
+class State:
+    """Options of the program itself."""
+
+    debug: bool = False
+
+
+state = State()
+
+app = typer.Typer(
+    name="spec-local",
+    help="Run GGUF models on your own machine, faster and without changing a word they write.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("generate")(generate.generate)
+app.command("chat")(chat.chat)
+app.add_typer(models.app, name="models")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from spec_local import __version__
+
+        typer.echo(f"spec-local {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks and llama.cpp's log.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    # The help text is the application's own, above.
+    state.debug = debug
+    if debug:
+        logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")

@@ -1,0 +1,129 @@
+"""`spec-local generate`: one prompt, one answer, text on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spec_local.cli.flat import flat
+from spec_local.cli.interrupt import interrupt_cancels
+from spec_local.cli.options import MachineOptions, ModelOptions, SamplingOptions, load_runner
+from spec_local.cli.progress import on_terminal
+from spec_local.cli.summary import summary
+from spec_local.types import ConfigError
+
+if TYPE_CHECKING:
+    from spec_local.generation import Generation
+    from spec_local.llama.template import Message
+    from spec_local.runner import Runner
+
+_INTERRUPTED = 130
+
+
+@flat
+def generate(
+    prompt: Annotated[
+        str | None, typer.Argument(help="The prompt; without one it is read from stdin.")
+    ] = None,
+    *,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="Read the prompt from a file.")
+    ] = None,
+    system: Annotated[str | None, typer.Option("--system", "-s", help="System message.")] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Continue the text; apply no chat template.")
+    ] = False,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", "-n", min=1, help="Stop after this many tokens.")
+    ] = None,
+    stop: Annotated[
+        list[str] | None, typer.Option("--stop", help="Stop before this text; repeatable.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of text.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No statistics on stderr.")] = False,
+    models: ModelOptions,
+    sampling: SamplingOptions,
+    machine: MachineOptions,
+) -> None:
+    """Answer a prompt, or with --raw continue it."""
+    text = _read_prompt(prompt, file)
+    if raw and system is not None:
+        raise ConfigError("--system needs the chat template; leave out --raw.")
+    with load_runner(models, sampling, machine) as runner:
+        full_prompt = text if raw else _messages(runner, system, text)
+        with on_terminal() as progress:
+            generation = runner.generate(
+                full_prompt, max_tokens=max_tokens, stop=stop or (), progress=progress
+            )
+            with interrupt_cancels(generation):
+                first = next(generation)
+        with interrupt_cancels(generation):
+            pieces, tokens = [first.text], [*first.tokens]
+            if not as_json:
+                _write(first.text)
+            for chunk in generation:
+                pieces.append(chunk.text)
+                tokens += chunk.tokens
+                if not as_json:
+                    _write(chunk.text)
+        if as_json:
+            _write(_as_json(runner, generation, "".join(pieces), tokens))
+        _write("\n")
+        if not quiet:
+            print(summary(generation.stats, generation.finish_reason), file=sys.stderr)
+    if generation.finish_reason == "cancelled":
+        raise typer.Exit(_INTERRUPTED)
+
+
+def _read_prompt(argument: str | None, file: Path | None) -> str:
+    if argument not in (None, "-") and file is not None:
+        raise ConfigError("Give the prompt as an argument or with --file, not both.")
+    if file is not None:
+        try:
+            return file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            raise ConfigError(f"{file} cannot be read: {reason.lower()}.") from None
+    if argument is not None and argument != "-":
+        return argument
+    if sys.stdin.isatty():
+        raise ConfigError("Give a prompt as an argument, with --file, or through a pipe.")
+    return sys.stdin.buffer.read().decode("utf-8", errors="replace")
+
+
+def _messages(runner: Runner, system: str | None, text: str) -> list[Message]:
+    if runner.template.is_plain:
+        print(
+            "note: this model has no chat template; the prompt is written as plain "
+            "`user:` and `assistant:` lines (use --raw to continue it as it is).",
+            file=sys.stderr,
+        )
+    messages = [] if system is None else [{"role": "system", "content": system}]
+    return [*messages, {"role": "user", "content": text}]
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _as_json(runner: Runner, generation: Generation, text: str, tokens: list[int]) -> str:
+    return json.dumps(
+        {
+            "target": runner.target.model.path.name,
+            "draft": runner.draft.model.path.name if runner.draft else None,
+            "drafter": runner.drafter.name,
+            "text": text,
+            "tokens": tokens,
+            "finish_reason": generation.finish_reason,
+            "stats": generation.stats.as_dict(),
+        },
+        ensure_ascii=False,
+        indent=2,
+    )

@@ -1,0 +1,27 @@
+"""Ctrl-C stops the answer, not the program; a second one does stop the program."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from spec_local.generation import Generation
+
+
+@contextmanager
+def interrupt_cancels(generation: Generation) -> Iterator[None]:
+    """While the block runs, the first Ctrl-C cancels the generation after its present round."""
+
+    def cancel(_number: int, _frame: FrameType | None) -> None:
+        generation.cancel()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, cancel)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

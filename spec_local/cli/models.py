@@ -1,0 +1,120 @@
+"""`spec-local models`: what is known, what is here, getting it, and whether a pair fits."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spec_local.cli.progress import on_terminal
+
+if TYPE_CHECKING:
+    from spec_local.llama.vocab import Vocabulary
+
+app = typer.Typer(help="List, pull and check models.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="A model or pair of models.toml.", show_default=False)]
+NameOrFile = Annotated[str, typer.Argument(help="A model's name or a .gguf file.")]
+
+
+@app.command("list")
+def list_models() -> None:
+    """Show the models and pairs that have a name here."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from spec_local.download import resolve
+    from spec_local.registry import load_registry, user_file
+    from spec_local.types import ModelFileError
+
+    registry = load_registry()
+    models = Table("model", "here", "size", "source", box=None, pad_edge=False)
+    for name, spec in registry.models.items():
+        try:
+            here = resolve(name, registry) is not None
+        except ModelFileError:
+            here = False
+        size = "" if spec.bytes is None else f"{spec.bytes / 1e9:.2f} GB"
+        models.add_row(name, "yes" if here else "no", size, spec.source)
+    pairs = Table("pair", "target", "draft", "drafter", box=None, pad_edge=False)
+    for name, pair in registry.pairs.items():
+        pairs.add_row(name, pair.target, pair.draft or "-", pair.drafter)
+    console = Console()
+    console.print(models, "", pairs, "")
+    console.print(f"Your own entries go into {user_file()}", soft_wrap=True)
+
+
+@app.command()
+def pull(name: Name) -> None:
+    """Fetch a model, or both models of a pair, and check the hash."""
+    from spec_local import download
+    from spec_local.registry import load_registry
+
+    registry = load_registry()
+    for model in _models_of(name):
+        with on_terminal() as show:
+            path = download.pull(model, registry, _fraction(show, f"pull {model}"))
+        print(path)
+
+
+@app.command()
+def path(name: NameOrFile) -> None:
+    """Print where a model's file is; exit code 1 if it has not been pulled."""
+    from spec_local.download import resolve
+    from spec_local.registry import load_registry
+    from spec_local.types import ModelFileError
+
+    found = resolve(name, load_registry())
+    if found is None:
+        raise ModelFileError(f"{name} is not here yet; get it with: spec-local models pull {name}")
+    print(found)
+
+
+@app.command()
+def check(target: NameOrFile, draft: NameOrFile) -> None:
+    """Compare two models' vocabularies; exit code 1 if the draft cannot serve the target."""
+    from spec_local.download import pull as fetch
+    from spec_local.llama.model import Model
+    from spec_local.registry import load_registry
+
+    registry = load_registry()
+    with on_terminal() as show:
+        files = [fetch(name, registry, _fraction(show, f"pull {name}")) for name in (target, draft)]
+    with Model(files[0], vocab_only=True) as mine, Model(files[1], vocab_only=True) as theirs:
+        for role, model in (("target", mine), ("draft", theirs)):
+            print(f"{role:7}{model.path.name}: {_describe(model.vocab)}")
+        differences = list(mine.vocab.differences(theirs.vocab))
+    for difference in differences:
+        print(f"differs: {difference}")
+    if differences:
+        print("The draft cannot be used with this target.", file=sys.stderr)
+        raise typer.Exit(1)
+    print("The vocabularies agree; the draft can be used with this target.")
+
+
+def _fraction(show: Callable[[str, float], None], stage: str) -> Callable[[int, int], None]:
+    """Progress in bytes, shown as a fraction of what is known to come."""
+    return lambda done, total: show(stage, done / total if total else 0.0)
+
+
+def _describe(vocab: Vocabulary) -> str:
+    specials = ", ".join(
+        f"{name.upper()} {token} {vocab.text(token).decode(errors='replace')}"
+        for name, token in vocab.special_ids.items()
+        if name != "nl"
+    )
+    return f"{vocab.kind}, {vocab.n_tokens:,} tokens, {specials}"
+
+
+def _models_of(name: str) -> list[str]:
+    """The model itself, or target and draft of a pair; a name can be both."""
+    from spec_local.registry import load_registry
+
+    registry = load_registry()
+    if name in registry.pairs:
+        pair = registry.pairs[name]
+        return [model for model in (pair.target, pair.draft) if model is not None]
+    registry.model(name)
+    return [name]

@@ -1,0 +1,145 @@
+"""Options that several commands share, in groups, and the runner they ask for."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from spec_local.cli.progress import on_terminal
+
+if TYPE_CHECKING:
+    from spec_local.runner import Runner
+
+_DEFAULT_PAIR = "smollm2"
+
+
+def _option(panel: str, *flags: str, help: str, default: str | bool = True, **more: Any) -> Any:
+    return typer.Option(*flags, help=help, show_default=default, rich_help_panel=panel, **more)
+
+
+def _model(*flags: str, help: str, default: str | bool = False, **more: Any) -> Any:
+    return _option("Model", *flags, help=help, default=default, **more)
+
+
+def _sampling(*flags: str, help: str) -> Any:
+    return _option("Sampling (default: the pair's)", *flags, help=help, default=False)
+
+
+def _machine(*flags: str, help: str, **more: Any) -> Any:
+    return _option("Machine", *flags, help=help, **more)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """Which models, and how they work together."""
+
+    pair: Annotated[
+        str | None, _model("--pair", "-p", help="Pair from models.toml.", default=_DEFAULT_PAIR)
+    ] = None
+    target: Annotated[
+        str | None, _model("--target", "-m", help="Target model: a name or a .gguf file.")
+    ] = None
+    draft: Annotated[
+        str | None, _model("--draft", "-d", help="Draft model: a name or a .gguf file.")
+    ] = None
+    drafter: Annotated[
+        str | None,
+        _model(
+            "--drafter",
+            help="none, lookup, model or lookup-then-model.",
+            default="what the pair recommends",
+        ),
+    ] = None
+    k: Annotated[
+        int, _model("-k", help="Tokens drafted per round.", default=True, min=0, max=32)
+    ] = 3
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingOptions:
+    """What differs from the pair's sampling."""
+
+    temperature: Annotated[float | None, _sampling("--temperature", help="0 is greedy.")] = None
+    top_k: Annotated[int | None, _sampling("--top-k", help="Keep the k likeliest; 0: off.")] = None
+    top_p: Annotated[float | None, _sampling("--top-p", help="Keep this mass; 1: off.")] = None
+    min_p: Annotated[float | None, _sampling("--min-p", help="Relative minimum; 0: off.")] = None
+    typical_p: Annotated[
+        float | None, _sampling("--typical-p", help="Locally typical sampling; 1: off.")
+    ] = None
+    repeat_penalty: Annotated[
+        float | None, _sampling("--repeat-penalty", help="Divide logits of recent tokens; 1: off.")
+    ] = None
+    frequency_penalty: Annotated[
+        float | None, _sampling("--frequency-penalty", help="Subtract per occurrence; 0: off.")
+    ] = None
+    presence_penalty: Annotated[
+        float | None, _sampling("--presence-penalty", help="Subtract once; 0: off.")
+    ] = None
+    repeat_last_n: Annotated[
+        int | None, _sampling("--repeat-last-n", help="How many tokens are recent; -1: all.")
+    ] = None
+    seed: Annotated[int | None, _sampling("--seed", help="Same seed, same text.")] = None
+
+
+@dataclass(frozen=True, slots=True)
+class MachineOptions:
+    """Memory, threads and devices."""
+
+    ctx_size: Annotated[
+        int, _machine("--ctx-size", "-c", help="Context in tokens; 0: the model's.", min=0)
+    ] = 4096
+    threads: Annotated[
+        int, _machine("--threads", "-t", help="CPU threads; 0: one per core.", min=0)
+    ] = 0
+    batch: Annotated[int, _machine("--batch", help="Prompt tokens per evaluation.", min=1)] = 512
+    gpu_layers: Annotated[
+        int, _machine("--gpu-layers", help="Layers on the GPU; -1: all.", min=-1)
+    ] = -1
+    device: Annotated[
+        list[str] | None, _machine("--device", help="Device to compute on; repeatable.")
+    ] = None
+    flash_attention: Annotated[str, _machine("--flash-attention", help="auto, on or off.")] = "auto"
+    kv_type: Annotated[str, _machine("--kv-type", help="KV cache: f16, q8_0, q4_0 …")] = "f16"
+    mmap: Annotated[bool, _machine("--mmap/--no-mmap", help="Map the file into memory.")] = True
+    mlock: Annotated[bool, _machine("--mlock", help="Keep the weights from being swapped.")] = False
+
+
+def load_runner(models: ModelOptions, sampling: SamplingOptions, machine: MachineOptions) -> Runner:
+    """Load what the options say, showing progress on a terminal; raises SpecLocalError."""
+    from spec_local.llama.options import LoadOptions
+    from spec_local.runner import Runner
+
+    options = LoadOptions(
+        n_ctx=machine.ctx_size,
+        n_threads=machine.threads,
+        n_batch=machine.batch,
+        n_gpu_layers=machine.gpu_layers,
+        devices=tuple(machine.device or ()),
+        flash_attention=machine.flash_attention,  # type: ignore[arg-type]
+        kv_type_k=machine.kv_type,  # type: ignore[arg-type]
+        kv_type_v=machine.kv_type,  # type: ignore[arg-type]
+        mmap=machine.mmap,
+        mlock=machine.mlock,
+    )
+    pair = _DEFAULT_PAIR if models.pair is models.target is None else models.pair
+    if pair is not None and models.draft is not None:
+        raise typer.BadParameter("--draft goes with --target; a pair has its own draft.")
+    with on_terminal() as progress:
+        runner = Runner.load(
+            pair,
+            target=models.target,
+            draft=models.draft,
+            drafter=models.drafter,
+            k=models.k,
+            options=options,
+            progress=progress,
+        )
+    changes = {name: value for name, value in asdict(sampling).items() if value is not None}
+    try:
+        runner.sampling = replace(runner.sampling, **changes)
+    except BaseException:
+        runner.close()
+        raise
+    return runner

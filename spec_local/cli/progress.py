@@ -1,0 +1,26 @@
+"""Progress of pulling, loading and reading the prompt: on a terminal's stderr, and only there."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def on_terminal() -> Iterator[Callable[[str, float], None]]:
+    """A callback taking (stage, fraction) that draws one bar, gone when the block ends."""
+    if not sys.stderr.isatty():
+        yield lambda _stage, _fraction: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=1.0, visible=False)
+
+        def show(stage: str, fraction: float) -> None:
+            bar.update(task, description=stage, completed=fraction, visible=True)
+
+        yield show

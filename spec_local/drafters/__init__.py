@@ -1,0 +1,51 @@
+"""Drafters by name. A new one is a file here and a line in `BUILDERS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from spec_local.drafters.lookup import LookupDrafter
+from spec_local.drafters.model import ModelDrafter
+from spec_local.drafters.none import NoDrafter
+from spec_local.drafters.staged import StagedDrafter
+from spec_local.types import Drafter, EvaluationSession, require
+
+SURE_MATCH = 6
+"""Tokens that must agree before lookup goes first where a draft model could be asked instead."""
+
+DraftSessions = Callable[[], tuple[EvaluationSession, int]]
+"""Opens the draft model's session; gives it and the size of the shared vocabulary.
+
+Raises ConfigError where no draft model was loaded.
+"""
+
+
+def _lookup_then_model(open_draft: DraftSessions) -> Drafter:
+    return StagedDrafter([LookupDrafter(min_match=SURE_MATCH), ModelDrafter(*open_draft())])
+
+
+BUILDERS: Mapping[str, Callable[[DraftSessions], Drafter]] = {
+    "none": lambda _open_draft: NoDrafter(),
+    "lookup": lambda _open_draft: LookupDrafter(),
+    "model": lambda open_draft: ModelDrafter(*open_draft()),
+    "lookup-then-model": _lookup_then_model,
+}
+
+_NEED_MODEL = frozenset({"model", "lookup-then-model"})
+
+
+def needs_model(name: str) -> bool:
+    """Whether that drafter asks for a draft model; raises ConfigError for an unknown drafter."""
+    _builder(name)
+    return name in _NEED_MODEL
+
+
+def build(name: str, open_draft: DraftSessions) -> Drafter:
+    """The drafter of that name; raises ConfigError for an unknown drafter."""
+    return _builder(name)(open_draft)
+
+
+def _builder(name: str) -> Callable[[DraftSessions], Drafter]:
+    known = ", ".join(BUILDERS)
+    require(name in BUILDERS, f"There is no drafter {name!r}; choose from: {known}.")
+    return BUILDERS[name]

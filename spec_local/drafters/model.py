@@ -1,0 +1,74 @@
+"""Drafting with a small model that shares the target's vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spec_local.types import NO_DRAFT, Draft, EvaluationSession, Logits, Sampler, Verdict
+
+
+class ModelDrafter:
+    """Draws every drafted token from the draft model, with the noise the target will draw with.
+
+    Because noise is keyed by position (see `verify.py`), a token drawn from the draft's
+    distribution q is the target's own draw as often as any coupling of this kind allows.
+
+    Nothing is evaluated twice. A round of k drafted tokens evaluates k tokens: the pending one,
+    then k - 1 drafted ones. After full acceptance the last drafted token is missing from the cache;
+    it is evaluated together with the next pending one, in the same batch: k + 1 tokens.
+    """
+
+    name = "model"
+
+    def __init__(self, session: EvaluationSession, n_vocab: int | None = None) -> None:
+        """The session is the drafter's own, and closed with it.
+
+        n_vocab: how many token ids target and draft share, if the draft pads its vocabulary.
+        """
+        self._session = session
+        self._n_vocab = session.n_vocab if n_vocab is None else min(n_vocab, session.n_vocab)
+        self._sampler: Sampler | None = None
+        self._target_sampler: Sampler | None = None
+
+    def begin(self, context: Sequence[int], sampler: Sampler) -> None:
+        """Forget what the context does not share; its evaluation waits for the first draft."""
+        self._session.sync(context)
+        self._target_sampler = sampler
+        self._sampler = sampler.copy()
+
+    def propose(self, context: Sequence[int], budget: int) -> Draft:
+        assert self._sampler is not None
+        assert self._target_sampler is not None
+        session = self._session
+        # The last drafted token is not evaluated, so this many fit.
+        budget = min(budget, session.n_ctx - len(context) + 1)
+        missing = context[len(session.tokens) :]
+        if budget < 1 or any(token >= session.n_vocab for token in missing):
+            return NO_DRAFT
+        self._sampler.follow(self._target_sampler)
+        tokens = [self._draw(session.evaluate(missing))]
+        session.mark(budget - 1)
+        while len(tokens) < budget:
+            tokens.append(self._draw(session.evaluate(tokens[-1:])))
+        return Draft(tuple(tokens), source=self.name, evaluated=len(missing) + budget - 1)
+
+    def _draw(self, rows: Logits) -> int:
+        assert self._sampler is not None
+        return self._sampler.draw(rows[-1, : self._n_vocab])
+
+    def observe(self, context: Sequence[int], verdict: Verdict) -> None:
+        """Keep what was accepted, drop the rest and, should it be there, the pending token."""
+        self._session.truncate(len(context) - 1)
+
+    def end(self, context: Sequence[int]) -> None:
+        self._session.truncate(len(context) - 1)
+        self._release_sampler()
+
+    def _release_sampler(self) -> None:
+        if self._sampler is not None:
+            self._sampler.close()
+        self._sampler = self._target_sampler = None
+
+    def close(self) -> None:
+        self._release_sampler()
+        self._session.close()

@@ -1,0 +1,28 @@
+"""Plain decoding: the drafter that never drafts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spec_local.types import NO_DRAFT, Draft, Sampler, Verdict
+
+
+class NoDrafter:
+    """Proposes nothing, so every round is one token of plain decoding."""
+
+    name = "none"
+
+    def begin(self, context: Sequence[int], sampler: Sampler) -> None:
+        pass
+
+    def propose(self, context: Sequence[int], budget: int) -> Draft:
+        return NO_DRAFT
+
+    def observe(self, context: Sequence[int], verdict: Verdict) -> None:
+        pass
+
+    def end(self, context: Sequence[int]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,117 @@
+"""From rounds to text: a generation as an application sees it.
+
+This module does not know where rounds come from; it detokenizes them, watches for stop strings and
+for being cancelled, and keeps the statistics.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from spec_local.text import TextStream
+from spec_local.types import FinishReason, Round, Stats
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What one round added to a generation."""
+
+    text: str
+    """Text that is certain now; may lag behind the tokens by a character or a stop string."""
+    tokens: tuple[int, ...]
+    drafted: tuple[bool, ...]
+    """For each token, whether a drafter had proposed it."""
+    stats: Stats
+    """The generation so far."""
+    finish_reason: FinishReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A whole generation."""
+
+    text: str
+    tokens: tuple[int, ...]
+    finish_reason: FinishReason
+    stats: Stats
+
+
+class Cancelled(Exception):
+    """Raised between two batches of a long prompt to abandon its evaluation."""
+
+
+class Generation:
+    """A running generation: iterate over its chunks, or ask for the whole.
+
+    Nothing is evaluated before the first chunk is asked for. Closing it, dropping it, cancelling it
+    or an exception in the loop body leave the runner ready for the next generation.
+    """
+
+    def __init__(self, start: Callable[[threading.Event], Iterator[Chunk]]) -> None:
+        """`start` makes the chunks; it must not keep the generation itself alive."""
+        self._cancel = threading.Event()
+        self._chunks = start(self._cancel)
+        self.stats = Stats()
+        """The generation so far."""
+        self.finish_reason: FinishReason | None = None
+
+    def __iter__(self) -> Generation:
+        return self
+
+    def __next__(self) -> Chunk:
+        chunk = next(self._chunks)
+        self.stats, self.finish_reason = chunk.stats, chunk.finish_reason
+        return chunk
+
+    def cancel(self) -> None:
+        """Stop after the present round, or batch of the prompt; may be called from any thread."""
+        self._cancel.set()
+
+    def close(self) -> None:
+        """Stop now; the caches are put right."""
+        self._chunks.close()  # type: ignore[attr-defined]
+
+    def complete(self) -> Completion:
+        """Run to the end and return everything."""
+        chunks = list(self)
+        return Completion(
+            text="".join(chunk.text for chunk in chunks),
+            tokens=tuple(token for chunk in chunks for token in chunk.tokens),
+            finish_reason=self.finish_reason or "cancelled",
+            stats=self.stats,
+        )
+
+
+def to_chunks(
+    rounds: Iterator[Round],
+    pieces: Callable[[Sequence[int]], bytes],
+    stop: Sequence[str],
+    cancel: threading.Event,
+    prompt_tokens: int,
+) -> Iterator[Chunk]:
+    """One chunk per round, the last with the reason of the end.
+
+    A stop string ends the text before itself, though the tokens that spelled it are reported.
+    """
+    text = TextStream(stop)
+    stats = Stats(prompt_tokens=prompt_tokens)
+    try:
+        for round_ in rounds:
+            if stats.rounds == 0:
+                stats = replace(stats, cached_tokens=prompt_tokens - round_.evaluated)
+            stats = stats.plus(round_)
+            written = round_.tokens[:-1] if round_.finish == "stop" else round_.tokens
+            new = text.feed(pieces(written))
+            finish: FinishReason | None = "stop" if text.stopped else round_.finish
+            if finish is None and cancel.is_set():
+                finish = "cancelled"
+            if finish is not None:
+                new += text.finish()
+            drafted = (True,) * round_.accepted + (False,)
+            yield Chunk(new, round_.tokens, drafted, stats, finish)
+            if finish is not None:
+                return
+    except Cancelled:
+        yield Chunk(text.finish(), (), (), stats, "cancelled")

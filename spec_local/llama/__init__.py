@@ -1,0 +1,1 @@
+"""Everything that touches llama.cpp: the only package that imports `llama_cpp`."""

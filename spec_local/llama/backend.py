@@ -1,0 +1,133 @@
+"""Loading llama.cpp's library: threads that wait well, logs that stay quiet, devices by name.
+
+Every module of this package takes the library from here (`from spec_local.llama.backend import
+lib`), so that what must happen before and right after loading happens once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+
+from spec_local.llama.amx import amx_is_permitted, deny_amx
+from spec_local.types import ConfigError
+
+logger = logging.getLogger("spec_local.llama")
+logger.addHandler(logging.NullHandler())  # silent unless the application configures logging
+
+SPIN_COUNT = 3_000_000
+"""Iterations an idle OpenMP thread spins before it sleeps (GOMP_SPINCOUNT).
+
+Speculative rounds are many short decodes with Python in between, and waking a sleeping thread costs
+more than the gap lasts; but a thread that spins for ever burns a core in an idle application. The
+figures this number was chosen by are in docs/threads.md.
+"""
+
+_WAIT_VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+
+
+@contextmanager
+def _bounded_spinning() -> Iterator[None]:
+    """Let libgomp, which reads its settings while it is loaded, see SPIN_COUNT.
+
+    What the user has set is left alone, and child processes inherit nothing.
+    """
+    if any(name in os.environ for name in _WAIT_VARIABLES):
+        yield
+        return
+    os.environ["GOMP_SPINCOUNT"] = str(SPIN_COUNT)
+    try:
+        yield
+    finally:
+        del os.environ["GOMP_SPINCOUNT"]
+
+
+def _load() -> tuple[Any, Any, Any]:
+    with _bounded_spinning():
+        import llama_cpp
+        from llama_cpp._ggml import libggml
+        from llama_cpp.llama_chat_format import Jinja2ChatFormatter
+    return llama_cpp, libggml, Jinja2ChatFormatter
+
+
+lib: Any
+"""The low-level ctypes API of llama.cpp."""
+JinjaFormatter: Any
+"""llama-cpp-python's sandboxed chat template renderer."""
+lib, _libggml, JinjaFormatter = _load()
+
+# ggml_log_level in ggml.h. llama.cpp's INFO is hundreds of lines a load: Python's DEBUG.
+_WARN, _ERROR = 3, 4
+_LEVELS = {_WARN: logging.WARNING, _ERROR: logging.ERROR}
+_recent_errors: list[str] = []
+
+
+@lib.llama_log_callback  # type: ignore[untyped-decorator]
+def _log(level: int, text: bytes, _user_data: ctypes.c_void_p) -> None:
+    """Pass llama.cpp's log on to Python's, where the application decides what is shown."""
+    message = text.decode("utf-8", errors="replace").rstrip()
+    if not message.strip("."):  # progress dots
+        return
+    if level == _ERROR:
+        _recent_errors.append(message)
+    logger.log(_LEVELS.get(level, logging.DEBUG), "%s", message)
+
+
+lib.llama_log_set(_log, ctypes.c_void_p(0))
+lib.llama_backend_init()
+deny_amx(_libggml)
+
+
+@contextmanager
+def collected_errors() -> Iterator[list[str]]:
+    """The error lines llama.cpp logs while the block runs, for a message that says why."""
+    _recent_errors.clear()
+    yield _recent_errors
+
+
+def default_threads() -> int:
+    """Physical cores this process may use: decoding is bound by memory, not by hyper-threads."""
+    physical = psutil.cpu_count(logical=False) or os.cpu_count() or 1
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else physical
+    return max(1, min(physical, allowed))
+
+
+def repack_is_safe() -> bool:
+    """Whether weights may be rearranged for this CPU; with AMX permitted that would crash."""
+    return b"AMX_INT8 = 1" not in lib.llama_print_system_info() or not amx_is_permitted()
+
+
+def _devices_api() -> Any:
+    libggml = _libggml
+    libggml.ggml_backend_dev_count.restype = ctypes.c_size_t
+    libggml.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
+    for name in ("ggml_backend_dev_get", "ggml_backend_dev_by_name"):
+        getattr(libggml, name).restype = ctypes.c_void_p
+    libggml.ggml_backend_dev_by_name.argtypes = [ctypes.c_char_p]
+    libggml.ggml_backend_dev_name.restype = ctypes.c_char_p
+    libggml.ggml_backend_dev_name.argtypes = [ctypes.c_void_p]
+    return libggml
+
+
+def device_names() -> list[str]:
+    """Names of the devices this build can compute on, such as CPU, CUDA0 or Metal."""
+    api = _devices_api()
+    handles = map(api.ggml_backend_dev_get, range(api.ggml_backend_dev_count()))
+    return [api.ggml_backend_dev_name(handle).decode() for handle in handles]
+
+
+def device_list(names: tuple[str, ...]) -> ctypes.Array[ctypes.c_void_p]:
+    """The NULL-terminated device list llama.cpp takes; the caller keeps it alive while loading."""
+    api = _devices_api()
+    handles = [api.ggml_backend_dev_by_name(name.encode()) for name in names]
+    for name, handle in zip(names, handles, strict=True):
+        if not handle:
+            known = ", ".join(device_names())
+            raise ConfigError(f"There is no device {name!r} here; choose from: {known}.")
+    return (ctypes.c_void_p * (len(names) + 1))(*handles, None)

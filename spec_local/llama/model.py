@@ -1,0 +1,153 @@
+"""A loaded GGUF model: weights, vocabulary, metadata. Contexts are made by `session.py`."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from spec_local.gguf_header import check_model_file
+from spec_local.llama.backend import collected_errors, device_list, lib, repack_is_safe
+from spec_local.llama.options import LoadOptions
+from spec_local.llama.vocab import Vocabulary
+from spec_local.types import ModelFileError
+
+LoadProgress = Callable[[float], None]
+"""Called with the fraction loaded, 0 to 1; an exception it raises ends the loading."""
+
+
+class Model:
+    """A model's weights in memory; a context manager, closing twice is harmless."""
+
+    def __init__(
+        self,
+        path: str | Path,
+        options: LoadOptions | None = None,
+        progress: LoadProgress | None = None,
+        *,
+        vocab_only: bool = False,
+    ) -> None:
+        """Load a GGUF file; of a split model, its first part.
+
+        Raises ModelFileError when the file is missing, damaged, or not a decoder llama.cpp knows.
+        """
+        self.path = Path(path)
+        self.options = options or LoadOptions()
+        self._handle: ctypes.c_void_p | None = None
+        self.header = check_model_file(self.path)
+        self._handle = self._load(progress, vocab_only)
+        self.vocab = Vocabulary(lib.llama_model_get_vocab(self._handle))
+        if not vocab_only and not self._decodes():
+            self.close()
+            raise ModelFileError(
+                f"{self.path.name} cannot write text: it has no decoder or no vocabulary; "
+                "choose a generative model."
+            )
+
+    def _load(self, progress: LoadProgress | None, vocab_only: bool) -> ctypes.c_void_p:
+        options = self.options
+        params = lib.llama_model_default_params()
+        params.vocab_only = vocab_only
+        params.n_gpu_layers = options.n_gpu_layers
+        params.main_gpu = options.main_gpu
+        params.load_mode = _load_mode(options)
+        params.use_extra_bufts = repack_is_safe() if options.repack is None else options.repack
+        devices = device_list(options.devices) if options.devices else None
+        if devices is not None:
+            params.devices = ctypes.cast(devices, ctypes.c_void_p)
+
+        failure: list[BaseException] = []
+
+        @lib.llama_progress_callback  # type: ignore[untyped-decorator]
+        def report(fraction: float, _user_data: ctypes.c_void_p) -> bool:
+            try:
+                if progress is not None:
+                    progress(fraction)
+            except BaseException as error:  # must not pass through C; raised again below
+                failure.append(error)
+            return not failure
+
+        params.progress_callback = report
+        with collected_errors() as errors:
+            handle = lib.llama_model_load_from_file(str(self.path).encode(), params)
+        if failure:
+            if handle:
+                lib.llama_model_free(handle)
+            raise failure[0]
+        if not handle:
+            reason = errors[0] if errors else "llama.cpp gave no reason"
+            raise ModelFileError(f"llama.cpp cannot load {self.path.name}: {reason}.")
+        return ctypes.c_void_p(handle) if isinstance(handle, int) else handle
+
+    def _decodes(self) -> bool:
+        has_decoder = bool(lib.llama_model_has_decoder(self.handle))
+        return has_decoder and self.vocab.kind != "none" and not self._is_embedding_model()
+
+    def _is_embedding_model(self) -> bool:
+        """Encoders such as BERT count as decoders in llama.cpp, but mark attention non-causal."""
+        return self.header.metadata.get(f"{self.header.architecture}.attention.causal") is False
+
+    @property
+    def handle(self) -> ctypes.c_void_p:
+        """The llama_model pointer."""
+        assert self._handle is not None, "the model is closed"
+        return self._handle
+
+    @property
+    def description(self) -> str:
+        """Architecture, size and quantisation in a few words."""
+        buffer = ctypes.create_string_buffer(256)
+        lib.llama_model_desc(self.handle, buffer, len(buffer))
+        return buffer.value.decode(errors="replace")
+
+    @property
+    def n_ctx_train(self) -> int:
+        """Context size the model was trained with, in tokens."""
+        return int(lib.llama_model_n_ctx_train(self.handle))
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the weights."""
+        return int(lib.llama_model_size(self.handle))
+
+    @property
+    def is_recurrent(self) -> bool:
+        """Whether some of its memory is a running state that cannot drop its last tokens."""
+        return bool(
+            lib.llama_model_is_recurrent(self.handle) or lib.llama_model_is_hybrid(self.handle)
+        )
+
+    @property
+    def sliding_window(self) -> int:
+        """Window of its sliding-window attention layers, in tokens; 0 without any."""
+        return int(lib.llama_model_n_swa(self.handle))
+
+    @property
+    def chat_template(self) -> str | None:
+        """The Jinja template stored in the file."""
+        template = lib.llama_model_chat_template(self.handle, None)
+        return None if template is None else template.decode("utf-8", errors="replace")
+
+    def close(self) -> None:
+        """Free the weights; every session on the model must be closed before."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            lib.llama_model_free(handle)
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _load_mode(options: LoadOptions) -> int:
+    if options.mlock:
+        return int(lib.LLAMA_LOAD_MODE_MMAP_MLOCK if options.mmap else lib.LLAMA_LOAD_MODE_MLOCK)
+    return int(lib.LLAMA_LOAD_MODE_MMAP if options.mmap else lib.LLAMA_LOAD_MODE_NONE)

@@ -1,0 +1,51 @@
+"""How a model is loaded: one frozen record, checked when it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from spec_local.types import require
+
+KVType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
+FlashAttention = Literal["auto", "on", "off"]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """Load options; the same are used for target and draft."""
+
+    n_ctx: int = 4096
+    """Context size in tokens; 0 takes what the model was trained with."""
+    n_threads: int = 0
+    """CPU threads; 0 takes one per physical core."""
+    n_batch: int = 512
+    """Most tokens of a prompt per evaluation; cancelling waits for one such batch at most."""
+    n_ubatch: int = 512
+    """Most tokens computed at once; sets the size of the compute buffers."""
+    n_gpu_layers: int = -1
+    """Layers kept on the GPU; -1 is all of them. Without a GPU it changes nothing."""
+    devices: tuple[str, ...] = ()
+    """Devices to compute on, by name; empty lets llama.cpp choose."""
+    main_gpu: int = 0
+    """Index of the GPU that holds what cannot be split."""
+    flash_attention: FlashAttention = "auto"
+    kv_type_k: KVType = "f16"
+    kv_type_v: KVType = "f16"
+    """Types of the KV cache; a quantized V cache needs flash attention."""
+    repack: bool | None = None
+    """Rearrange quantized weights for this CPU's kernels while loading; None does so where safe."""
+    mmap: bool = True
+    """Map the file instead of reading it."""
+    mlock: bool = False
+    """Keep the weights from being swapped out."""
+
+    def __post_init__(self) -> None:
+        for name, low in (("n_ctx", 0), ("n_threads", 0), ("n_batch", 1), ("n_ubatch", 1)):
+            value = getattr(self, name)
+            require(value >= low, f"{name} must be at least {low}, not {value}.")
+        require(self.n_gpu_layers >= -1, "n_gpu_layers must be at least -1, which is all layers.")
+        require(self.flash_attention in get_args(FlashAttention), "flash attention: auto, on, off.")
+        for name in ("kv_type_k", "kv_type_v"):
+            known = ", ".join(get_args(KVType))
+            require(getattr(self, name) in get_args(KVType), f"{name} must be one of {known}.")

@@ -1,0 +1,269 @@
+"""A context of a model with exactly one sequence in it: evaluate, read logits, roll back.
+
+The session mirrors which tokens the memory (KV cache or recurrent state) holds. Whatever interrupts
+it, a failed decode or Ctrl-C between any two instructions, the mirror decides: before the next
+use the memory is made to hold exactly the mirrored tokens.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from types import TracebackType
+from typing import Literal
+
+import numpy as np
+
+from spec_local.llama.backend import collected_errors, default_threads, lib
+from spec_local.llama.memory import KV_TYPES, require_memory
+from spec_local.llama.model import Model
+from spec_local.types import ContextOverflow, EngineError, Logits
+
+EvaluateProgress = Callable[[int, int], None]
+"""Called between the batches of a long evaluation with (tokens done, tokens in all).
+
+An exception it raises abandons the evaluation; what is done stays in the cache.
+"""
+
+_SEQUENCE = 0
+_FLASH = {"auto": "AUTO", "on": "ENABLED", "off": "DISABLED"}
+_RECURRENT_SNAPSHOTS = 4
+"""States kept for stepping back without a checkpoint; each costs one recurrent state of memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """How this session forgets its last tokens."""
+
+    rollback: Literal["remove", "window", "snapshots", "checkpoint"]
+    """remove: cached positions are dropped. window: the same while the sliding window is intact.
+    snapshots, checkpoint: a recurrent state is stepped back, or restored and its tokens replayed.
+    """
+    depth: int
+    """Tokens that can be dropped without evaluating anything again, at least."""
+
+
+@dataclass(slots=True)
+class _Checkpoint:
+    length: int
+    state: ctypes.Array[ctypes.c_char]
+
+
+class Session:
+    """One sequence of tokens evaluated by one model; a context manager, closing twice is harmless.
+
+    Not thread-safe: one thread at a time.
+    """
+
+    def __init__(self, model: Model, *, n_ctx: int | None = None, max_rows: int = 33) -> None:
+        """Make a context on the model by the options it was loaded with.
+
+        n_ctx overrides the options' context size. max_rows bounds the logits rows of one
+        evaluation, thereby the logits buffer: max_rows x n_vocab floats.
+        Raises ContextOverflow when there is not enough memory for it.
+        """
+        self.model = model
+        self.on_progress: EvaluateProgress | None = None
+        self.decode_calls = 0
+        """How often llama_decode was called, to check the promise of one per round."""
+        self._tokens: list[int] = []
+        self._dirty = False
+        self._checkpoint: _Checkpoint | None = None
+        self._handle: ctypes.c_void_p | None = self._open(n_ctx, max_rows)
+        self._memory = lib.llama_get_memory(self._handle)
+        self.n_ctx = int(lib.llama_n_ctx(self._handle))
+        self.n_batch = int(lib.llama_n_batch(self._handle))
+        self.n_vocab = model.vocab.n_tokens
+        self.max_rows = min(max_rows, self.n_batch)
+        self.capabilities = self._capabilities()
+        self._batch = lib.llama_batch_init(self.n_batch, 0, 1)
+        self._batch_tokens = np.ctypeslib.as_array(self._batch.token, (self.n_batch,))
+        self._batch_positions = np.ctypeslib.as_array(self._batch.pos, (self.n_batch,))
+        self._batch_outputs = np.ctypeslib.as_array(self._batch.logits, (self.n_batch,))
+        for i in range(self.n_batch):
+            self._batch.n_seq_id[i] = 1
+            self._batch.seq_id[i][0] = _SEQUENCE
+
+    def _open(self, n_ctx: int | None, max_rows: int) -> ctypes.c_void_p:
+        options = self.model.options
+        wanted = options.n_ctx if n_ctx is None else n_ctx
+        wanted = wanted or self.model.n_ctx_train
+        require_memory(self.model, wanted)
+        params = lib.llama_context_default_params()
+        params.n_ctx = wanted
+        params.n_batch = options.n_batch
+        params.n_ubatch = min(options.n_ubatch, options.n_batch)
+        params.n_seq_max = 1
+        params.n_outputs_max = min(max_rows, options.n_batch)
+        params.n_rs_seq = _RECURRENT_SNAPSHOTS if self.model.is_recurrent else 0
+        params.n_threads = params.n_threads_batch = options.n_threads or default_threads()
+        params.flash_attn_type = getattr(
+            lib, f"LLAMA_FLASH_ATTN_TYPE_{_FLASH[options.flash_attention]}"
+        )
+        params.type_k = KV_TYPES[options.kv_type_k].number
+        params.type_v = KV_TYPES[options.kv_type_v].number
+        with collected_errors() as errors:
+            handle = lib.llama_init_from_model(self.model.handle, params)
+        if not handle:
+            reason = errors[0] if errors else "llama.cpp gave no reason"
+            raise ContextOverflow(
+                f"A context of {wanted:,} tokens cannot be made ({reason}); "
+                "ask for a smaller one with --ctx-size."
+            )
+        return ctypes.c_void_p(handle) if isinstance(handle, int) else handle
+
+    def _capabilities(self) -> Capabilities:
+        if self.model.is_recurrent:
+            snapshots = int(lib.llama_n_rs_seq(self._handle))
+            return Capabilities("snapshots" if snapshots else "checkpoint", depth=snapshots)
+        if self.model.sliding_window:
+            # The cache holds the window and one batch more; half of that is surely still there.
+            return Capabilities("window", depth=self.n_batch // 2)
+        return Capabilities("remove", depth=self.n_ctx)
+
+    @property
+    def tokens(self) -> Sequence[int]:
+        """The tokens the memory holds; do not change the list."""
+        return self._tokens
+
+    def evaluate(self, tokens: Sequence[int], rows: int = 1) -> Logits:
+        """Evaluate tokens after those held; logits of the last `rows` of them, (rows, n_vocab).
+
+        The result is a view into llama.cpp's buffer, valid until the next evaluation. More than
+        n_batch tokens are evaluated in several batches. Raises ContextOverflow when they do not
+        fit, EngineError when llama.cpp refuses; the session stays usable.
+        """
+        if not 0 < rows <= min(len(tokens), self.max_rows):
+            raise ValueError(f"{rows} rows of {len(tokens)} tokens, at most {self.max_rows}")
+        if len(self._tokens) + len(tokens) > self.n_ctx:
+            raise ContextOverflow(
+                f"{len(self._tokens) + len(tokens):,} tokens do not fit into the context of "
+                f"{self.n_ctx:,}; ask for a larger one with --ctx-size."
+            )
+        self._repair()
+        self.mark(rows - 1)
+        done = 0
+        while len(tokens) - done > self.n_batch:
+            step = min(self.n_batch, len(tokens) - rows - done)
+            self._decode(tokens[done : done + step], rows=0)
+            done += step
+            if self.on_progress is not None:
+                self.on_progress(done, len(tokens))
+        self._decode(tokens[done:], rows)
+        logits = lib.llama_get_logits(self._handle)  # waits for the device
+        return np.ctypeslib.as_array(logits, (rows, self.n_vocab))
+
+    def _decode(self, tokens: Sequence[int], rows: int) -> None:
+        count, start = len(tokens), len(self._tokens)
+        self._batch_tokens[:count] = tokens
+        self._batch_positions[:count] = np.arange(start, start + count)
+        self._batch_outputs[: count - rows] = 0
+        self._batch_outputs[count - rows : count] = 1
+        self._batch.n_tokens = count
+        self._dirty = True
+        status = lib.llama_decode(self._handle, self._batch)
+        self.decode_calls += 1
+        if status != 0:
+            self._repair()
+            raise EngineError(f"llama.cpp could not evaluate {count} tokens (status {status}).")
+        self._tokens.extend(tokens)
+        self._dirty = False
+
+    def truncate(self, length: int) -> None:
+        """Forget everything after the first `length` tokens; fewer are left as they are."""
+        if length < len(self._tokens):
+            self._dirty = True
+            del self._tokens[length:]
+        self._repair()
+
+    def sync(self, tokens: Sequence[int]) -> int:
+        """Keep only the common prefix with `tokens` and return its length."""
+        pairs = zip(self._tokens, tokens, strict=False)
+        common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        self.truncate(common)
+        return common
+
+    def _repair(self) -> None:
+        """Make the memory hold exactly the mirrored tokens."""
+        if not self._dirty:
+            return
+        length = len(self._tokens)
+        if not self._remove_after(length):
+            self._replay(length)
+        self._dirty = False
+
+    def _remove_after(self, length: int) -> bool:
+        """Drop later positions in place; False if this memory cannot."""
+        if length == 0:
+            self._checkpoint = None
+            lib.llama_memory_clear(self._memory, False)
+            return True
+        if not lib.llama_memory_seq_rm(self._memory, _SEQUENCE, length, -1):
+            return False
+        if self.capabilities.rollback != "window":
+            return True
+        # Removing succeeds even when the window before `length` has already been overwritten.
+        oldest = lib.llama_memory_seq_pos_min(self._memory, _SEQUENCE)
+        return bool(0 <= oldest <= max(0, length - self.model.sliding_window))
+
+    def mark(self, depth: int) -> None:
+        """Prepare for dropping up to `depth` tokens that are evaluated from here on.
+
+        Only recurrent memory needs it, which saves its state; elsewhere it is free. `evaluate`
+        marks by itself when several rows are asked for.
+        """
+        if depth <= self.capabilities.depth or not self._tokens:
+            return
+        flags = lib.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
+        size = lib.llama_state_seq_get_size_ext(self._handle, _SEQUENCE, flags)
+        if self._checkpoint is None or len(self._checkpoint.state) != size:
+            self._checkpoint = _Checkpoint(0, ctypes.create_string_buffer(size))
+        state = ctypes.cast(self._checkpoint.state, ctypes.POINTER(ctypes.c_uint8))
+        self._checkpoint.length = self.n_ctx + 1  # not valid while it is being written
+        lib.llama_state_seq_get_data_ext(self._handle, state, size, _SEQUENCE, flags)
+        self._checkpoint.length = len(self._tokens)
+
+    def _replay(self, length: int) -> None:
+        """Rebuild the first `length` tokens from the last checkpoint before them, or from none."""
+        tokens = self._tokens[:length]
+        del self._tokens[self._restore_checkpoint(length) :]
+        while len(self._tokens) < length:
+            done = len(self._tokens)
+            self._decode(tokens[done : done + self.n_batch], rows=0)
+
+    def _restore_checkpoint(self, length: int) -> int:
+        """Length of the sequence after going back to a checkpoint, 0 without a usable one."""
+        saved = self._checkpoint
+        if saved is not None and 0 < saved.length <= length:
+            state = ctypes.cast(saved.state, ctypes.POINTER(ctypes.c_uint8))
+            flags = lib.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
+            size = len(saved.state)
+            restored = lib.llama_state_seq_set_data_ext(self._handle, state, size, _SEQUENCE, flags)
+            if restored and lib.llama_memory_seq_rm(self._memory, _SEQUENCE, saved.length, -1):
+                return saved.length
+        self._remove_after(0)
+        return 0
+
+    def synchronize(self) -> None:
+        """Wait until the device has finished what was given to it."""
+        lib.llama_synchronize(self._handle)
+
+    def close(self) -> None:
+        """Free the context; the model stays."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            lib.llama_batch_free(self._batch)
+            lib.llama_free(handle)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,106 @@
+"""A model's vocabulary: text to tokens, tokens to bytes, and whether two vocabularies agree."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+from spec_local.llama.backend import lib
+from spec_local.types import EngineError
+
+PADDING_TOLERANCE = 128
+"""Models of one family may pad the embedding to different sizes; llama.cpp allows the same."""
+
+_SPECIALS = ("bos", "eos", "eot", "sep", "nl", "pad")
+_TYPES = {0: "none", 1: "SPM", 2: "BPE", 3: "WPM", 4: "UGM", 5: "RWKV", 6: "PLaMo-2"}
+
+
+class Vocabulary:
+    """View of the vocabulary inside a loaded model; valid as long as the model is."""
+
+    def __init__(self, handle: ctypes.c_void_p) -> None:
+        self._handle = handle
+        self.n_tokens: int = lib.llama_vocab_n_tokens(handle)
+
+    @property
+    def kind(self) -> str:
+        """Tokenizer family, such as BPE or SPM."""
+        number = lib.llama_vocab_type(self._handle)
+        return _TYPES.get(number, str(number))
+
+    @cached_property
+    def special_ids(self) -> dict[str, int]:
+        """Ids of the special tokens the model defines, by name."""
+        ids = {name: getattr(lib, f"llama_vocab_{name}")(self._handle) for name in _SPECIALS}
+        return {name: token for name, token in ids.items() if token >= 0}
+
+    @property
+    def adds_bos(self) -> bool:
+        """Whether plain text is tokenized with a beginning-of-sequence token in front."""
+        return bool(lib.llama_vocab_get_add_bos(self._handle))
+
+    def is_end(self, token: int) -> bool:
+        """Whether the token ends a generation (end of text, of turn, of message …)."""
+        return bool(lib.llama_vocab_is_eog(self._handle, token))
+
+    def text(self, token: int) -> bytes:
+        """The token as the vocabulary spells it (escaped, unlike `piece`)."""
+        return bytes(lib.llama_vocab_get_text(self._handle, token))
+
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        """Token ids of the text.
+
+        add_special: put the tokens in front that the model wants there (BOS).
+        parse_special: read spelled-out control tokens such as <|im_start|> as such.
+        """
+        data = text.encode("utf-8", errors="surrogatepass")
+        size = len(data) + 8  # no tokenizer makes more tokens than bytes, save special ones
+        for _attempt in range(2):
+            buffer = (lib.llama_token * size)()
+            count: int = lib.llama_tokenize(
+                self._handle, data, len(data), buffer, size, add_special, parse_special
+            )
+            if count >= 0:
+                return list(buffer[:count])
+            size = -count
+        raise EngineError("The text could not be tokenized.")
+
+    def piece(self, token: int) -> bytes:
+        """The bytes the token writes; nothing for control tokens."""
+        size = 64
+        for _attempt in range(2):
+            buffer = ctypes.create_string_buffer(size)
+            count: int = lib.llama_token_to_piece(self._handle, token, buffer, size, 0, False)
+            if count >= 0:
+                return buffer.raw[:count]
+            size = -count
+        raise EngineError(f"Token {token} has no text.")
+
+    def pieces(self, tokens: Sequence[int]) -> bytes:
+        """The bytes the tokens write."""
+        return b"".join(map(self.piece, tokens))
+
+    def differences(self, other: Vocabulary) -> Iterator[str]:
+        """What keeps `other` from drafting for this vocabulary, one phrase each; none if nothing.
+
+        Sizes may differ by padding at the end; a drafted token beyond the smaller one is never
+        proposed.
+        """
+        if self.kind != other.kind:
+            yield f"the tokenizer is {self.kind} here and {other.kind} there"
+        if abs(self.n_tokens - other.n_tokens) > PADDING_TOLERANCE:
+            yield f"the size is {self.n_tokens:,} here and {other.n_tokens:,} there"
+        for name in ("bos", "eos"):
+            mine, theirs = self.special_ids.get(name), other.special_ids.get(name)
+            if mine != theirs and not (name == "bos" and not (self.adds_bos or other.adds_bos)):
+                yield f"the {name.upper()} token is {mine} here and {theirs} there"
+        shared = range(min(self.n_tokens, other.n_tokens))
+        differing = [token for token in shared if self.text(token) != other.text(token)]
+        if differing:
+            first = differing[0]
+            mine_text, their_text = (v.text(first).decode(errors="replace") for v in (self, other))
+            yield (
+                f"{len(differing):,} of {len(shared):,} tokens are spelled differently, "
+                f"the first is {first} ({mine_text!r} here, {their_text!r} there)"
+            )

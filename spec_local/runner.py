@@ -1,0 +1,280 @@
+"""Runner: what an application imports. Loads a target and perhaps a draft, generates, chats."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from spec_local import drafters, verify
+from spec_local.chat import Chat
+from spec_local.control import FixedK
+from spec_local.decode import generate as decode
+from spec_local.download import pull
+from spec_local.generation import Cancelled, Chunk, Completion, Generation, to_chunks
+from spec_local.llama.chain import Chain
+from spec_local.llama.model import Model
+from spec_local.llama.options import LoadOptions
+from spec_local.llama.session import Session
+from spec_local.llama.template import ChatTemplate, Message
+from spec_local.registry import PairSpec, Registry, load_registry
+from spec_local.sampling import KeyedSampler
+from spec_local.types import (
+    ConfigError,
+    ContextOverflow,
+    RunnerBusy,
+    Sampling,
+    VocabularyMismatch,
+    require,
+)
+
+Prompt = str | Sequence[Message] | Sequence[int]
+"""A text to continue, messages to answer, or tokens to continue."""
+
+DEFAULT_K = 3
+
+Progress = Callable[[str, float], None]
+"""Called with what is going on ("pull NAME", "load NAME", "prompt") and how far it is, 0 to 1."""
+
+
+def _no_progress(_stage: str, _fraction: float) -> None:
+    pass
+
+
+class Runner:
+    """A target model and a drafter, ready to generate; a context manager.
+
+    The text depends on the target, the prompt, the sampling and its seed alone: with any drafter,
+    or none, it is the same. One generation runs at a time.
+    """
+
+    def __init__(
+        self,
+        target: Session,
+        drafter: str = "lookup",
+        *,
+        draft: Session | None = None,
+        k: int = DEFAULT_K,
+        sampling: Sampling | None = None,
+    ) -> None:
+        """Use sessions that are already open; the caller closes them and their models after it.
+
+        `Runner.load` opens everything by name, and then the runner owns it.
+        """
+        self.target = target
+        self.draft = draft
+        self.sampling = sampling or Sampling()
+        self.template = ChatTemplate(target.model)
+        self.drafter = drafters.build(drafter, self._draft_session)
+        self.policy = FixedK(k)
+        require(k < target.max_rows, f"k can be at most {target.max_rows - 1}, not {k}.")
+        self._vocab = target.model.vocab
+        self._resources = ExitStack()
+        self._busy = threading.Lock()
+        self._latest: Callable[[], Generation | None] = lambda: None
+
+    @classmethod
+    def load(
+        cls,
+        pair: str | None = None,
+        *,
+        target: str | Path | None = None,
+        draft: str | Path | None = None,
+        drafter: str | None = None,
+        k: int = DEFAULT_K,
+        sampling: Sampling | None = None,
+        options: LoadOptions | None = None,
+        progress: Progress = _no_progress,
+    ) -> Runner:
+        """Load a pair by its name in models.toml, or a target and a draft by name or path.
+
+        Models that are not there yet are pulled. drafter: none, lookup, model or
+        lookup-then-model; by default what the pair recommends. Raises SpecLocalError.
+        """
+        registry = load_registry()
+        require(pair is None or target is None, "Give a pair or a target, not both.")
+        if target is not None:
+            best = "lookup" if draft is None else "lookup-then-model"
+            spec = PairSpec(str(target), None if draft is None else str(draft), best)
+        else:
+            require(pair is not None, "Give a pair or a target.")
+            spec = registry.pair(str(pair))
+        name = drafter or spec.drafter
+        needs_draft = drafters.needs_model(name)
+        require(
+            spec.draft is not None or not needs_draft,
+            f"The drafter {name} needs a draft model; give one with --draft.",
+        )
+        files = [spec.target, spec.draft] if needs_draft else [spec.target]
+        with ExitStack() as stack:
+            models = [
+                stack.enter_context(_load_model(str(file), registry, options, progress))
+                for file in files
+            ]
+            _require_one_vocabulary(models)
+            sessions = [stack.enter_context(Session(model)) for model in models]
+            runner = cls(
+                sessions[0],
+                name,
+                draft=sessions[1] if needs_draft else None,
+                k=k,
+                sampling=sampling or spec.sampling,
+            )
+            runner._resources = stack.pop_all()
+            return runner
+
+    def _draft_session(self) -> tuple[Session, int]:
+        if self.draft is None:
+            raise ConfigError("This drafter needs a draft model; give one with --draft.")
+        return self.draft, self.target.n_vocab
+
+    def tokenize(self, prompt: str | Sequence[Message]) -> list[int]:
+        """Tokens of a text, completed as it is, or of messages, through the chat template."""
+        if not isinstance(prompt, str):
+            return self.tokenize_rendered(self.template.render(prompt))
+        return self._vocab.tokenize(prompt, add_special=True, parse_special=True)
+
+    def tokenize_rendered(self, text: str) -> list[int]:
+        """Tokens of what the chat template rendered.
+
+        A real template spells out the special tokens it wants at the beginning.
+        """
+        plain = self.template.is_plain
+        return self._vocab.tokenize(text, add_special=plain, parse_special=True)
+
+    def generate(
+        self,
+        prompt: Prompt,
+        *,
+        max_tokens: int | None = None,
+        sampling: Sampling | None = None,
+        stop: Sequence[str] = (),
+        progress: Progress = _no_progress,
+    ) -> Generation:
+        """Continue the prompt.
+
+        max_tokens: None generates until the model stops or the context is full.
+        stop: strings that end the text; they are not part of it.
+        Raises ContextOverflow for a prompt that does not fit. The first chunk raises RunnerBusy
+        while another generation runs.
+        """
+        tokens = self._prompt_tokens(prompt)
+        require(bool(tokens), "The prompt is empty; give at least one token.")
+        require(max_tokens is None or max_tokens >= 1, "max_tokens must be at least 1.")
+        if len(tokens) > self.target.n_ctx:
+            raise ContextOverflow(
+                f"The prompt has {len(tokens):,} tokens and the context {self.target.n_ctx:,}; "
+                "shorten it or ask for a larger context with --ctx-size."
+            )
+        if not isinstance(prompt, str):
+            stop = (*stop, *self.template.stop)
+        limit = self.target.n_ctx if max_tokens is None else max_tokens
+        setting = sampling or self.sampling
+        generation = Generation(
+            lambda cancel: self._run(cancel, tokens, limit, setting, stop, progress)
+        )
+        self._latest = weakref.ref(generation)
+        return generation
+
+    def complete(self, prompt: Prompt, **how: Any) -> Completion:
+        """The whole continuation at once; takes what `generate` takes."""
+        return self.generate(prompt, **how).complete()
+
+    def chat(self, system: str | None = None, **how: Any) -> Chat:
+        """A conversation that evaluates only what is new; `how` goes to `generate` every turn."""
+        return Chat(self, system, **how)
+
+    def _prompt_tokens(self, prompt: Prompt) -> list[int]:
+        if isinstance(prompt, str) or not all(isinstance(item, int) for item in prompt):
+            return self.tokenize(prompt)  # type: ignore[arg-type]
+        tokens: list[int] = list(prompt)  # type: ignore[arg-type]
+        known = range(self.target.n_vocab)
+        require(all(t in known for t in tokens), "The prompt has token ids the model lacks.")
+        return tokens
+
+    def _run(
+        self,
+        cancel: threading.Event,
+        context: list[int],
+        max_tokens: int,
+        sampling: Sampling,
+        stop: Sequence[str],
+        progress: Progress,
+    ) -> Iterator[Chunk]:
+        """One generation, from taking the runner to giving it back."""
+
+        def between_batches(done: int, total: int) -> None:
+            progress("prompt", done / total)
+            if cancel.is_set():
+                raise Cancelled
+
+        if not self._busy.acquire(blocking=False):
+            raise RunnerBusy("This runner is generating already; wait for it or cancel it first.")
+        with ExitStack() as stack:
+            stack.callback(self._busy.release)
+            chain = Chain(sampling, n_vocab=self.target.n_vocab, n_ctx=self.target.n_ctx)
+            stack.callback(chain.close)
+            for session in filter(None, (self.target, self.draft)):
+                session.on_progress = between_batches
+                stack.callback(setattr, session, "on_progress", None)
+            rounds = decode(
+                self.target,
+                self.drafter,
+                verify.keyed,
+                self.policy,
+                KeyedSampler(sampling, chain, context),
+                context,
+                max_tokens=max_tokens,
+                is_end=self._vocab.is_end,
+            )
+            stack.callback(rounds.close)  # type: ignore[attr-defined]
+            yield from to_chunks(rounds, self._vocab.pieces, stop, cancel, len(context))
+
+    def close(self) -> None:
+        """End a generation that still runs, then free everything; twice is harmless."""
+        latest = self._latest()
+        if latest is not None:
+            latest.cancel()
+            try:
+                latest.close()
+            except ValueError:  # it runs in another thread, which stops after its round
+                self._busy.acquire()
+                self._busy.release()
+        self.drafter.close()
+        self._resources.close()
+
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _load_model(
+    name: str, registry: Registry, options: LoadOptions | None, progress: Progress
+) -> Model:
+    def pulling(done: int, total: int) -> None:
+        progress(f"pull {name}", done / total if total else 0.0)
+
+    path = pull(name, registry, pulling)
+    return Model(path, options, lambda fraction: progress(f"load {path.stem}", fraction))
+
+
+def _require_one_vocabulary(models: Sequence[Model]) -> None:
+    target, *drafts = models
+    for draft in drafts:
+        differences = "; ".join(target.vocab.differences(draft.vocab))
+        if differences:
+            raise VocabularyMismatch(
+                f"{draft.path.name} cannot draft for {target.path.name}: {differences}. "
+                "Choose a draft of the same model family."
+            )

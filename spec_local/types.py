@@ -1,0 +1,333 @@
+"""The words of the project as types: what a round, a draft, a verdict is, and who talks to whom.
+
+Nothing here knows llama.cpp, a terminal or a file. The engine (`decode.py`) sees only these.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Logits = NDArray[np.float32]
+"""Logits, shape (rows, n_vocab) or (n_vocab,); often a view valid until the next evaluation."""
+
+FinishReason = Literal["stop", "length", "context", "cancelled"]
+"""Why a generation ended: an end token or stop string, `max_tokens`, a full context, the caller."""
+
+
+class SpecLocalError(Exception):
+    """Base of every error meant for a person: one sentence that says what to do."""
+
+
+class ModelFileError(SpecLocalError):
+    """A model file is missing, damaged or of a kind that cannot be used."""
+
+
+class VocabularyMismatch(SpecLocalError):
+    """Target and draft do not share a vocabulary."""
+
+
+class ContextOverflow(SpecLocalError):
+    """The prompt does not fit into the context, or the context not into memory."""
+
+
+class RunnerBusy(SpecLocalError):
+    """A generation was asked for while another one runs on the same runner."""
+
+
+class ConfigError(SpecLocalError):
+    """An option or a line of models.toml is not what it should be."""
+
+
+class DownloadError(SpecLocalError):
+    """A model file could not be fetched, or is not what its hash says."""
+
+
+class EngineError(SpecLocalError):
+    """llama.cpp refused an evaluation."""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ConfigError(message) unless the condition holds."""
+    if not condition:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the target draws its tokens; the defaults and the order are those of llama.cpp.
+
+    Order of application: penalties, top-k, typical, top-p, min-p, temperature, keyed draw.
+    """
+
+    temperature: float = 0.8
+    """0 takes the most probable token (after penalties)."""
+    top_k: int = 40
+    """Keep the k most probable tokens; 0 keeps all."""
+    top_p: float = 0.95
+    """Keep the smallest set of tokens with at least this probability; 1 keeps all."""
+    min_p: float = 0.05
+    """Keep tokens at least this probable relative to the most probable one; 0 keeps all."""
+    typical_p: float = 1.0
+    """Locally typical sampling (arXiv 2202.00666); 1 turns it off."""
+    repeat_penalty: float = 1.0
+    """Divides positive and multiplies negative logits of recent tokens; 1 turns it off."""
+    frequency_penalty: float = 0.0
+    """Subtracted from a recent token's logit once per occurrence."""
+    presence_penalty: float = 0.0
+    """Subtracted from a recent token's logit once."""
+    repeat_last_n: int = 64
+    """How many tokens count as recent; -1 is the whole context."""
+    seed: int = 0
+    """Key of the noise; the same seed gives the same text, with any drafter or none."""
+
+    def __post_init__(self) -> None:
+        for name in ("temperature", "min_p", "repeat_penalty"):
+            _require_number(self, name, low=0.0)
+        for name in ("top_p", "typical_p"):
+            _require_number(self, name, low=0.0, high=1.0)
+        for name in ("frequency_penalty", "presence_penalty"):
+            _require_number(self, name)
+        for name, low in (("top_k", 0), ("repeat_last_n", -1), ("seed", 0)):
+            value = getattr(self, name)
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            require(whole and value >= low, f"{name} must be a whole number of at least {low}.")
+        require(self.min_p <= 1, "min_p must be between 0 and 1.")
+        require(self.repeat_penalty > 0, "repeat_penalty must be above 0; 1 turns it off.")
+
+    @property
+    def penalizes(self) -> bool:
+        """Whether the draw depends on the tokens before it beyond the logits themselves."""
+        off = (self.repeat_penalty, self.frequency_penalty, self.presence_penalty) == (
+            1.0,
+            0.0,
+            0.0,
+        )
+        return not off and self.repeat_last_n != 0
+
+
+def _require_number(
+    owner: object, name: str, low: float = -math.inf, high: float = math.inf
+) -> None:
+    value = getattr(owner, name)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    wanted = f" between {low:g} and {high:g}" if high < math.inf else f" of at least {low:g}"
+    wanted = "" if low == -math.inf else wanted
+    fits = number and math.isfinite(value) and low <= value <= high
+    require(fits, f"{name} must be a number{wanted}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Tokens a drafter proposes to follow the committed ones."""
+
+    tokens: tuple[int, ...] = ()
+    source: str = ""
+    """Name of the drafter the tokens come from."""
+    evaluated: int = 0
+    """Tokens the draft model evaluated for this draft, catch-up included."""
+
+    def before_end(self, is_end: Callable[[int], bool]) -> Draft:
+        """The draft up to, and without, its first end-of-generation token.
+
+        Nothing follows an end token, and whether it is drawn shows in the row before it.
+        """
+        cut = next((i for i, token in enumerate(self.tokens) if is_end(token)), None)
+        return self if cut is None else replace(self, tokens=self.tokens[:cut])
+
+
+NO_DRAFT = Draft()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What verification decided: the first `accepted` drafted tokens, then `token`.
+
+    `token` is the recovered token after a rejection, the bonus token after full acceptance.
+    """
+
+    accepted: int
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One target evaluation and what came of it; times are seconds."""
+
+    tokens: tuple[int, ...]
+    """Tokens emitted, in order: accepted drafted ones, then one of the target's own."""
+    accepted: int
+    drafted: int
+    source: str
+    """Drafter that proposed; empty if nothing was drafted."""
+    evaluated: int
+    """Tokens the target evaluated: the pending one (or the prompt's rest) and the draft."""
+    draft_evaluated: int
+    draft_seconds: float
+    evaluate_seconds: float
+    sample_seconds: float
+    seconds: float
+    """The whole round, from the drafter's call to the caches rolled back."""
+    finish: FinishReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Counts and times of one generation (or of many, added up); times are seconds.
+
+    The first round evaluates the prompt, so the rates below leave it out.
+    """
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    """Prompt tokens found in the target's cache and not evaluated again."""
+    tokens: int = 0
+    rounds: int = 0
+    drafted: int = 0
+    accepted: int = 0
+    target_evaluated: int = 0
+    draft_evaluated: int = 0
+    prompt_seconds: float = 0.0
+    """Time to first token."""
+    seconds: float = 0.0
+    draft_seconds: float = 0.0
+    evaluate_seconds: float = 0.0
+    sample_seconds: float = 0.0
+
+    def plus(self, round_: Round) -> Stats:
+        """These stats with one more round; the first round's time is the prompt's."""
+        first = self.rounds == 0
+        return replace(
+            self,
+            tokens=self.tokens + len(round_.tokens),
+            rounds=self.rounds + 1,
+            drafted=self.drafted + round_.drafted,
+            accepted=self.accepted + round_.accepted,
+            target_evaluated=self.target_evaluated + round_.evaluated,
+            draft_evaluated=self.draft_evaluated + round_.draft_evaluated,
+            prompt_seconds=round_.seconds if first else self.prompt_seconds,
+            seconds=self.seconds + round_.seconds,
+            draft_seconds=self.draft_seconds + round_.draft_seconds,
+            evaluate_seconds=self.evaluate_seconds + (0.0 if first else round_.evaluate_seconds),
+            sample_seconds=self.sample_seconds + round_.sample_seconds,
+        )
+
+    @property
+    def decode_seconds(self) -> float:
+        """Time of the rounds after the first."""
+        return self.seconds - self.prompt_seconds
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Generated tokens after the first, per second spent on them."""
+        return _ratio(self.tokens - 1, self.decode_seconds) if self.rounds > 1 else 0.0
+
+    @property
+    def acceptance_rate(self) -> float:
+        """Accepted / drafted."""
+        return _ratio(self.accepted, self.drafted)
+
+    @property
+    def mean_accepted_length(self) -> float:
+        """Tokens emitted per target evaluation, the prompt's left out."""
+        return _ratio(self.tokens - 1, self.rounds - 1)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every count, time and rate under its own name, ready for JSON."""
+        names = (*self.__dataclass_fields__, "decode_seconds", "tokens_per_second")
+        names += ("acceptance_rate", "mean_accepted_length")
+        return {name: getattr(self, name) for name in names}
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole > 0 else 0.0
+
+
+class Sampler(Protocol):
+    """Draws the target's tokens, one position after the other (see `sampling.py`)."""
+
+    def draw(self, row: Logits) -> int:
+        """Draw the token of the present position from its logits row (n_vocab,) and move on."""
+
+    def copy(self) -> Sampler:
+        """An independent sampler in the same state; the caller closes it."""
+
+    def follow(self, other: Sampler) -> None:
+        """Take over the state of `other`, of which this one is a copy."""
+
+    def close(self) -> None: ...
+
+
+class EvaluationSession(Protocol):
+    """A model with a cache of evaluated tokens (`llama/session.py`, or a table in the tests)."""
+
+    n_ctx: int
+    n_vocab: int
+    max_rows: int
+    """Most logits rows one evaluation can return."""
+
+    @property
+    def tokens(self) -> Sequence[int]:
+        """The tokens the cache holds."""
+
+    def evaluate(self, tokens: Sequence[int], rows: int = 1) -> Logits:
+        """Evaluate tokens after those held; logits of the last `rows` of them, (rows, n_vocab).
+
+        The result is a view, valid until the next evaluation.
+        """
+
+    def mark(self, depth: int) -> None:
+        """Prepare for dropping up to `depth` tokens that are evaluated one by one from here on."""
+
+    def truncate(self, length: int) -> None:
+        """Forget everything after the first `length` tokens."""
+
+    def sync(self, tokens: Sequence[int]) -> int:
+        """Keep only the common prefix with `tokens` and return its length."""
+
+    def close(self) -> None: ...
+
+
+class Drafter(Protocol):
+    """Proposes tokens; knows neither the target nor how its proposals are judged."""
+
+    name: str
+
+    def begin(self, context: Sequence[int], sampler: Sampler) -> None:
+        """A generation starts from these committed tokens, drawn by this sampler."""
+
+    def propose(self, context: Sequence[int], budget: int) -> Draft:
+        """At most `budget` tokens to follow `context`, all committed tokens so far."""
+
+    def observe(self, context: Sequence[int], verdict: Verdict) -> None:
+        """The target judged the last draft; `context` already holds what was emitted."""
+
+    def end(self, context: Sequence[int]) -> None:
+        """The generation is over, whichever way; drop what is not committed.
+
+        This also follows a draft that was interrupted before it was judged.
+        """
+
+    def close(self) -> None:
+        """Free what the drafter owns."""
+
+
+class Verifier(Protocol):
+    """Judges a draft by the target's logits rows (len(draft.tokens) + 1, n_vocab)."""
+
+    def __call__(self, rows: Logits, draft: Draft, sampler: Sampler) -> Verdict: ...
+
+
+class Policy(Protocol):
+    """Decides how much to draft (see `control.py`)."""
+
+    def budget(self, context: Sequence[int]) -> int:
+        """How many tokens to draft in the round that follows these committed tokens."""
+
+    def observe(self, round_: Round) -> None:
+        """A round is over."""
