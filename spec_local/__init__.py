@@ -15,21 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spec_local.chat import Chat
-    from spec_local.generation import Chunk, Completion, Generation
-    from spec_local.llama.options import LoadOptions
-    from spec_local.runner import Runner
-    from spec_local.types import (
+    from spec_local.errors import (
         ConfigError,
         ContextOverflow,
         DownloadError,
         EngineError,
         ModelFileError,
         RunnerBusy,
-        Sampling,
         SpecLocalError,
-        Stats,
         VocabularyMismatch,
     )
+    from spec_local.generation import Chunk, Completion, Generation
+    from spec_local.llama.options import LoadOptions
+    from spec_local.runner import Runner
+    from spec_local.types import Sampling, Stats
 
 __version__ = version("spec-local")
 
@@ -54,6 +53,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Sampling": "types",
+    "Stats": "types",
     "Chat": "chat",
     "Chunk": "generation",
     "Completion": "generation",
@@ -66,4 +67,4 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'types')}"), name)
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)

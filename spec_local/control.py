@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spec_local.types import Round, require
+from spec_local.errors import require
+from spec_local.types import Round
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,9 +26,9 @@ from typing import Any
 import platformdirs
 from filelock import FileLock
 
+from spec_local.errors import DownloadError, ModelFileError
 from spec_local.gguf_header import split_parts
 from spec_local.registry import HuggingFaceFile, ModelSpec, Registry
-from spec_local.types import DownloadError, ModelFileError
 
 PullProgress = Callable[[int, int], None]
 """Called with (bytes so far, bytes in all); the total is 0 while it is not known."""

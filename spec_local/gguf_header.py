@@ -17,7 +17,7 @@ from typing import Any
 
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
-from spec_local.types import ModelFileError
+from spec_local.errors import ModelFileError
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)

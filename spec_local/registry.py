@@ -17,7 +17,8 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import platformdirs
 
-from spec_local.types import ConfigError, Sampling, require
+from spec_local.errors import ConfigError, require
+from spec_local.types import Sampling
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -15,6 +15,7 @@ from spec_local.chat import Chat
 from spec_local.control import FixedK
 from spec_local.decode import generate as decode
 from spec_local.download import pull
+from spec_local.errors import ConfigError, ContextOverflow, RunnerBusy, VocabularyMismatch, require
 from spec_local.generation import Cancelled, Chunk, Completion, Generation, to_chunks
 from spec_local.llama.chain import Chain
 from spec_local.llama.model import Model
@@ -23,14 +24,7 @@ from spec_local.llama.session import Session
 from spec_local.llama.template import ChatTemplate, Message
 from spec_local.registry import PairSpec, Registry, load_registry
 from spec_local.sampling import KeyedSampler
-from spec_local.types import (
-    ConfigError,
-    ContextOverflow,
-    RunnerBusy,
-    Sampling,
-    VocabularyMismatch,
-    require,
-)
+from spec_local.types import Sampling
 
 Prompt = str | Sequence[Message] | Sequence[int]
 """A text to continue, messages to answer, or tokens to continue."""

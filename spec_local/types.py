@@ -13,49 +13,13 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from spec_local.errors import require
+
 Logits = NDArray[np.float32]
 """Logits, shape (rows, n_vocab) or (n_vocab,); often a view valid until the next evaluation."""
 
 FinishReason = Literal["stop", "length", "context", "cancelled"]
 """Why a generation ended: an end token or stop string, `max_tokens`, a full context, the caller."""
-
-
-class SpecLocalError(Exception):
-    """Base of every error meant for a person: one sentence that says what to do."""
-
-
-class ModelFileError(SpecLocalError):
-    """A model file is missing, damaged or of a kind that cannot be used."""
-
-
-class VocabularyMismatch(SpecLocalError):
-    """Target and draft do not share a vocabulary."""
-
-
-class ContextOverflow(SpecLocalError):
-    """The prompt does not fit into the context, or the context not into memory."""
-
-
-class RunnerBusy(SpecLocalError):
-    """A generation was asked for while another one runs on the same runner."""
-
-
-class ConfigError(SpecLocalError):
-    """An option or a line of models.toml is not what it should be."""
-
-
-class DownloadError(SpecLocalError):
-    """A model file could not be fetched, or is not what its hash says."""
-
-
-class EngineError(SpecLocalError):
-    """llama.cpp refused an evaluation."""
-
-
-def require(condition: bool, message: str) -> None:
-    """Raise ConfigError(message) unless the condition holds."""
-    if not condition:
-        raise ConfigError(message)
 
 
 @dataclass(frozen=True, slots=True)

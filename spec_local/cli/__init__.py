@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from spec_local.types import SpecLocalError
+from spec_local.errors import SpecLocalError
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from spec_local.cli.flat import flat
 from spec_local.cli.interrupt import interrupt_cancels
 from spec_local.cli.options import MachineOptions, ModelOptions, SamplingOptions, load_runner
 from spec_local.cli.summary import summary
-from spec_local.types import ContextOverflow
+from spec_local.errors import ContextOverflow
 
 if TYPE_CHECKING:
     from spec_local.chat import Chat

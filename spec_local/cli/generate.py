@@ -14,7 +14,7 @@ from spec_local.cli.interrupt import interrupt_cancels
 from spec_local.cli.options import MachineOptions, ModelOptions, SamplingOptions, load_runner
 from spec_local.cli.progress import on_terminal
 from spec_local.cli.summary import summary
-from spec_local.types import ConfigError
+from spec_local.errors import ConfigError
 
 if TYPE_CHECKING:
     from spec_local.generation import Generation

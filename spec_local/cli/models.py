@@ -26,8 +26,8 @@ def list_models() -> None:
     from rich.table import Table
 
     from spec_local.download import resolve
+    from spec_local.errors import ModelFileError
     from spec_local.registry import load_registry, user_file
-    from spec_local.types import ModelFileError
 
     registry = load_registry()
     models = Table("model", "here", "size", "source", box=None, pad_edge=False)
@@ -63,8 +63,8 @@ def pull(name: Name) -> None:
 def path(name: NameOrFile) -> None:
     """Print where a model's file is; exit code 1 if it has not been pulled."""
     from spec_local.download import resolve
+    from spec_local.errors import ModelFileError
     from spec_local.registry import load_registry
-    from spec_local.types import ModelFileError
 
     found = resolve(name, load_registry())
     if found is None:

@@ -8,7 +8,8 @@ from spec_local.drafters.lookup import LookupDrafter
 from spec_local.drafters.model import ModelDrafter
 from spec_local.drafters.none import NoDrafter
 from spec_local.drafters.staged import StagedDrafter
-from spec_local.types import Drafter, EvaluationSession, require
+from spec_local.errors import require
+from spec_local.types import Drafter, EvaluationSession
 
 SURE_MATCH = 6
 """Tokens that must agree before lookup goes first where a draft model could be asked instead."""

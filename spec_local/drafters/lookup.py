@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 
-from spec_local.types import NO_DRAFT, Draft, Sampler, Verdict, require
+from spec_local.errors import require
+from spec_local.types import NO_DRAFT, Draft, Sampler, Verdict
 
 _OCCURRENCES = 16
 """How many of the latest occurrences of an n-gram are remembered; bounds the work of a draft."""

@@ -15,8 +15,8 @@ from typing import Any
 
 import psutil
 
+from spec_local.errors import ConfigError
 from spec_local.llama.amx import amx_is_permitted, deny_amx
-from spec_local.types import ConfigError
 
 logger = logging.getLogger("spec_local.llama")
 logger.addHandler(logging.NullHandler())  # silent unless the application configures logging

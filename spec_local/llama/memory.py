@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import psutil
 
+from spec_local.errors import ContextOverflow
 from spec_local.llama.backend import lib
 from spec_local.llama.model import Model
-from spec_local.types import ContextOverflow
 
 
 class KVType(NamedTuple):

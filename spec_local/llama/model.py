@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+from spec_local.errors import ModelFileError
 from spec_local.gguf_header import check_model_file
 from spec_local.llama.backend import collected_errors, device_list, lib, repack_is_safe
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.vocab import Vocabulary
-from spec_local.types import ModelFileError
 
 LoadProgress = Callable[[float], None]
 """Called with the fraction loaded, 0 to 1; an exception it raises ends the loading."""

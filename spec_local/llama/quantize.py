@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 from pathlib import Path
 
+from spec_local.errors import ModelFileError, require
 from spec_local.gguf_header import check_model_file
 from spec_local.llama.backend import collected_errors, default_threads, lib
-from spec_local.types import ModelFileError, require
 
 FILE_TYPES = {
     "F16": lib.LLAMA_FTYPE_MOSTLY_F16,

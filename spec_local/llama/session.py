@@ -16,10 +16,11 @@ from typing import Literal
 
 import numpy as np
 
+from spec_local.errors import ContextOverflow, EngineError
 from spec_local.llama.backend import collected_errors, default_threads, lib
 from spec_local.llama.memory import KV_TYPES, require_memory
 from spec_local.llama.model import Model
-from spec_local.types import ContextOverflow, EngineError, Logits
+from spec_local.types import Logits
 
 EvaluateProgress = Callable[[int, int], None]
 """Called between the batches of a long evaluation with (tokens done, tokens in all).

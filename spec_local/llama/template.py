@@ -10,9 +10,9 @@ from typing import Any
 
 import jinja2
 
+from spec_local.errors import ConfigError, ModelFileError
 from spec_local.llama.backend import JinjaFormatter
 from spec_local.llama.model import Model
-from spec_local.types import ConfigError, ModelFileError
 
 Message = Mapping[str, str]
 """A message of a chat: its `role` (system, user, assistant) and its `content`."""

@@ -6,8 +6,8 @@ import ctypes
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
+from spec_local.errors import EngineError
 from spec_local.llama.backend import lib
-from spec_local.types import EngineError
 
 PADDING_TOLERANCE = 128
 """Models of one family may pad the embedding to different sizes; llama.cpp allows the same."""

@@ -1,0 +1,41 @@
+"""What can go wrong for a person, each a sentence that says what to do."""
+
+from __future__ import annotations
+
+
+class SpecLocalError(Exception):
+    """Base of every error meant for a person: one sentence that says what to do."""
+
+
+class ModelFileError(SpecLocalError):
+    """A model file is missing, damaged or of a kind that cannot be used."""
+
+
+class VocabularyMismatch(SpecLocalError):
+    """Target and draft do not share a vocabulary."""
+
+
+class ContextOverflow(SpecLocalError):
+    """The prompt does not fit into the context, or the context not into memory."""
+
+
+class RunnerBusy(SpecLocalError):
+    """A generation was asked for while another one runs on the same runner."""
+
+
+class ConfigError(SpecLocalError):
+    """An option or a line of models.toml is not what it should be."""
+
+
+class DownloadError(SpecLocalError):
+    """A model file could not be fetched, or is not what its hash says."""
+
+
+class EngineError(SpecLocalError):
+    """llama.cpp refused an evaluation."""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ConfigError(message) unless the condition holds."""
+    if not condition:
+        raise ConfigError(message)
