@@ -21,7 +21,7 @@ from spec_local.llama.amx import amx_is_permitted, deny_amx
 logger = logging.getLogger("spec_local.llama")
 logger.addHandler(logging.NullHandler())  # silent unless the application configures logging
 
-SPIN_COUNT = 3_000_000
+SPIN_COUNT = 10_000_000
 """Iterations an idle OpenMP thread spins before it sleeps (GOMP_SPINCOUNT).
 
 Speculative rounds are many short decodes with Python in between, and waking a sleeping thread costs
