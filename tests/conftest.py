@@ -1,0 +1,51 @@
+"""Fixtures: tiny models on disk, an isolated cache, and real models for the `model` marker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from spec_local.download import pull, resolve
+from spec_local.registry import load_registry
+from tests.tiny_gguf import write_tiny
+
+ALWAYS_PULLED = "smollm2-135m"
+"""The one real model every test run uses; larger ones only where they have been pulled."""
+
+
+@pytest.fixture(scope="session")
+def tiny_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_directory: Path) -> Path:
+    """An attention model with a chat template."""
+    return write_tiny(tiny_directory / "tiny.gguf")
+
+
+@pytest.fixture(scope="session")
+def tiny_draft(tiny_directory: Path) -> Path:
+    """Another model with the same vocabulary."""
+    return write_tiny(tiny_directory / "tiny-draft.gguf", seed=1)
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A model store of the test's own, and no Hugging Face cache."""
+    monkeypatch.setenv("SPEC_LOCAL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    yield tmp_path / "cache" / "models"
+
+
+@pytest.fixture
+def model_files(request: pytest.FixtureRequest) -> list[Path]:
+    """Files of the models that the test's `model` marker names."""
+    marker = request.node.get_closest_marker("model")
+    registry = load_registry()
+    for name in marker.args:
+        if name != ALWAYS_PULLED and resolve(name, registry) is None:
+            pytest.skip(f"{name} has not been pulled")
+    return [pull(name, registry) for name in marker.args]

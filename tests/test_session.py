@@ -1,0 +1,212 @@
+"""Sessions on llama.cpp itself: whatever happened before, the memory holds the mirrored tokens."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spec_local.errors import ContextOverflow, EngineError
+from spec_local.llama import memory
+from spec_local.llama.backend import device_list, device_names, lib
+from spec_local.llama.model import Model
+from spec_local.llama.options import LoadOptions
+from spec_local.llama.session import Session
+from spec_local.types import Logits
+from tests.tiny_gguf import write_tiny
+
+TOKENS = [1, *np.random.default_rng(0).integers(260, 290, 400).tolist()]
+ROLLBACK = {"llama": "remove", "gemma3": "window", "mamba": "checkpoint"}
+
+
+@pytest.fixture(scope="module", params=ROLLBACK)
+def arch(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def model(arch: str, tiny_directory: Path) -> Iterator[Model]:
+    path = write_tiny(tiny_directory / f"{arch}.gguf", arch)
+    with Model(path, LoadOptions(n_ctx=512, n_batch=64, n_ubatch=64)) as model:
+        yield model
+
+
+@pytest.fixture
+def session(model: Model) -> Iterator[Session]:
+    with Session(model) as session:
+        yield session
+
+
+def fresh(model: Model, tokens: list[int]) -> Logits:
+    """The last row of these tokens in a session that has seen nothing else."""
+    with Session(model) as session:
+        return session.evaluate(tokens)[-1].copy()
+
+
+def close_to(row: Logits, expected: Logits) -> bool:
+    """Equal up to the rounding of differently batched evaluation."""
+    return bool(np.abs(row - expected).max() < 1e-2 * np.abs(expected).max())
+
+
+def test_capabilities_say_how_it_rolls_back(session: Session, arch: str) -> None:
+    assert session.capabilities.rollback == ROLLBACK[arch]
+
+
+def test_rows_are_the_last_tokens_and_match_one_by_one_evaluation(
+    model: Model, session: Session
+) -> None:
+    session.evaluate(TOKENS[:20])
+    rows = session.evaluate(TOKENS[20:25], rows=4).copy()
+    assert rows.shape == (4, session.n_vocab)
+    for i, row in enumerate(rows):
+        assert close_to(row, fresh(model, TOKENS[: 22 + i]))
+
+
+def test_a_long_evaluation_is_batched_and_reports_progress(model: Model, session: Session) -> None:
+    seen: list[tuple[int, int]] = []
+    session.on_progress = lambda done, total: seen.append((done, total))
+    rows = session.evaluate(TOKENS[:200], rows=20).copy()
+    assert seen == [(64, 200), (128, 200), (180, 200)]
+    assert session.decode_calls == 4
+    assert close_to(rows[-1], fresh(model, TOKENS[:200]))
+    assert close_to(rows[0], fresh(model, TOKENS[:181]))
+
+
+@pytest.mark.parametrize(("length", "kept"), [(30, 29), (30, 22), (30, 1), (30, 0), (300, 290), (300, 100)])
+def test_truncating_and_going_on_equals_never_having_been_there(
+    model: Model, session: Session, length: int, kept: int
+) -> None:
+    session.evaluate(TOKENS[: length - 8])
+    session.evaluate(TOKENS[length - 8 : length], rows=8)
+    session.truncate(kept)
+    assert session.tokens == TOKENS[:kept]
+    other = [TOKENS[0] if kept == 0 else 275, 261, 262]
+    row = session.evaluate(other)[-1]
+    assert close_to(row, fresh(model, TOKENS[:kept] + other))
+
+
+def test_rounds_of_drafting_and_rejection(model: Model, session: Session) -> None:
+    """What decode.py does: evaluate pending + draft, keep a part, many times over the window."""
+    session.evaluate(TOKENS[:40])
+    for _ in range(60):
+        start = len(session.tokens)
+        session.evaluate([*TOKENS[start : start + 1], 270, 271, 272, 273], rows=5)
+        session.truncate(start + 1)
+    assert session.tokens == TOKENS[:100]
+    assert close_to(session.evaluate(TOKENS[100:101])[-1], fresh(model, TOKENS[:101]))
+
+
+def test_single_steps_can_be_taken_back_after_a_mark(model: Model, session: Session) -> None:
+    """What a drafter does: one token after the other, then some of them are rejected."""
+    session.evaluate(TOKENS[:50])
+    session.mark(4)
+    calls = session.decode_calls
+    for token in TOKENS[50:54]:
+        session.evaluate([token])
+    session.truncate(52)
+    replayed = session.decode_calls - calls - 4
+    assert replayed == (1 if session.capabilities.rollback == "checkpoint" else 0)
+    assert close_to(session.evaluate([265])[-1], fresh(model, [*TOKENS[:52], 265]))
+
+
+def test_sync_keeps_the_common_prefix(session: Session) -> None:
+    session.evaluate(TOKENS[:10])
+    assert session.sync([*TOKENS[:6], 299, 299]) == 6
+    assert session.tokens == TOKENS[:6]
+    assert session.sync(TOKENS[:9]) == 6
+    assert session.sync([]) == 0
+
+
+def test_an_exception_between_batches_leaves_a_valid_prefix(model: Model, session: Session) -> None:
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    session.on_progress = stop
+    with pytest.raises(KeyboardInterrupt):
+        session.evaluate(TOKENS[:200])
+    session.on_progress = None
+    assert session.tokens == TOKENS[:64]
+    assert close_to(session.evaluate(TOKENS[64:70])[-1], fresh(model, TOKENS[:70]))
+
+
+def test_an_interruption_just_after_a_decode_is_repaired(
+    model: Model, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C may strike when llama.cpp has evaluated tokens the mirror does not know of yet."""
+    session.evaluate(TOKENS[:20])
+    decode = lib.llama_decode
+
+    def interrupted(*arguments: object) -> int:
+        decode(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lib, "llama_decode", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            session.evaluate(TOKENS[20:25])
+    assert session.tokens == TOKENS[:20]
+    assert close_to(session.evaluate([270, 271])[-1], fresh(model, [*TOKENS[:20], 270, 271]))
+
+
+def test_a_refused_decode_is_an_error_and_the_session_goes_on(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.evaluate(TOKENS[:5])
+    with monkeypatch.context() as patch:
+        patch.setattr(lib, "llama_decode", lambda *_: 1)
+        with pytest.raises(EngineError, match="status 1"):
+            session.evaluate(TOKENS[5:8])
+    session.evaluate(TOKENS[5:8])
+    assert session.tokens == TOKENS[:8]
+
+
+def test_more_tokens_than_the_context_holds_are_refused(session: Session) -> None:
+    with pytest.raises(ContextOverflow, match="--ctx-size"):
+        session.evaluate([5] * (session.n_ctx + 1))
+    assert session.tokens == []
+
+
+@pytest.mark.parametrize(("tokens", "rows"), [(0, 1), (3, 0), (3, 4), (64, 34)])
+def test_impossible_rows_are_refused(session: Session, tokens: int, rows: int) -> None:
+    with pytest.raises(ValueError, match="rows"):
+        session.evaluate([5] * tokens, rows=rows)
+
+
+def test_closing_twice_is_harmless(model: Model) -> None:
+    session = Session(model)
+    session.synchronize()
+    session.close()
+    session.close()
+
+
+def test_a_context_too_large_for_memory_is_refused_before_it_is_made(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Model(tiny) as model:
+        assert memory.kv_cache_bytes(model, 100) == 100 * 2 * 2 * (16 + 16) * 2
+        with pytest.raises(ContextOverflow, match="GB are free"):
+            Session(model, n_ctx=2**31 - 1)
+
+
+def test_unknown_devices_are_named(tiny: Path) -> None:
+    assert "CPU" in device_names()
+    with pytest.raises(Exception, match="no device 'TPU7' here; choose from: .*CPU"):
+        device_list(("TPU7",))
+    with Model(tiny, LoadOptions(devices=("CPU",))) as model, Session(model) as session:
+        assert session.evaluate(TOKENS[:3]).shape == (1, session.n_vocab)
+
+
+def test_llama_cpp_writes_nothing_unasked(tiny: Path) -> None:
+    code = (
+        "import sys; from spec_local.llama.model import Model\n"
+        "from spec_local.llama.session import Session\n"
+        "with Model(sys.argv[1]) as m, Session(m) as s: s.evaluate([1, 270, 271])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tiny)], capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("", "")

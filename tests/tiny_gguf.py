@@ -1,0 +1,119 @@
+"""Tiny random GGUF models of several memory kinds, so that llama.cpp itself is tested offline.
+
+Their text is noise, but their rollback, limits and errors are those of real models.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+N_EMBD, N_HEAD, N_KV, HEAD, N_FF = 64, 4, 2, 16, 96
+LETTERS = " abcdefghijklmnopqrstuvwxyz.,!?\n"
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + "
+    "message['content'] + '<|im_end|>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+
+
+def write_tiny(
+    path: Path,
+    arch: str = "llama",
+    *,
+    seed: int = 0,
+    template: str | None = CHATML,
+    extra_tokens: int = 0,
+    letters: str = LETTERS,
+) -> Path:
+    """arch: llama (attention), gemma3 (sliding window), mamba (recurrent), or bert-like llama."""
+    writer = gguf.GGUFWriter(path, arch)
+    rng = np.random.default_rng(seed)
+    layers = {"llama": 2, "gemma3": 6, "mamba": 2}[arch]
+    writer.add_context_length(4096)
+    writer.add_embedding_length(N_EMBD)
+    writer.add_block_count(layers)
+    writer.add_feed_forward_length(N_FF)
+    writer.add_head_count(N_HEAD)
+    writer.add_head_count_kv(N_KV)
+    writer.add_layer_norm_rms_eps(1e-5)
+    if arch == "gemma3":
+        writer.add_key_length(HEAD)
+        writer.add_value_length(HEAD)
+        writer.add_sliding_window(32)
+    if arch == "mamba":
+        writer.add_ssm_conv_kernel(4)
+        writer.add_ssm_inner_size(2 * N_EMBD)
+        writer.add_ssm_state_size(16)
+        writer.add_ssm_time_step_rank(4)
+    n_vocab = _add_vocabulary(writer, letters, extra_tokens)
+    if template is not None:
+        writer.add_chat_template(template)
+
+    def tensor(name: str, *shape: int, scale: float = 1.0, fill: float | None = None) -> None:
+        noise = rng.normal(size=shape) * scale / np.sqrt(shape[-1])
+        data = noise if fill is None else np.full(shape, fill)
+        writer.add_tensor(name, data.astype(np.float32))
+
+    # A large embedding keeps the tiny model's logits apart, so argmaxes are stable.
+    tensor("token_embd.weight", n_vocab, N_EMBD, scale=12.0 if arch != "gemma3" else 4.0)
+    tensor("output_norm.weight", N_EMBD, fill=1.0)
+    tensor("output.weight", n_vocab, N_EMBD, scale=6.0)
+    for i in range(layers):
+        _add_layer(tensor, arch, f"blk.{i}.")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _add_layer(tensor, arch: str, name: str) -> None:  # type: ignore[no-untyped-def]
+    tensor(name + "attn_norm.weight", N_EMBD, fill=1.0)
+    if arch == "mamba":
+        inner = 2 * N_EMBD
+        tensor(name + "ssm_in.weight", 2 * inner, N_EMBD)
+        tensor(name + "ssm_conv1d.weight", inner, 4)
+        tensor(name + "ssm_conv1d.bias", inner)
+        tensor(name + "ssm_x.weight", 4 + 32, inner)
+        tensor(name + "ssm_dt.weight", inner, 4)
+        tensor(name + "ssm_dt.bias", inner)
+        tensor(name + "ssm_a", inner, 16, fill=-1.0)  # a state that decays
+        tensor(name + "ssm_d", inner, fill=1.0)
+        tensor(name + "ssm_out.weight", N_EMBD, inner)
+        return
+    tensor(name + "attn_q.weight", N_HEAD * HEAD, N_EMBD, scale=3.0)
+    tensor(name + "attn_k.weight", N_KV * HEAD, N_EMBD, scale=3.0)
+    tensor(name + "attn_v.weight", N_KV * HEAD, N_EMBD)
+    tensor(name + "attn_output.weight", N_EMBD, N_HEAD * HEAD)
+    tensor(name + "ffn_norm.weight", N_EMBD, fill=1.0)
+    tensor(name + "ffn_gate.weight", N_FF, N_EMBD)
+    tensor(name + "ffn_up.weight", N_FF, N_EMBD)
+    tensor(name + "ffn_down.weight", N_EMBD, N_FF)
+    if arch == "gemma3":
+        tensor(name + "attn_q_norm.weight", HEAD, fill=1.0)
+        tensor(name + "attn_k_norm.weight", HEAD, fill=1.0)
+        tensor(name + "post_attention_norm.weight", N_EMBD, fill=1.0)
+        tensor(name + "post_ffw_norm.weight", N_EMBD, fill=1.0)
+
+
+def _add_vocabulary(writer: gguf.GGUFWriter, letters: str, extra_tokens: int) -> int:
+    """A sentencepiece-like vocabulary: specials, bytes, letters."""
+    control = ["<unk>", "<s>", "<|im_end|>", "<|im_start|>"]
+    raw = [f"<0x{byte:02X}>" for byte in range(256)]
+    words = [letter.replace(" ", "\u2581") for letter in letters]
+    words += [f"extra{i}" for i in range(extra_tokens)]
+    kinds = [gguf.TokenType.UNKNOWN, *[gguf.TokenType.CONTROL] * 3]
+    kinds += [gguf.TokenType.BYTE] * 256 + [gguf.TokenType.NORMAL] * len(words)
+    tokens = [*control, *raw, *words]
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(tokens)
+    writer.add_token_scores([0.0] * len(tokens))
+    writer.add_token_types(kinds)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_add_bos_token(True)
+    writer.add_add_space_prefix(False)
+    return len(tokens)
