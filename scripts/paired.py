@@ -1,6 +1,6 @@
 """Speed of a drafter against plain decoding: alternating runs in one process, medians, JSON.
 
-    python scripts/paired.py --target TARGET --draft DRAFT --drafter model -k 3 --category "code edit"
+    python scripts/paired.py --target TARGET --draft DRAFT --drafter model -k 3
 
 Every prompt is run A B B A …; a ratio is formed of each neighbouring pair. Both sides find the same
 prompt in the cache, so what is compared is the rounds after the first.

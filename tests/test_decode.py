@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -87,7 +88,7 @@ def test_a_draft_of_k_costs_k_evaluations_and_one_more_after_full_acceptance(
     rounds = run(target, ModelDrafter(draft), sampling=sampling, k=k, max_tokens=120)
     speculative = [round_ for round_ in rounds if round_.drafted == k]
     assert rounds[1].draft_evaluated == len(PROMPT) + k  # its prompt, only after the first token
-    for before, round_ in zip(speculative, speculative[1:], strict=False):
+    for before, round_ in pairwise(speculative):
         fully_accepted = before.accepted == k
         assert round_.draft_evaluated == k + fully_accepted
     assert sum(draft.calls) == sum(round_.draft_evaluated for round_ in rounds)

@@ -184,7 +184,9 @@ def test_speculative_output_has_the_target_distribution() -> None:
     table = TableSession(seed=4, n_vocab=24, sharpness=1.0)
     n = table.n_vocab
     first = softmax(table.row(PROMPT).astype(float))
-    expected = np.stack([first[a] * softmax(table.row([*PROMPT, a]).astype(float)) for a in range(n)])
+    expected = np.stack(
+        [first[a] * softmax(table.row([*PROMPT, a]).astype(float)) for a in range(n)]
+    )
     counts = np.zeros((n, n))
     for seed in range(6_000):
         drafter = ModelDrafter(TableSession(seed=4, sharpness=0.8))

@@ -76,7 +76,9 @@ def test_a_long_evaluation_is_batched_and_reports_progress(model: Model, session
     assert close_to(rows[0], fresh(model, TOKENS[:181]))
 
 
-@pytest.mark.parametrize(("length", "kept"), [(30, 29), (30, 22), (30, 1), (30, 0), (300, 290), (300, 100)])
+@pytest.mark.parametrize(
+    ("length", "kept"), [(30, 29), (30, 22), (30, 1), (30, 0), (300, 290), (300, 100)]
+)
 def test_truncating_and_going_on_equals_never_having_been_there(
     model: Model, session: Session, length: int, kept: int
 ) -> None:
@@ -194,7 +196,7 @@ def test_a_context_too_large_for_memory_is_refused_before_it_is_made(
 
 def test_unknown_devices_are_named(tiny: Path) -> None:
     assert "CPU" in device_names()
-    with pytest.raises(Exception, match="no device 'TPU7' here; choose from: .*CPU"):
+    with pytest.raises(Exception, match=r"no device 'TPU7' here; choose from: .*CPU"):
         device_list(("TPU7",))
     with Model(tiny, LoadOptions(devices=("CPU",))) as model, Session(model) as session:
         assert session.evaluate(TOKENS[:3]).shape == (1, session.n_vocab)

@@ -1,0 +1,108 @@
+"""models.toml: what is shipped is sound, and every mistake is named by file and key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from spec_local import registry
+from spec_local.drafters import BUILDERS
+from spec_local.errors import ConfigError
+from spec_local.registry import load_registry, read_registry, shipped_file
+
+
+@pytest.fixture(autouse=True)
+def no_user_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "config" / "models.toml"
+    monkeypatch.setattr(registry, "user_file", lambda: path)
+    return path
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_the_shipped_file_is_complete() -> None:
+    shipped = load_registry()
+    assert {"smollm2", "qwen2.5-coder-1.5b", "llama-3.1-8b", "gemma-3-27b"} <= shipped.pairs.keys()
+    assert shipped.pair("smollm2").draft is None
+    assert all(pair.drafter in BUILDERS for pair in shipped.pairs.values())
+    assert len(shipped.model("qwen2.5-coder-1.5b").wheels) == 22
+    used = {m for p in shipped.pairs.values() for m in (p.target, p.draft)}
+    assert shipped.models.keys() <= used
+    assert "unchecked" in shipped_file().read_text()
+
+
+def test_the_users_file_adds_and_replaces(no_user_file: Path) -> None:
+    write(
+        no_user_file,
+        """
+        [models.smollm2-135m]
+        path = "/models/mine.gguf"
+        [models.other]
+        hf = { repo = "a/b", file = "c.gguf" }
+        [pairs.mine]
+        target = "other"
+        draft = "smollm2-135m"
+        sampling = { temperature = 0, top_k = 3 }
+        """,
+    )
+    merged = load_registry()
+    assert merged.model("smollm2-135m").path == "/models/mine.gguf"
+    assert merged.model("other").source == "Hugging Face a/b"
+    assert merged.pair("mine").sampling.top_k == 3
+    assert merged.pair("mine").sampling.temperature == 0
+    assert "qwen2.5-coder-1.5b" in merged.pairs
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[models.a]\npath = 3", "models.a.path must be a string"),
+        ("[models.a]\npaht = 'x'", "models.a.paht: unknown key; did you mean path?"),
+        ("[models.a]\nzzz = 'x'", "models.a.zzz: unknown key; known are path, hf"),
+        ("[models.a]", "models.a: needs exactly one of path, hf and wheels"),
+        ("[models.a]\npath = 'x'\nhf = { repo = 'a', file = 'b' }", "exactly one"),
+        ("[models.a]\nhf = { repo = 'a' }", "models.a.hf.file is missing"),
+        ("[models.a]\nwheels = 'x'", "models.a.wheels must be an array"),
+        (
+            "[models.a]\nwheels = [{ requirement = 'a', member = 'b' }]",
+            r"models.a.wheels\[0\]: requirement 'a' must pin a version",
+        ),
+        ("[models.a]\nwheels = [{ requirement = 'a==1', member = 'b' }]", "needs sha256 and bytes"),
+        ("[models.a]\npath = 'x'\nsha256 = 'abc'", "64 lower-case hexadecimal digits"),
+        ("[models.a]\npath = 'x'\nbytes = true", "models.a.bytes must be a whole number"),
+        ("[pairs.a]", "pairs.a.target is missing"),
+        ("[pairs.a]\ntarget = 't'\nsampling = { top_p = 2.0 }", "pairs.a.sampling: top_p must"),
+        ("[pairs.a]\ntarget = 't'\nsampling = { topp = 2.0 }", "did you mean top_p"),
+        ("[pears.a]", "pears: unknown key; only models and pairs"),
+        ("models = 3", "models must be a table"),
+        ("[models", "cannot be read"),
+    ],
+)
+def test_a_mistake_is_named_by_file_and_key(tmp_path: Path, text: str, complaint: str) -> None:
+    path = write(tmp_path / "bad.toml", text)
+    with pytest.raises(ConfigError, match=complaint) as caught:
+        read_registry(path)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_a_pair_of_an_undefined_model_is_refused(no_user_file: Path) -> None:
+    write(no_user_file, "[pairs.x]\ntarget = 'nowhere'")
+    with pytest.raises(ConfigError, match=r"pairs\.x names the model 'nowhere'"):
+        load_registry()
+
+
+def test_unknown_names_come_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"no pair 'smolm2'; did you mean smollm2"):
+        load_registry().pair("smolm2")
+    with pytest.raises(ConfigError, match="no model 'zzzzzzzz'; there are "):
+        load_registry().model("zzzzzzzz")
+
+
+def test_a_missing_file_given_on_purpose_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_registry(tmp_path / "none.toml")
