@@ -75,5 +75,5 @@ class Chat:
         if vocab.is_end(tokens[-1]):
             tokens = tokens[:-1]
         self._text, self._tokens = text, prompt
-        if vocab.pieces(tokens) == answer.encode():
+        if vocab.pieces(tokens).decode(errors="replace") == answer:
             self._text, self._tokens = text + answer, [*prompt, *tokens]

@@ -83,7 +83,7 @@ def _check_file(path: Path) -> GGUFHeader:
         raise ModelFileError(f"{path} is a directory; give the .gguf file inside it.") from None
     except OSError as error:
         reason = error.strerror or str(error)
-        raise ModelFileError(f"{path} cannot be read: {reason.lower()}.") from None
+        raise ModelFileError(f"{path} cannot be read: {reason}.") from None
     except ValueError:  # an empty file cannot be mapped
         raise ModelFileError(f"{path.name} is empty; download it again.") from None
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from spec_local.errors import SpecLocalError
 
+_INTERRUPTED = 130
+
 
 def main() -> None:
     """Run the command line; errors meant for a person become one line and exit code 1."""
-    from spec_local.cli.app import app, state
-
+    try:
+        from spec_local.cli.app import app, state
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
     try:
         app()
     except SpecLocalError as error:
@@ -19,9 +22,3 @@ def main() -> None:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader of the pipe has gone, as after `| head`; keep Python from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)

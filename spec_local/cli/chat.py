@@ -50,7 +50,10 @@ def chat(
                 if not _obey(line, conversation):
                     return
             elif line:
-                _answer(conversation, line)
+                try:
+                    _answer(conversation, line)
+                except KeyboardInterrupt:  # just before or after the time it cancels the answer
+                    print()
 
 
 def _greet(target: str, drafter: str, plain: bool) -> None:

@@ -88,8 +88,8 @@ def _read_prompt(argument: str | None, file: Path | None) -> str:
         try:
             return file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            raise ConfigError(f"{file} cannot be read: {reason.lower()}.") from None
+            reason = getattr(error, "strerror", None) or "It is not UTF-8 text"
+            raise ConfigError(f"{file} cannot be read: {reason}.") from None
     if argument is not None and argument != "-":
         return argument
     if sys.stdin.isatty():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spec_local.cli.progress import on_terminal
+from spec_local.errors import ConfigError
 
 if TYPE_CHECKING:
     from spec_local.runner import Runner
@@ -125,7 +126,7 @@ def load_runner(models: ModelOptions, sampling: SamplingOptions, machine: Machin
     )
     pair = _DEFAULT_PAIR if models.pair is models.target is None else models.pair
     if pair is not None and models.draft is not None:
-        raise typer.BadParameter("--draft goes with --target; a pair has its own draft.")
+        raise ConfigError("--draft goes with --target; a pair has its own draft.")
     with on_terminal() as progress:
         runner = Runner.load(
             pair,

@@ -1,0 +1,309 @@
+"""The command line as a person meets it: real processes, pipes, terminals, wrong inputs."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from spec_local.cli.app import app
+from tests.tiny_gguf import write_tiny
+
+PROGRAM = [sys.executable, "-c", "from spec_local.cli import main; main()"]
+
+
+def spec_local(
+    *arguments: str | Path, stdin: str | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*PROGRAM, *map(str, arguments)],
+        input=stdin,
+        stdin=subprocess.DEVNULL if stdin is None else None,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=120,
+        env={**os.environ, **environment},
+    )
+
+
+def fails_with(done: subprocess.CompletedProcess[str], sentence: str, code: int = 1) -> bool:
+    """One line on stderr, nothing on stdout, the right exit code."""
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    return done.returncode == code and len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [],
+        ["generate"],
+        ["chat"],
+        ["models"],
+        *(["models", name] for name in ("list", "pull", "path", "check")),
+    ],
+    ids=" ".join,
+)
+def test_every_command_explains_itself(command: list[str]) -> None:
+    result = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "60"})
+    assert result.exit_code == 0
+    assert "Usage:" in result.output
+    assert max(map(len, result.output.splitlines())) <= 60
+
+
+def test_help_does_not_load_llama_cpp() -> None:
+    code = (
+        "import sys; from spec_local.cli import app; assert 'llama_cpp' not in sys.modules\n"
+        "import spec_local; assert 'llama_cpp' not in sys.modules; print(spec_local.__version__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() in spec_local("--version").stdout
+
+
+# ---- generate ------------------------------------------------------------------------------------
+
+
+def test_text_goes_to_stdout_and_statistics_to_stderr(tiny: Path) -> None:
+    done = spec_local("generate", "-m", tiny, "hello", "-n", "12", "--temperature", "0")
+    assert done.returncode == 0
+    assert "12 tokens at" in done.stderr
+    assert "12 tokens at" not in done.stdout
+    quiet = spec_local("generate", "-m", tiny, "hello", "-n", "12", "--temperature", "0", "-q")
+    assert quiet.stderr == ""
+    assert quiet.stdout == done.stdout
+
+
+def test_the_prompt_comes_from_argument_file_or_stdin(tiny: Path, tmp_path: Path) -> None:
+    file = tmp_path / "prompt.txt"
+    file.write_text("hello")
+    how = ["-m", tiny, "-n", "9", "-q", "--seed", "3"]
+    outputs = {
+        spec_local("generate", "hello", *how).stdout,
+        spec_local("generate", "--file", file, *how).stdout,
+        spec_local("generate", *how, stdin="hello").stdout,
+        spec_local("generate", "-", *how, stdin="hello").stdout,
+    }
+    assert len(outputs) == 1
+    assert outputs != {spec_local("generate", "--raw", "hello", *how).stdout}
+
+
+def test_the_drafter_does_not_change_the_text(tiny: Path, tiny_draft: Path) -> None:
+    how = ["-m", tiny, "-d", tiny_draft, "-n", "40", "-q", "--temperature", "1.1", "hello"]
+    drafters = ("none", "lookup", "model", "lookup-then-model")
+    outputs = {spec_local("generate", "--drafter", name, *how).stdout for name in drafters}
+    assert len(outputs) == 1
+
+
+def test_json_has_everything(tiny: Path, tiny_draft: Path) -> None:
+    done = spec_local(
+        "generate", "-m", tiny, "-d", tiny_draft, "--drafter", "model", "-k", "2", "hello",
+        "-n", "10", "--json", "--quiet",
+    )  # fmt: skip
+    answer = json.loads(done.stdout)
+    assert (answer["target"], answer["draft"]) == ("tiny.gguf", "tiny-draft.gguf")
+    assert answer["drafter"] == "model"
+    assert len(answer["tokens"]) == answer["stats"]["tokens"] == 10
+    assert answer["finish_reason"] == "length"
+    assert answer["stats"]["rounds"] <= 10
+
+
+def test_wrong_inputs_are_one_sentence_each(tiny: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(tiny.read_bytes()[:-4000])
+    text = tmp_path / "text.gguf"
+    text.write_text("hello, I am no model, sorry")
+    other = write_tiny(tmp_path / "other.gguf", letters=" zyxwvutsrqponmlkjihgfedcba.,!?\n")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\xfd")
+    generate = ("generate", "hi", "-m")
+    cases = {
+        (*generate, "none.gguf"): "There is no file none.gguf.",
+        (*generate, text): "text.gguf is not a GGUF file",
+        (*generate, cut): "cut.gguf is damaged: 4,000 bytes are missing at its end",
+        (*generate, tmp_path / "x/y.gguf"): "There is no file",
+        (*generate, "nothing"): "There is no model 'nothing'",
+        (*generate, tiny, "-d", other): "cannot draft for tiny.gguf",
+        (*generate, tiny, "--drafter", "model"): "needs a draft model",
+        (*generate, tiny, "--drafter", "magic"): "no drafter 'magic'",
+        (*generate, tiny, "--temperature", "-1"): "temperature must be a number of at least 0",
+        (*generate, tiny, "--kv-type", "q9"): "kv_type_k must be one of",
+        (*generate, tiny, "--device", "TPU"): "no device 'TPU' here; choose from",
+        (*generate, tiny, "-c", "2000000000"): "needs 512.0 GB of memory",
+        (*generate, tiny, "--pair", "smollm2"): "Give a pair or a target, not both.",
+        (*generate, tiny, "--file", "x"): "not both",
+        ("generate", "-m", tiny, "--file", tmp_path / "none"): "cannot be read",
+        ("generate", "-m", tiny, "--file", tmp_path / "binary"): "It is not UTF-8 text",
+        ("generate", "hi", "-p", "smolm2"): "no pair 'smolm2'; did you mean smollm2",
+        ("generate", "hi", "-p", "smollm2", "-d", tiny): "--draft goes with --target",
+        (*generate, tiny, "--raw", "-s", "x"): "--system needs the chat template",
+        ("models", "path", "qwen3-32b"): "spec-local models pull qwen3-32b",
+        ("models", "pull", "qwen3-33b"): "no model 'qwen3-33b'; did you mean qwen3-32b",
+    }
+    environment = {"SPEC_LOCAL_CACHE": str(tmp_path), "HF_HUB_CACHE": str(tmp_path)}
+    for arguments, sentence in cases.items():
+        assert fails_with(spec_local(*arguments, **environment), sentence), arguments
+    long = "x" * 5000
+    done = spec_local("generate", "-m", tiny, stdin=long)
+    assert fails_with(done, "the context 4,096; shorten it")
+
+
+def test_debug_shows_the_traceback() -> None:
+    done = spec_local("--debug", "generate", "-m", "none.gguf", "hi")
+    assert "Traceback" in done.stderr
+    assert done.returncode == 1
+
+
+def test_a_reader_that_leaves_is_no_error(tiny: Path) -> None:
+    process = subprocess.Popen(
+        [*PROGRAM, "generate", "-m", str(tiny), "hi", "-c", "60000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.read(5)
+    process.stdout.close()
+    error = process.stderr.read().decode(errors="replace")
+    process.stderr.close()
+    assert process.wait(60) != 0
+    assert error == ""
+
+
+def test_ctrl_c_keeps_what_was_written(tiny: Path) -> None:
+    process = subprocess.Popen(
+        [*PROGRAM, "generate", "-m", str(tiny), "hi", "-c", "60000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.read(20)
+    process.send_signal(signal.SIGINT)
+    rest, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"cancelled]" in error
+    assert b"Traceback" not in error
+    assert rest.endswith(b"\n")
+
+
+# ---- chat ----------------------------------------------------------------------------------------
+
+
+def test_a_piped_chat_answers_line_by_line(tiny: Path) -> None:
+    lines = "/stats\nhello\n/stats\n/reset\n/nonsense\n\n/exit\nnever read\n"
+    done = spec_local("chat", "-m", tiny, "-n", "8", "--temperature", "0", stdin=lines)
+    assert done.returncode == 0
+    first = spec_local("chat", "-m", tiny, "-n", "8", "--temperature", "0", stdin="hello")
+    assert done.stdout == first.stdout != ""
+    assert "Nothing has been said yet." in done.stderr
+    assert "8 tokens at" in done.stderr
+    assert "The conversation is forgotten." in done.stderr
+    assert "There is no command /nonsense." in done.stderr
+
+
+def test_a_turn_too_long_does_not_end_the_chat(tiny: Path) -> None:
+    lines = "x" * 600 + "\nhello\n"
+    done = spec_local("chat", "-m", tiny, "-n", "8", "-c", "256", stdin=lines)
+    assert done.returncode == 0
+    assert "Or start anew with /reset." in done.stderr
+    assert done.stdout.strip()
+
+
+class Terminal:
+    """A program on a pseudo-terminal."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.main, child = pty.openpty()
+        self.process = subprocess.Popen(
+            [*PROGRAM, *arguments],
+            stdin=child,
+            stdout=child,
+            stderr=child,
+            start_new_session=True,
+            preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
+        )
+        os.close(child)
+        self.seen = b""
+
+    def wait_for(self, text: bytes, timeout: float = 60) -> None:
+        """Read until the text has come since the last wait."""
+        end = time.monotonic() + timeout
+        while text not in self.seen:
+            self._read(end)
+        self.seen = self.seen.split(text, 1)[1]
+
+    def wait_for_anything(self, length: int) -> None:
+        """Read until so many bytes have come since the last wait."""
+        while len(self.seen) < length:
+            self._read(time.monotonic() + 60)
+
+    def _read(self, end: float) -> None:
+        ready, _, _ = select.select([self.main], [], [], max(0.0, end - time.monotonic()))
+        assert ready, self.seen
+        self.seen += os.read(self.main, 1000)
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.main)
+
+    def type(self, data: bytes) -> None:
+        os.write(self.main, data)
+
+
+def test_ctrl_c_stops_the_answer_and_not_the_chat(tiny: Path) -> None:
+    with Terminal("chat", "-m", str(tiny), "-c", "60000") as terminal:
+        terminal.wait_for(b"> ")
+        terminal.type(b"hello\n")
+        terminal.wait_for(b"hello\r\n")
+        terminal.wait_for_anything(20)
+        terminal.type(b"\x03")
+        terminal.wait_for(b"\n> ")
+        terminal.type(b"/stats\n")
+        terminal.wait_for(b"cancelled]")
+        terminal.wait_for(b"> ")
+        terminal.type(b"half a line\x03")  # at the prompt it forgets the line
+        terminal.wait_for(b"\n> ")
+        terminal.type(b"\x04")
+        assert terminal.process.wait(60) == 0
+
+
+# ---- models --------------------------------------------------------------------------------------
+
+
+def test_the_list_names_models_and_pairs(tmp_path: Path) -> None:
+    done = spec_local("models", "list", SPEC_LOCAL_CACHE=str(tmp_path), COLUMNS="100")
+    assert done.returncode == 0
+    assert "qwen2.5-coder-1.5b" in done.stdout
+    assert "0.10 GB" in done.stdout
+    assert "models.toml" in done.stdout
+
+
+def test_check_says_whether_a_pair_fits(tiny: Path, tiny_draft: Path, tmp_path: Path) -> None:
+    good = spec_local("models", "check", tiny, tiny_draft)
+    assert good.returncode == 0
+    assert "SPM, 292 tokens, BOS 1 <s>, EOS 2 <|im_end|>" in good.stdout
+    assert "The vocabularies agree" in good.stdout
+    other = write_tiny(tmp_path / "other.gguf", letters="zyx", extra_tokens=300)
+    bad = spec_local("models", "check", tiny, other)
+    assert bad.returncode == 1
+    assert "differs: the size is 292 here and 563 there" in bad.stdout
+    assert "are spelled differently, the first is 260" in bad.stdout
+    assert "cannot be used" in bad.stderr
+
+
+def test_path_prints_where_a_file_is(tiny: Path) -> None:
+    assert spec_local("models", "path", tiny).stdout == f"{tiny}\n"

@@ -1,0 +1,318 @@
+"""The runner on a tiny model: text, turns, cancelling, one generation at a time."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from spec_local import (
+    ConfigError,
+    ContextOverflow,
+    LoadOptions,
+    Runner,
+    RunnerBusy,
+    Sampling,
+    VocabularyMismatch,
+)
+from spec_local.drafters import BUILDERS
+from tests.tiny_gguf import write_tiny
+
+OPTIONS = LoadOptions(n_ctx=256, n_batch=32)
+GREEDY = Sampling(temperature=0)
+HELLO = [{"role": "user", "content": "hello there"}]
+
+
+@pytest.fixture(scope="module")
+def runner(tiny: Path) -> Iterator[Runner]:
+    with Runner.load(target=tiny, drafter="lookup", options=OPTIONS) as runner:
+        yield runner
+
+
+def cache_is_right(runner: Runner, prompt: list[int], generated: tuple[int, ...]) -> bool:
+    committed = [*prompt, *generated]
+    return list(runner.target.tokens) == committed[: len(runner.target.tokens)]
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, Sampling(temperature=0.9, seed=4)], ids=["0", "0.9"])
+def test_every_drafter_gives_the_same_text(
+    tiny: Path, tiny_draft: Path, sampling: Sampling
+) -> None:
+    texts = {}
+    for drafter in BUILDERS:
+        with Runner.load(
+            target=tiny, draft=tiny_draft, drafter=drafter, k=4, options=OPTIONS
+        ) as runner:
+            done = runner.complete(HELLO, max_tokens=60, sampling=sampling)
+            texts[drafter] = done.tokens
+            assert done.stats.rounds == runner.target.decode_calls
+    assert len(set(texts.values())) == 1
+
+
+def test_a_model_drafting_for_itself_is_always_right(tiny: Path) -> None:
+    with Runner.load(target=tiny, draft=tiny, drafter="model", k=3, options=OPTIONS) as runner:
+        done = runner.complete(HELLO, max_tokens=41, sampling=Sampling(temperature=1.0))
+        assert done.stats.acceptance_rate > 0.9  # all of them, but for batch rounding
+        assert runner.draft is not None
+        draft_tokens = list(runner.draft.tokens)
+        assert draft_tokens == [*runner.tokenize(HELLO), *done.tokens][: len(draft_tokens)]
+
+
+def test_chunks_add_up_to_the_completion(runner: Runner) -> None:
+    whole = runner.complete("once upon", max_tokens=50, sampling=GREEDY)
+    chunks = list(runner.generate("once upon", max_tokens=50, sampling=GREEDY))
+    assert "".join(chunk.text for chunk in chunks) == whole.text
+    assert tuple(token for chunk in chunks for token in chunk.tokens) == whole.tokens
+    assert [chunk.finish_reason for chunk in chunks][:-1] == [None] * (len(chunks) - 1)
+    assert chunks[-1].finish_reason == whole.finish_reason == "length"
+    assert all(len(chunk.drafted) == len(chunk.tokens) for chunk in chunks)
+    assert sum(map(sum, (chunk.drafted for chunk in chunks))) == whole.stats.accepted
+    assert not any(chunk.drafted[-1] for chunk in chunks)
+    assert chunks[-1].stats.tokens == 50
+
+
+def test_prompts_can_be_text_messages_or_tokens(runner: Runner) -> None:
+    tokens = runner.tokenize(HELLO)
+    by_tokens = runner.complete(tokens, max_tokens=9, sampling=GREEDY)
+    assert by_tokens.tokens == runner.complete(HELLO, max_tokens=9, sampling=GREEDY).tokens
+    assert runner.tokenize("hello")[0] == 1  # BOS
+    assert runner.tokenize(HELLO)[0] != 1  # the template decides
+
+
+def test_a_repeated_prompt_is_taken_from_the_cache(runner: Runner) -> None:
+    first = runner.complete("the same words", max_tokens=5, sampling=GREEDY)
+    again = runner.complete("the same words", max_tokens=5, sampling=GREEDY)
+    assert again.tokens == first.tokens
+    assert again.stats.cached_tokens == again.stats.prompt_tokens - 1
+    assert again.stats.target_evaluated == first.stats.target_evaluated - (
+        first.stats.prompt_tokens - first.stats.cached_tokens - 1
+    )
+
+
+def test_a_stop_string_ends_the_text(runner: Runner) -> None:
+    plain = runner.complete("once", max_tokens=40, sampling=GREEDY)
+    stop = plain.text[6:8]
+    stopped = runner.complete("once", max_tokens=40, sampling=GREEDY, stop=[stop])
+    assert stopped.text == plain.text[: plain.text.index(stop)]
+    assert stopped.finish_reason == "stop"
+
+
+def test_the_context_is_a_limit(runner: Runner) -> None:
+    with pytest.raises(ContextOverflow, match=r"The prompt has [\d,]+ tokens and the context 256"):
+        runner.generate("x" * 400)
+    full = runner.complete("x" * 240, sampling=GREEDY)
+    assert full.finish_reason == "context"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "how", "complaint"),
+    [
+        ([], {}, "The prompt is empty"),
+        ([99_999], {}, "token ids the model lacks"),
+        ("x", {"max_tokens": 0}, "max_tokens must be at least 1"),
+        ([{"role": "user"}], {}, "needs a role and a content"),
+    ],
+)
+def test_bad_requests_are_refused_at_once(
+    runner: Runner, prompt: object, how: dict[str, int], complaint: str
+) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        runner.generate(prompt, **how)  # type: ignore[arg-type]
+
+
+def test_only_one_generation_at_a_time(runner: Runner) -> None:
+    first = runner.generate("once", max_tokens=30)
+    next(first)
+    with pytest.raises(RunnerBusy, match="generating already"):
+        next(runner.generate("twice"))
+    first.close()
+    assert next(runner.generate("twice", max_tokens=3)).tokens
+
+
+def test_closing_dropping_and_failing_free_the_runner(runner: Runner) -> None:
+    prompt = runner.tokenize("once upon a time")
+    expected = runner.complete(prompt, max_tokens=30, sampling=GREEDY).tokens
+
+    generation = runner.generate(prompt, max_tokens=30, sampling=GREEDY)
+    next(generation)
+    generation.close()
+    assert cache_is_right(runner, prompt, expected)
+
+    generation = runner.generate(prompt, max_tokens=30, sampling=GREEDY)
+    next(generation)
+    del generation
+    gc.collect()
+    assert cache_is_right(runner, prompt, expected)
+
+    def fail_in_the_loop() -> None:
+        for _chunk in runner.generate(prompt, max_tokens=30, sampling=GREEDY):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_in_the_loop()
+    gc.collect()
+    assert runner.complete(prompt, max_tokens=30, sampling=GREEDY).tokens == expected
+
+
+def test_dropping_needs_no_garbage_collector(runner: Runner) -> None:
+    gc.disable()
+    try:
+        generation = runner.generate("once", max_tokens=30)
+        next(generation)
+        del generation
+        next(runner.generate("twice", max_tokens=3))
+    finally:
+        gc.enable()
+
+
+def test_cancelling_from_another_thread(runner: Runner) -> None:
+    generation = runner.generate("once", sampling=GREEDY)
+    chunks = []
+    for chunk in generation:
+        chunks.append(chunk)
+        if len(chunks) == 4:
+            canceller = threading.Thread(target=generation.cancel)
+            canceller.start()
+            canceller.join()
+    assert generation.finish_reason == "cancelled"
+    assert len(chunks) == 5
+    whole = runner.complete("once", max_tokens=generation.stats.tokens, sampling=GREEDY)
+    assert whole.tokens == tuple(token for chunk in chunks for token in chunk.tokens)
+
+
+def test_cancelling_while_the_prompt_is_evaluated(runner: Runner) -> None:
+    prompt = "a long prompt " * 12
+    seen: list[float] = []
+
+    def progress(stage: str, fraction: float) -> None:
+        assert stage == "prompt"
+        seen.append(fraction)
+        generation.cancel()
+
+    runner.target.truncate(0)
+    generation = runner.generate(prompt, progress=progress)
+    (chunk,) = generation
+    assert len(seen) == 1
+    assert (chunk.tokens, chunk.finish_reason) == ((), "cancelled")
+    assert len(runner.target.tokens) == OPTIONS.n_batch
+    assert runner.complete(prompt, max_tokens=3).stats.cached_tokens == OPTIONS.n_batch
+
+
+def test_closing_the_runner_ends_a_generation_in_another_thread(tiny: Path) -> None:
+    runner = Runner.load(target=tiny, options=OPTIONS)
+    started = threading.Event()
+    reasons = []
+
+    def work() -> None:
+        generation = runner.generate("once", sampling=GREEDY)
+        for _chunk in generation:
+            started.set()
+        reasons.append(generation.finish_reason)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    started.wait(10)
+    runner.close()
+    thread.join(10)
+    assert not thread.is_alive()
+    runner.close()
+
+
+def test_other_vocabularies_cannot_draft(tiny: Path, tmp_path: Path) -> None:
+    other = write_tiny(tmp_path / "other.gguf", letters=" zyxwvutsrqponmlkjihgfedcba.,!?\n")
+    with pytest.raises(VocabularyMismatch, match=r"other.gguf cannot draft for tiny.gguf: 26 of"):
+        Runner.load(target=tiny, draft=other)
+
+
+def test_padding_at_the_end_of_the_vocabulary_is_allowed(tiny: Path, tmp_path: Path) -> None:
+    padded = write_tiny(tmp_path / "padded.gguf", extra_tokens=8, seed=3)
+    with Runner.load(target=tiny, drafter="none", options=OPTIONS) as runner:
+        plain = runner.complete(HELLO, max_tokens=40, sampling=Sampling(temperature=1.2))
+    for target, draft in ((tiny, padded), (padded, tiny)):
+        with Runner.load(target=target, draft=draft, drafter="model", options=OPTIONS) as runner:
+            done = runner.complete(HELLO, max_tokens=40, sampling=Sampling(temperature=1.2))
+            assert done.stats.drafted > 0
+            assert target != tiny or done.tokens == plain.tokens
+
+
+@pytest.mark.parametrize(
+    ("how", "complaint"),
+    [
+        ({}, "Give a pair or a target"),
+        ({"pair": "smollm2", "target": "x.gguf"}, "not both"),
+        ({"pair": "smolm2"}, "did you mean smollm2"),
+        ({"target": "TINY", "drafter": "magic"}, "no drafter 'magic'; choose from: none, lookup"),
+        ({"target": "TINY", "drafter": "model"}, "needs a draft model; give one with --draft"),
+        ({"target": "TINY", "k": 40}, "k can be at most 32, not 40"),
+    ],
+)
+def test_loading_says_what_is_wrong(tiny: Path, how: dict[str, object], complaint: str) -> None:
+    how = {key: tiny if value == "TINY" else value for key, value in how.items()}
+    with pytest.raises(ConfigError, match=complaint):
+        Runner.load(**how)  # type: ignore[arg-type]
+
+
+# ---- chat ----------------------------------------------------------------------------------------
+
+
+def test_a_chat_evaluates_only_what_is_new(runner: Runner) -> None:
+    chat = runner.chat("be brief", max_tokens=20, sampling=GREEDY)
+    first = "".join(chunk.text for chunk in chat.send("hello"))
+    assert [message["role"] for message in chat.messages] == ["system", "user", "assistant"]
+    assert chat.messages[-1]["content"] == first
+    held = len(runner.target.tokens)
+    list(chat.send("and then?"))
+    assert chat.generation is not None
+    stats = chat.generation.stats
+    assert stats.cached_tokens == held
+    assert stats.prompt_tokens - held < 60
+
+
+def test_an_answer_cut_short_stays_as_far_as_it_came(runner: Runner) -> None:
+    chat = runner.chat(max_tokens=20, sampling=GREEDY)
+    said = ""
+    answer = chat.send("hello")
+    for chunk in answer:
+        said += chunk.text
+        if len(said) > 3:
+            break
+    answer.close()  # type: ignore[attr-defined]
+    assert chat.messages[-1] == {"role": "assistant", "content": said}
+    assert list(chat.send("go on"))
+
+
+def test_a_turn_that_does_not_fit_changes_nothing(runner: Runner) -> None:
+    chat = runner.chat(max_tokens=5, sampling=GREEDY)
+    list(chat.send("hello"))
+    before = [*chat.messages]
+    with pytest.raises(ContextOverflow):
+        chat.send("x" * 300)
+    assert chat.messages == before
+    chat.reset()
+    assert chat.messages == []
+    assert list(chat.send("hello"))
+
+
+def test_models_without_a_template_get_plain_lines(tmp_path: Path) -> None:
+    bare = write_tiny(tmp_path / "bare.gguf", template=None)
+    with Runner.load(target=bare, options=OPTIONS) as runner:
+        assert runner.template.is_plain
+        assert runner.template.render(HELLO) == "user: hello there\nassistant:"
+        assert runner.complete(HELLO, max_tokens=5).tokens
+
+
+def test_broken_and_refusing_templates(tmp_path: Path) -> None:
+    broken = write_tiny(tmp_path / "broken.gguf", template="{% for %}")
+    with pytest.raises(Exception, match=r"chat template of broken.gguf is broken"):
+        Runner.load(target=broken, options=OPTIONS)
+    refusing = write_tiny(
+        tmp_path / "refusing.gguf", template="{{ raise_exception('no system messages') }}"
+    )
+    with (
+        Runner.load(target=refusing, options=OPTIONS) as runner,
+        pytest.raises(ConfigError, match="refuses these messages: no system messages"),
+    ):
+        runner.generate(HELLO)
