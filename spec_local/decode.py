@@ -44,11 +44,11 @@ def generate(
     token costs what it costs in plain decoding. `is_end` tells end-of-generation tokens; the one
     that ends the text is emitted like any other. At least one token is always emitted.
     """
-    target.sync(context[:-1])  # the last token is evaluated anew: its logits are needed
-    drafter.begin(context, sampler)
     emitted = 0
     finish: FinishReason | None = None
     try:
+        target.sync(context[:-1])  # the last token is evaluated anew: its logits are needed
+        drafter.begin(context, sampler)
         while finish is None:
             started = perf_counter()
             room = min(max_tokens - emitted, target.max_rows, target.n_ctx - len(context) + 1) - 1

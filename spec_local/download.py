@@ -152,11 +152,18 @@ def _download_wheel(requirement: str, wheel: Path, progress: Callable[[int], Non
     """
     with tempfile.TemporaryDirectory(dir=wheel.parent) as directory:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
-        command += ["--no-cache-dir", "--disable-pip-version-check", "--progress-bar", "raw"]
+        command += [
+            "--no-input",
+            "--no-cache-dir",
+            "--disable-pip-version-check",
+            "--progress-bar",
+            "raw",
+        ]
         with (
             tempfile.TemporaryFile("w+", dir=directory) as complaints,
             subprocess.Popen(
                 [*command, "--dest", directory, requirement],
+                stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=complaints,
                 text=True,

@@ -6,6 +6,7 @@ lib`), so that what must happen before and right after loading happens once.
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import logging
 import os
@@ -71,12 +72,15 @@ _recent_errors: list[str] = []
 @lib.llama_log_callback  # type: ignore[untyped-decorator]
 def _log(level: int, text: bytes, _user_data: ctypes.c_void_p) -> None:
     """Pass llama.cpp's log on to Python's, where the application decides what is shown."""
-    message = text.decode("utf-8", errors="replace").rstrip()
-    if not message.strip("."):  # progress dots
-        return
-    if level == _ERROR:
-        _recent_errors.append(message)
-    logger.log(_LEVELS.get(level, logging.DEBUG), "%s", message)
+    try:
+        message = text.decode("utf-8", errors="replace").rstrip()
+        if not message.strip("."):  # progress dots
+            return
+        if level == _ERROR:
+            _recent_errors.append(message)
+        logger.log(_LEVELS.get(level, logging.DEBUG), "%s", message)
+    except KeyboardInterrupt:  # lost if it went through C; raise it once Python runs again
+        _thread.interrupt_main()
 
 
 lib.llama_log_set(_log, ctypes.c_void_p(0))
