@@ -42,24 +42,29 @@ def main() -> None:
             for runner in (plain, drafted):  # warm-up; the prompt stays cached
                 runner.complete(messages, max_tokens=8)
             runs: list[tuple[Completion, Completion]] = []
+            outside: list[float] = []  # share of a generation outside llama_decode
             for i in range(arguments.repeats):
                 order = (plain, drafted) if i % 2 == 0 else (drafted, plain)
-                pair = {r: r.complete(messages, max_tokens=arguments.tokens) for r in order}
+                pair = {}
+                for runner in order:
+                    before = target.decode_seconds + draft.decode_seconds
+                    pair[runner] = runner.complete(messages, max_tokens=arguments.tokens)
+                    inside = target.decode_seconds + draft.decode_seconds - before
+                    if runner is drafted:
+                        outside.append(1 - inside / pair[runner].stats.seconds)
                 runs.append((pair[plain], pair[drafted]))
-            results.append(report(prompt["category"], runs))
+            results.append(report(prompt["category"], runs, outside))
             print(json.dumps(results[-1]), flush=True)
         every = [ratio for result in results for ratio in result["ratios"]]
         print(json.dumps({"median_ratio": round(statistics.median(every), 3), "pairs": len(every)}))
         drafted.close()
 
 
-def report(category: str, runs: list[tuple[Completion, Completion]]) -> dict[str, object]:
+def report(
+    category: str, runs: list[tuple[Completion, Completion]], outside: list[float]
+) -> dict[str, object]:
     stats = runs[-1][1].stats
     ratios = [b.stats.tokens_per_second / a.stats.tokens_per_second for a, b in runs]
-    outside = [
-        1 - (b.stats.evaluate_seconds + b.stats.draft_seconds) / b.stats.decode_seconds
-        for _a, b in runs
-    ]
     return {
         "category": category,
         "tokens": stats.tokens,

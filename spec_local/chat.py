@@ -63,7 +63,10 @@ class Chat:
                 self._remember(text, prompt, answer, tokens)
 
     def _prompt_tokens(self, text: str) -> list[int]:
-        if self._text and text.startswith(self._text):
+        # Plain lines have no special token where the answer ends, and sentencepiece would put a
+        # space in front of what follows.
+        known = self._text and not self._runner.template.is_plain
+        if known and text.startswith(self._text):
             rest = text[len(self._text) :]
             vocab = self._runner.target.model.vocab
             return self._tokens + vocab.tokenize(rest, add_special=False, parse_special=True)

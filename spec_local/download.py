@@ -54,7 +54,7 @@ def resolve(name: str, registry: Registry) -> Path | None:
     if spec.path is not None:
         return _existing(Path(spec.path).expanduser(), f"models.{name}.path")
     final = _final_path(name, spec)
-    if final.exists():
+    if _is_whole(final, spec):
         return final
     return None if spec.hf is None else _in_hugging_face_cache(spec.hf)
 
@@ -71,7 +71,7 @@ def pull(name: str, registry: Registry, progress: PullProgress = lambda _done, _
     final = _final_path(name, spec)
     staging = store() / f"{name}.partial"
     with _sentences(name), _locked(store() / f"{name}.lock"):
-        if final.exists():  # another process pulled it while this one waited
+        if _is_whole(final, spec):  # another process pulled it while this one waited
             return final
         staging.mkdir(exist_ok=True)
         if spec.hf is not None:
@@ -95,6 +95,11 @@ def _final_path(name: str, spec: ModelSpec) -> Path:
     if spec.hf is not None and _is_split(spec.hf):
         return store() / name / Path(spec.hf.file).name
     return store() / f"{name}.gguf"
+
+
+def _is_whole(final: Path, spec: ModelSpec) -> bool:
+    """Whether the file is there and has the size that models.toml says, if it says one."""
+    return final.exists() and spec.bytes in (None, final.stat().st_size)
 
 
 def _is_split(source: HuggingFaceFile) -> bool:
@@ -211,7 +216,6 @@ def _in_hugging_face_cache(source: HuggingFaceFile) -> Path | None:
 
 def _fetch_hugging_face(source: HuggingFaceFile, staging: Path, progress: PullProgress) -> Path:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     try:
         for part in split_parts(Path(source.file)):
@@ -223,7 +227,9 @@ def _fetch_hugging_face(source: HuggingFaceFile, staging: Path, progress: PullPr
                 endpoint=os.environ.get("HF_ENDPOINT"),
                 tqdm_class=_tqdm_reporting_to(progress),
             )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+    except Exception as error:  # the hub raises its own, its transport's and plain ValueErrors
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise DownloadError(
             f"{source.file} of {source.repo} cannot be downloaded ({reason}); check the name, the "

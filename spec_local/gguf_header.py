@@ -101,7 +101,7 @@ class _Reader:
             raise ModelFileError(f"{self._name} is not a GGUF file; choose a .gguf model.")
         try:
             return self._read()
-        except (struct.error, UnicodeDecodeError, OverflowError):
+        except (struct.error, OverflowError):
             raise self._damaged("its header is cut short or garbled") from None
 
     def _read(self) -> GGUFHeader:
@@ -117,6 +117,8 @@ class _Reader:
         tensors = [self._tensor() for _ in range(tensor_count)]
 
         alignment = metadata.get("general.alignment", _DEFAULT_ALIGNMENT)
+        if not isinstance(alignment, int) or alignment < 1:
+            raise self._damaged("its alignment is no positive number")
         start = math.ceil(self._at / alignment) * alignment
         end = max((offset + size for offset, size in tensors), default=0)
         if start + end > len(self._data):
@@ -167,7 +169,7 @@ class _Reader:
         self._at += length
         if len(text) < length:
             raise struct.error
-        return text.decode("utf-8")
+        return text.decode("utf-8", errors="replace")
 
     def _take(self, code: str) -> Any:
         value = struct.unpack_from("<" + code, self._data, self._at)[0]

@@ -18,7 +18,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import platformdirs
 
 from spec_local.errors import ConfigError, require
-from spec_local.types import Sampling
+from spec_local.types import DRAFTER_NAMES, Sampling
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -26,6 +26,8 @@ else:
     import tomli as tomllib
 
 _DEFAULT_SAMPLING = Sampling()
+_REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.!+]+")
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 Record = TypeVar("Record")
 
@@ -40,7 +42,8 @@ class WheelPart:
     """Path of the part inside the wheel."""
 
     def __post_init__(self) -> None:
-        require("==" in self.requirement, f"requirement {self.requirement!r} must pin a version.")
+        pinned = _REQUIREMENT.fullmatch(self.requirement)
+        require(bool(pinned), f"requirement {self.requirement!r} must be of the form name==1.0.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,10 @@ class HuggingFaceFile:
     repo: str
     file: str
     revision: str | None = None
+
+    def __post_init__(self) -> None:
+        well_formed = _REPOSITORY.fullmatch(self.repo)
+        require(bool(well_formed), f"repo {self.repo!r} must be of the form owner/name.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,11 @@ class ModelSpec:
         require(sum(sources) == 1, "needs exactly one of path, hf and wheels.")
         pinned = self.sha256 is not None and self.bytes is not None
         require(pinned or not self.wheels, "a model from wheels needs sha256 and bytes.")
+        split = self.hf is not None and "-00001-of-" in self.hf.file
+        require(
+            not split or (self.sha256, self.bytes) == (None, None),
+            "a split model has no single hash.",
+        )
         well_formed = self.sha256 is None or _SHA256.fullmatch(self.sha256)
         require(bool(well_formed), "sha256 must be 64 lower-case hexadecimal digits.")
 
@@ -88,6 +100,11 @@ class PairSpec:
     draft: str | None = None
     drafter: str = "lookup"
     sampling: Sampling = _DEFAULT_SAMPLING
+
+    def __post_init__(self) -> None:
+        require(
+            self.drafter in DRAFTER_NAMES, f"drafter must be one of {', '.join(DRAFTER_NAMES)}."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,22 +142,21 @@ def shipped_file() -> Path:
     return packaged if packaged.exists() else Path(__file__).parent.parent / "models.toml"
 
 
-def load_registry(*extra: Path) -> Registry:
-    """The shipped file, the user's file, then any `extra` ones; later entries replace earlier."""
+def load_registry() -> Registry:
+    """The shipped file and the user's, whose entries replace those of the same name."""
     models: dict[str, ModelSpec] = {}
     pairs: dict[str, PairSpec] = {}
-    for path in (shipped_file(), user_file(), *extra):
-        if path in extra or path.exists():
-            read = read_registry(path)
-            models.update(read.models)
-            pairs.update(read.pairs)
-    registry = Registry(models, pairs)
-    for name, pair in pairs.items():
-        for model in filter(None, (pair.target, pair.draft)):
-            require(
-                model in models, f"pairs.{name} names the model {model!r}, which is not defined."
-            )
-    return registry
+    for path in filter(Path.exists, (shipped_file(), user_file())):
+        read = read_registry(path)
+        models.update(read.models)
+        pairs.update(read.pairs)
+        for name, pair in read.pairs.items():
+            for model in filter(None, (pair.target, pair.draft)):
+                where = f"{path}: pairs.{name}"
+                require(
+                    model in models, f"{where} names the model {model!r}, which is not defined."
+                )
+    return Registry(models, pairs)
 
 
 def read_registry(path: Path) -> Registry:

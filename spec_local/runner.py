@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -61,14 +62,20 @@ class Runner:
         self.target = target
         self.draft = draft
         self.sampling = sampling or Sampling()
-        self.template = ChatTemplate(target.model)
         self.drafter = drafters.build(drafter, self._draft_session)
         self.policy = FixedK(k)
         require(k < target.max_rows, f"k can be at most {target.max_rows - 1}, not {k}.")
         self._vocab = target.model.vocab
         self._resources = ExitStack()
         self._busy = threading.Lock()
-        self._latest: Callable[[], Generation | None] = lambda: None
+        self._busy_thread = 0
+        self._generations: weakref.WeakSet[Generation] = weakref.WeakSet()
+        self._closed = False
+
+    @cached_property
+    def template(self) -> ChatTemplate:
+        """The model's chat template; raises ModelFileError if it is broken."""
+        return ChatTemplate(self.target.model)
 
     @classmethod
     def load(
@@ -90,6 +97,7 @@ class Runner:
         """
         registry = load_registry()
         require(pair is None or target is None, "Give a pair or a target, not both.")
+        require(pair is None or draft is None, "A draft goes with a target; a pair has its own.")
         if target is not None:
             best = "lookup" if draft is None else "lookup-then-model"
             spec = PairSpec(str(target), None if draft is None else str(draft), best)
@@ -100,7 +108,7 @@ class Runner:
         needs_draft = drafters.needs_model(name)
         require(
             spec.draft is not None or not needs_draft,
-            f"The drafter {name} needs a draft model; give one with --draft.",
+            f"The drafter {name} needs a draft model: a pair with one, or a target and a draft.",
         )
         files = [spec.target, spec.draft] if needs_draft else [spec.target]
         with ExitStack() as stack:
@@ -122,7 +130,7 @@ class Runner:
 
     def _draft_session(self) -> tuple[Session, int]:
         if self.draft is None:
-            raise ConfigError("This drafter needs a draft model; give one with --draft.")
+            raise ConfigError("This drafter needs a draft model's session.")
         return self.draft, self.target.n_vocab
 
     def tokenize(self, prompt: str | Sequence[Message]) -> list[int]:
@@ -134,10 +142,14 @@ class Runner:
     def tokenize_rendered(self, text: str) -> list[int]:
         """Tokens of what the chat template rendered.
 
-        A real template spells out the special tokens it wants at the beginning.
+        The beginning-of-sequence token is added where the model wants one and the template has not
+        written it already, as llama.cpp does.
         """
-        plain = self.template.is_plain
-        return self._vocab.tokenize(text, add_special=plain, parse_special=True)
+        bos = self._vocab.special_ids.get("bos")
+        written = bos is not None and text.startswith(
+            self._vocab.text(bos).decode(errors="replace")
+        )
+        return self._vocab.tokenize(text, add_special=not written, parse_special=True)
 
     def generate(
         self,
@@ -145,7 +157,7 @@ class Runner:
         *,
         max_tokens: int | None = None,
         sampling: Sampling | None = None,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         progress: Progress = _no_progress,
     ) -> Generation:
         """Continue the prompt.
@@ -155,6 +167,7 @@ class Runner:
         Raises ContextOverflow for a prompt that does not fit. The first chunk raises RunnerBusy
         while another generation runs.
         """
+        self._require_open()
         tokens = self._prompt_tokens(prompt)
         require(bool(tokens), "The prompt is empty; give at least one token.")
         require(max_tokens is None or max_tokens >= 1, "max_tokens must be at least 1.")
@@ -163,14 +176,15 @@ class Runner:
                 f"The prompt has {len(tokens):,} tokens and the context {self.target.n_ctx:,}; "
                 "shorten it or ask for a larger context with --ctx-size."
             )
+        stops = (stop,) if isinstance(stop, str) else tuple(stop)
         if not isinstance(prompt, str):
-            stop = (*stop, *self.template.stop)
+            stops += self.template.stop
         limit = self.target.n_ctx if max_tokens is None else max_tokens
         setting = sampling or self.sampling
         generation = Generation(
-            lambda cancel: self._run(cancel, tokens, limit, setting, stop, progress)
+            lambda cancel: self._run(cancel, tokens, limit, setting, stops, progress)
         )
-        self._latest = weakref.ref(generation)
+        self._generations.add(generation)
         return generation
 
     def complete(self, prompt: Prompt, **how: Any) -> Completion:
@@ -205,38 +219,51 @@ class Runner:
             if cancel.is_set():
                 raise Cancelled
 
+        self._require_open()
         if not self._busy.acquire(blocking=False):
             raise RunnerBusy("This runner is generating already; wait for it or cancel it first.")
-        with ExitStack() as stack:
-            stack.callback(self._busy.release)
-            chain = Chain(sampling, n_vocab=self.target.n_vocab, n_ctx=self.target.n_ctx)
-            stack.callback(chain.close)
-            for session in filter(None, (self.target, self.draft)):
-                session.on_progress = between_batches
-                stack.callback(setattr, session, "on_progress", None)
-            rounds = decode(
-                self.target,
-                self.drafter,
-                verify.keyed,
-                self.policy,
-                KeyedSampler(sampling, chain, context),
-                context,
-                max_tokens=max_tokens,
-                is_end=self._vocab.is_end,
-            )
-            stack.callback(rounds.close)  # type: ignore[attr-defined]
-            yield from to_chunks(rounds, self._vocab.pieces, stop, cancel, len(context))
+        try:
+            self._busy_thread = threading.get_ident()
+            with ExitStack() as stack:
+                chain = Chain(sampling, n_vocab=self.target.n_vocab, n_ctx=self.target.n_ctx)
+                stack.callback(chain.close)
+                for session in filter(None, (self.target, self.draft)):
+                    session.on_progress = between_batches
+                    stack.callback(setattr, session, "on_progress", None)
+                rounds = decode(
+                    self.target,
+                    self.drafter,
+                    verify.keyed,
+                    self.policy,
+                    KeyedSampler(sampling, chain, context),
+                    context,
+                    max_tokens=max_tokens,
+                    is_end=self._vocab.is_end,
+                )
+                stack.callback(rounds.close)  # type: ignore[attr-defined]
+                yield from to_chunks(rounds, self._vocab.pieces, stop, cancel, len(context))
+        finally:
+            self._busy_thread = 0
+            self._busy.release()
+
+    def _require_open(self) -> None:
+        require(not self._closed, "This runner is closed; load another one.")
 
     def close(self) -> None:
-        """End a generation that still runs, then free everything; twice is harmless."""
-        latest = self._latest()
-        if latest is not None:
-            latest.cancel()
-            try:
-                latest.close()
-            except ValueError:  # it runs in another thread, which stops after its round
-                self._busy.acquire()
-                self._busy.release()
+        """End what still runs, in whichever thread, then free everything; twice is harmless.
+
+        Raises RunnerBusy when called from inside the generation, such as its progress callback.
+        """
+        self._closed = True
+        while not self._busy.acquire(timeout=0.05):
+            for generation in list(self._generations):
+                generation.cancel()
+                with suppress(ValueError):  # it is in the middle of a round; try again after it
+                    generation.close()
+            if self._busy.locked() and self._busy_thread == threading.get_ident():
+                self._closed = False
+                raise RunnerBusy("A runner cannot be closed from inside its own generation.")
+        self._busy.release()
         self.drafter.close()
         self._resources.close()
 

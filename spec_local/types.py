@@ -254,7 +254,9 @@ class EvaluationSession(Protocol):
     def sync(self, tokens: Sequence[int]) -> int:
         """Keep only the common prefix with `tokens` and return its length."""
 
-    def close(self) -> None: ...
+
+DRAFTER_NAMES = ("none", "lookup", "model", "lookup-then-model")
+"""What a drafter can be called; `drafters/__init__.py` knows how each is made."""
 
 
 class Drafter(Protocol):

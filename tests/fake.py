@@ -36,7 +36,6 @@ class TableSession:
     """Tokens evaluated by each call."""
     fail_at: int | None = None
     """Index of the call that evaluates its tokens and then raises, like a Ctrl-C."""
-    closed: bool = False
 
     def row(self, context: Sequence[int]) -> Logits:
         key = [self.seed, *context[-2:]]
@@ -67,9 +66,6 @@ class TableSession:
             common += 1
         self.truncate(common)
         return common
-
-    def close(self) -> None:
-        self.closed = True
 
 
 class ScriptedDrafter:

@@ -100,10 +100,25 @@ def test_the_prompt_comes_from_argument_file_or_stdin(tiny: Path, tmp_path: Path
 
 
 def test_the_drafter_does_not_change_the_text(tiny: Path, tiny_draft: Path) -> None:
-    how = ["-m", tiny, "-d", tiny_draft, "-n", "40", "-q", "--temperature", "1.1", "hello"]
+    how = [
+        "-m",
+        tiny,
+        "-d",
+        tiny_draft,
+        "-n",
+        "40",
+        "-q",
+        "--temperature",
+        "1.1",
+        "--seed",
+        "5",
+        "hello",
+    ]
     drafters = ("none", "lookup", "model", "lookup-then-model")
     outputs = {spec_local("generate", "--drafter", name, *how).stdout for name in drafters}
+    again = spec_local("generate", "--drafter", "none", *how[:-3], "--seed", "6", "hello").stdout
     assert len(outputs) == 1
+    assert outputs != {again}
 
 
 def test_json_has_everything(tiny: Path, tiny_draft: Path) -> None:
@@ -145,7 +160,7 @@ def test_wrong_inputs_are_one_sentence_each(tiny: Path, tmp_path: Path) -> None:
         ("generate", "-m", tiny, "--file", tmp_path / "none"): "cannot be read",
         ("generate", "-m", tiny, "--file", tmp_path / "binary"): "It is not UTF-8 text",
         ("generate", "hi", "-p", "smolm2"): "no pair 'smolm2'; did you mean smollm2",
-        ("generate", "hi", "-p", "smollm2", "-d", tiny): "--draft goes with --target",
+        ("generate", "hi", "-p", "smollm2", "-d", tiny): "A draft goes with a target",
         (*generate, tiny, "--raw", "-s", "x"): "--system needs the chat template",
         ("models", "path", "qwen3-32b"): "spec-local models pull qwen3-32b",
         ("models", "pull", "qwen3-33b"): "no model 'qwen3-33b'; did you mean qwen3-32b",

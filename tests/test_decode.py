@@ -248,9 +248,3 @@ def test_a_draft_model_with_a_smaller_vocabulary_never_sees_unknown_tokens() -> 
     drafted = run(TableSession(seed=0), drafter, sampling=sampling, k=3)
     plain = run(TableSession(seed=0), NoDrafter(), sampling=sampling)
     assert tokens_of_rounds(drafted) == tokens_of_rounds(plain)
-
-
-def test_closing_a_drafter_closes_its_session() -> None:
-    draft = TableSession()
-    StagedDrafter([LookupDrafter(), ModelDrafter(draft)]).close()
-    assert draft.closed

@@ -139,7 +139,7 @@ def _copy_fields(reader: gguf.GGUFReader, writer: gguf.GGUFWriter) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "complaint"), [("attention.causal", "cannot write text"), (None, "cannot load")]
+    ("key", "complaint"), [("attention.causal", "cannot continue text"), (None, "cannot load")]
 )
 def test_models_that_cannot_write_are_refused(
     tiny: Path, tmp_path: Path, key: str | None, complaint: str

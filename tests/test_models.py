@@ -23,7 +23,12 @@ QUESTION = [{"role": "user", "content": "Name three colours of the rainbow, then
 def test_a_pulled_model_answers(model_files: list[Path]) -> None:
     with Runner.load("smollm2") as runner:
         done = runner.complete(
-            [{"role": "user", "content": "What is the capital of France?"}],
+            [
+                {
+                    "role": "user",
+                    "content": "Which city is the capital of France? Answer in one sentence.",
+                }
+            ],
             max_tokens=20,
             sampling=GREEDY,
         )
@@ -97,7 +102,7 @@ def test_the_prefilter_is_invisible_on_real_logits(model_files: list[Path], name
             ids, logits = chain.apply(everything, row)
             kept = candidates(row, sampling, recent if sampling.penalizes else None)
             few_ids, few_logits = chain.apply(kept, row[kept])
-            assert len(kept) < len(row) / 4
+            assert sampling.top_k == 0 or len(kept) < 40 * sampling.top_k
             assert dict(zip(few_ids, few_logits, strict=True)) == dict(
                 zip(ids, logits, strict=True)
             )

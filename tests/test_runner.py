@@ -13,12 +13,15 @@ from spec_local import (
     ConfigError,
     ContextOverflow,
     LoadOptions,
+    ModelFileError,
     Runner,
     RunnerBusy,
     Sampling,
     VocabularyMismatch,
 )
 from spec_local.drafters import BUILDERS
+from spec_local.llama.model import Model
+from spec_local.llama.session import Session
 from tests.tiny_gguf import write_tiny
 
 OPTIONS = LoadOptions(n_ctx=256, n_batch=32)
@@ -79,7 +82,8 @@ def test_prompts_can_be_text_messages_or_tokens(runner: Runner) -> None:
     by_tokens = runner.complete(tokens, max_tokens=9, sampling=GREEDY)
     assert by_tokens.tokens == runner.complete(HELLO, max_tokens=9, sampling=GREEDY).tokens
     assert runner.tokenize("hello")[0] == 1  # BOS
-    assert runner.tokenize(HELLO)[0] != 1  # the template decides
+    assert runner.tokenize(HELLO)[:2] == [1, 3]  # the model wants a BOS, the template has none
+    assert runner.tokenize_rendered("<s>hello")[:2] != [1, 1]
 
 
 def test_a_repeated_prompt_is_taken_from_the_cache(runner: Runner) -> None:
@@ -221,6 +225,48 @@ def test_closing_the_runner_ends_a_generation_in_another_thread(tiny: Path) -> N
     runner.close()
 
 
+def test_closing_ends_the_generation_that_runs_and_not_only_the_latest(tiny: Path) -> None:
+    runner = Runner.load(target=tiny, options=OPTIONS)
+    running = runner.generate("once", sampling=GREEDY)
+    next(running)
+    with pytest.raises(RunnerBusy):
+        runner.complete("twice")
+    runner.close()
+    assert list(running) == []
+    with pytest.raises(ConfigError, match="This runner is closed"):
+        runner.complete("thrice")
+
+
+def test_a_runner_cannot_be_closed_from_inside_its_generation(tiny: Path) -> None:
+    runner = Runner.load(target=tiny, options=OPTIONS)
+    generation = runner.generate("x" * 100, max_tokens=3, progress=lambda *_: runner.close())
+    with pytest.raises(RunnerBusy, match="from inside"):
+        next(generation)
+    assert runner.complete("once", max_tokens=3).tokens
+    runner.close()
+
+
+def test_runners_can_share_sessions(tiny: Path, tiny_draft: Path) -> None:
+    with (
+        Model(tiny, OPTIONS) as model,
+        Model(tiny_draft, OPTIONS) as draft_model,
+        Session(model) as target,
+        Session(draft_model) as draft,
+    ):
+        first = Runner(target, "model", draft=draft)
+        second = Runner(target, "model", draft=draft)
+        expected = first.complete(HELLO, max_tokens=9, sampling=GREEDY).tokens
+        first.close()
+        assert second.complete(HELLO, max_tokens=9, sampling=GREEDY).tokens == expected
+
+
+def test_a_stop_may_be_a_single_string(runner: Runner) -> None:
+    plain = runner.complete("once", max_tokens=40, sampling=GREEDY)
+    stop = plain.text[6:8]
+    stopped = runner.complete("once", max_tokens=40, sampling=GREEDY, stop=stop)
+    assert stopped.text == plain.text[: plain.text.index(stop)]
+
+
 def test_other_vocabularies_cannot_draft(tiny: Path, tmp_path: Path) -> None:
     other = write_tiny(tmp_path / "other.gguf", letters=" zyxwvutsrqponmlkjihgfedcba.,!?\n")
     with pytest.raises(VocabularyMismatch, match=r"other.gguf cannot draft for tiny.gguf: 26 of"):
@@ -245,7 +291,7 @@ def test_padding_at_the_end_of_the_vocabulary_is_allowed(tiny: Path, tmp_path: P
         ({"pair": "smollm2", "target": "x.gguf"}, "not both"),
         ({"pair": "smolm2"}, "did you mean smollm2"),
         ({"target": "TINY", "drafter": "magic"}, "no drafter 'magic'; choose from: none, lookup"),
-        ({"target": "TINY", "drafter": "model"}, "needs a draft model; give one with --draft"),
+        ({"target": "TINY", "drafter": "model"}, "needs a draft model: a pair with one"),
         ({"target": "TINY", "k": 40}, "k can be at most 32, not 40"),
     ],
 )
@@ -306,8 +352,10 @@ def test_models_without_a_template_get_plain_lines(tmp_path: Path) -> None:
 
 def test_broken_and_refusing_templates(tmp_path: Path) -> None:
     broken = write_tiny(tmp_path / "broken.gguf", template="{% for %}")
-    with pytest.raises(Exception, match=r"chat template of broken.gguf is broken"):
-        Runner.load(target=broken, options=OPTIONS)
+    with Runner.load(target=broken, options=OPTIONS) as runner:
+        assert runner.complete("plain text", max_tokens=3).tokens
+        with pytest.raises(ModelFileError, match=r"chat template of broken.gguf is broken"):
+            runner.generate(HELLO)
     refusing = write_tiny(
         tmp_path / "refusing.gguf", template="{{ raise_exception('no system messages') }}"
     )

@@ -119,3 +119,5 @@ def _answer(conversation: Chat, line: str) -> None:
             sys.stdout.write(chunk.text)
             sys.stdout.flush()
     print()
+    if conversation.generation.finish_reason in ("length", "context"):
+        print(_stats(conversation.generation), file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -119,6 +120,7 @@ def _as_json(runner: Runner, generation: Generation, text: str, tokens: list[int
             "target": runner.target.model.path.name,
             "draft": runner.draft.model.path.name if runner.draft else None,
             "drafter": runner.drafter.name,
+            "sampling": asdict(runner.sampling),
             "text": text,
             "tokens": tokens,
             "finish_reason": generation.finish_reason,

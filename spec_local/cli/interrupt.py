@@ -1,4 +1,4 @@
-"""Ctrl-C stops the answer, not the program; a second one does stop the program."""
+"""Ctrl-C stops the answer first; a second one is an ordinary KeyboardInterrupt."""
 
 from __future__ import annotations
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from spec_local.cli.progress import on_terminal
-from spec_local.errors import ConfigError
 
 if TYPE_CHECKING:
     from spec_local.runner import Runner
@@ -81,7 +81,9 @@ class SamplingOptions:
     repeat_last_n: Annotated[
         int | None, _sampling("--repeat-last-n", help="How many tokens are recent; -1: all.")
     ] = None
-    seed: Annotated[int | None, _sampling("--seed", help="Same seed, same text.")] = None
+    seed: Annotated[
+        int | None, _sampling("--seed", help="Same seed, same text; random without.")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +127,6 @@ def load_runner(models: ModelOptions, sampling: SamplingOptions, machine: Machin
         mlock=machine.mlock,
     )
     pair = _DEFAULT_PAIR if models.pair is models.target is None else models.pair
-    if pair is not None and models.draft is not None:
-        raise ConfigError("--draft goes with --target; a pair has its own draft.")
     with on_terminal() as progress:
         runner = Runner.load(
             pair,
@@ -138,6 +138,7 @@ def load_runner(models: ModelOptions, sampling: SamplingOptions, machine: Machin
             progress=progress,
         )
     changes = {name: value for name, value in asdict(sampling).items() if value is not None}
+    changes.setdefault("seed", secrets.randbelow(1 << 32))
     try:
         runner.sampling = replace(runner.sampling, **changes)
     except BaseException:

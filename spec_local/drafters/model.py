@@ -21,7 +21,7 @@ class ModelDrafter:
     name = "model"
 
     def __init__(self, session: EvaluationSession, n_vocab: int | None = None) -> None:
-        """The session is the drafter's own, and closed with it.
+        """The session is the drafter's own to use; whoever opened it closes it.
 
         n_vocab: how many token ids target and draft share, if the draft pads its vocabulary.
         """
@@ -71,4 +71,3 @@ class ModelDrafter:
 
     def close(self) -> None:
         self._release_sampler()
-        self._session.close()

@@ -6,10 +6,10 @@ lib`), so that what must happen before and right after loading happens once.
 
 from __future__ import annotations
 
-import _thread
 import ctypes
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -67,6 +67,7 @@ lib, _libggml, JinjaFormatter = _load()
 _WARN, _ERROR = 3, 4
 _LEVELS = {_WARN: logging.WARNING, _ERROR: logging.ERROR}
 _recent_errors: list[str] = []
+_interrupted = threading.Event()
 
 
 @lib.llama_log_callback  # type: ignore[untyped-decorator]
@@ -79,8 +80,8 @@ def _log(level: int, text: bytes, _user_data: ctypes.c_void_p) -> None:
         if level == _ERROR:
             _recent_errors.append(message)
         logger.log(_LEVELS.get(level, logging.DEBUG), "%s", message)
-    except KeyboardInterrupt:  # lost if it went through C; raise it once Python runs again
-        _thread.interrupt_main()
+    except KeyboardInterrupt:  # would be lost in C; raised again where the call returns
+        _interrupted.set()
 
 
 lib.llama_log_set(_log, ctypes.c_void_p(0))
@@ -90,9 +91,15 @@ deny_amx(_libggml)
 
 @contextmanager
 def collected_errors() -> Iterator[list[str]]:
-    """The error lines llama.cpp logs while the block runs, for a message that says why."""
+    """The error lines llama.cpp logs while the block runs, for a message that says why.
+
+    Raises KeyboardInterrupt when one came while llama.cpp was logging.
+    """
     _recent_errors.clear()
+    _interrupted.clear()
     yield _recent_errors
+    if _interrupted.is_set():
+        raise KeyboardInterrupt
 
 
 def default_threads() -> int:

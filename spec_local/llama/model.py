@@ -40,8 +40,8 @@ class Model:
         if not vocab_only and not self._decodes():
             self.close()
             raise ModelFileError(
-                f"{self.path.name} cannot write text: it has no decoder or no vocabulary; "
-                "choose a generative model."
+                f"{self.path.name} cannot continue text: it is an encoder or has no vocabulary; "
+                "choose a decoder-only model."
             )
 
     def _load(self, progress: LoadProgress | None, vocab_only: bool) -> ctypes.c_void_p:
@@ -80,8 +80,10 @@ class Model:
         return ctypes.c_void_p(handle) if isinstance(handle, int) else handle
 
     def _decodes(self) -> bool:
-        has_decoder = bool(lib.llama_model_has_decoder(self.handle))
-        return has_decoder and self.vocab.kind != "none" and not self._is_embedding_model()
+        decoder_only = lib.llama_model_has_decoder(self.handle) and not lib.llama_model_has_encoder(
+            self.handle
+        )
+        return decoder_only and self.vocab.kind != "none" and not self._is_embedding_model()
 
     def _is_embedding_model(self) -> bool:
         """Encoders such as BERT count as decoders in llama.cpp, but mark attention non-causal."""

@@ -49,3 +49,7 @@ class LoadOptions:
         for name in ("kv_type_k", "kv_type_v"):
             known = ", ".join(get_args(KVType))
             require(getattr(self, name) in get_args(KVType), f"{name} must be one of {known}.")
+        require(
+            self.flash_attention != "off" or self.kv_type_v in ("f32", "f16", "bf16"),
+            f"A V cache of type {self.kv_type_v} needs flash attention; turn that on.",
+        )

@@ -11,6 +11,7 @@ import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
+from time import perf_counter
 from typing import Literal
 
 import numpy as np
@@ -29,23 +30,24 @@ An exception it raises abandons the evaluation; what is done stays in the cache.
 
 _SEQUENCE = 0
 _FLASH = {"auto": "AUTO", "on": "ENABLED", "off": "DISABLED"}
-_RECURRENT_SNAPSHOTS = 4
-"""States kept for stepping back without a checkpoint; each costs one recurrent state of memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """How this session forgets its last tokens."""
 
-    rollback: Literal["remove", "window", "snapshots", "checkpoint"]
+    rollback: Literal["remove", "window", "checkpoint"]
     """remove: cached positions are dropped. window: the same while the sliding window is intact.
-    snapshots, checkpoint: a recurrent state is stepped back, or restored and its tokens replayed.
+    checkpoint: a recurrent state is restored and the tokens after it are evaluated again.
+
+    llama.cpp's own snapshots of recurrent states (`n_rs_seq`) are not used: they cover the last
+    batch only, and it does not refuse to go back to an older, stale one.
     """
     depth: int
     """Tokens that can be dropped without evaluating anything again, at least."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Checkpoint:
     length: int
     state: ctypes.Array[ctypes.c_char]
@@ -68,6 +70,8 @@ class Session:
         self.on_progress: EvaluateProgress | None = None
         self.decode_calls = 0
         """How often llama_decode was called, to check the promise of one per round."""
+        self.decode_seconds = 0.0
+        """Time spent in llama_decode and in waiting for its logits."""
         self._tokens: list[int] = []
         self._dirty = False
         self._checkpoint: _Checkpoint | None = None
@@ -97,7 +101,7 @@ class Session:
         params.n_ubatch = min(options.n_ubatch, options.n_batch)
         params.n_seq_max = 1
         params.n_outputs_max = min(max_rows, options.n_batch)
-        params.n_rs_seq = _RECURRENT_SNAPSHOTS if self.model.is_recurrent else 0
+        params.swa_full = False  # a sliding window keeps what it needs, not the whole context
         params.n_threads = params.n_threads_batch = options.n_threads or default_threads()
         params.flash_attn_type = getattr(
             lib, f"LLAMA_FLASH_ATTN_TYPE_{_FLASH[options.flash_attention]}"
@@ -108,16 +112,15 @@ class Session:
             handle = lib.llama_init_from_model(self.model.handle, params)
         if not handle:
             reason = errors[0] if errors else "llama.cpp gave no reason"
+            advice = " Ask for a smaller one with --ctx-size." if "alloc" in reason else ""
             raise ContextOverflow(
-                f"A context of {wanted:,} tokens cannot be made ({reason}); "
-                "ask for a smaller one with --ctx-size."
+                f"A context of {wanted:,} tokens cannot be made: {reason.strip(' .')}.{advice}"
             )
         return ctypes.c_void_p(handle) if isinstance(handle, int) else handle
 
     def _capabilities(self) -> Capabilities:
         if self.model.is_recurrent:
-            snapshots = int(lib.llama_n_rs_seq(self._handle))
-            return Capabilities("snapshots" if snapshots else "checkpoint", depth=snapshots)
+            return Capabilities("checkpoint", depth=0)
         if self.model.sliding_window:
             # The cache holds the window and one batch more; half of that is surely still there.
             return Capabilities("window", depth=self.n_batch // 2)
@@ -135,6 +138,8 @@ class Session:
         n_batch tokens are evaluated in several batches. Raises ContextOverflow when they do not
         fit, EngineError when llama.cpp refuses; the session stays usable.
         """
+        if self._handle is None:
+            raise EngineError("This session is closed; open another one.")
         if not 0 < rows <= min(len(tokens), self.max_rows):
             raise ValueError(f"{rows} rows of {len(tokens)} tokens, at most {self.max_rows}")
         if len(self._tokens) + len(tokens) > self.n_ctx:
@@ -152,7 +157,9 @@ class Session:
             if self.on_progress is not None:
                 self.on_progress(done, len(tokens))
         self._decode(tokens[done:], rows)
+        started = perf_counter()
         logits = lib.llama_get_logits(self._handle)  # waits for the device
+        self.decode_seconds += perf_counter() - started
         return np.ctypeslib.as_array(logits, (rows, self.n_vocab))
 
     def _decode(self, tokens: Sequence[int], rows: int) -> None:
@@ -163,7 +170,9 @@ class Session:
         self._batch_outputs[count - rows : count] = 1
         self._batch.n_tokens = count
         self._dirty = True
+        started = perf_counter()
         status = lib.llama_decode(self._handle, self._batch)
+        self.decode_seconds += perf_counter() - started
         self.decode_calls += 1
         if status != 0:
             self._repair()
@@ -187,7 +196,7 @@ class Session:
 
     def _repair(self) -> None:
         """Make the memory hold exactly the mirrored tokens."""
-        if not self._dirty:
+        if not self._dirty or self._handle is None:
             return
         length = len(self._tokens)
         if not self._remove_after(length):
@@ -196,8 +205,9 @@ class Session:
 
     def _remove_after(self, length: int) -> bool:
         """Drop later positions in place; False if this memory cannot."""
+        if self._checkpoint is not None and length < self._checkpoint.length:
+            self._checkpoint = None  # it remembers tokens that are dropped now
         if length == 0:
-            self._checkpoint = None
             lib.llama_memory_clear(self._memory, False)
             return True
         if not lib.llama_memory_seq_rm(self._memory, _SEQUENCE, length, -1):
@@ -218,33 +228,36 @@ class Session:
             return
         flags = lib.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
         size = lib.llama_state_seq_get_size_ext(self._handle, _SEQUENCE, flags)
-        if self._checkpoint is None or len(self._checkpoint.state) != size:
-            self._checkpoint = _Checkpoint(0, ctypes.create_string_buffer(size))
-        state = ctypes.cast(self._checkpoint.state, ctypes.POINTER(ctypes.c_uint8))
-        self._checkpoint.length = self.n_ctx + 1  # not valid while it is being written
+        saved, self._checkpoint = self._checkpoint, None  # none is valid while one is written
+        reuse = saved is not None and len(saved.state) == size
+        buffer = saved.state if saved and reuse else ctypes.create_string_buffer(size)
+        state = ctypes.cast(buffer, ctypes.POINTER(ctypes.c_uint8))
         lib.llama_state_seq_get_data_ext(self._handle, state, size, _SEQUENCE, flags)
-        self._checkpoint.length = len(self._tokens)
+        self._checkpoint = _Checkpoint(len(self._tokens), buffer)
 
     def _replay(self, length: int) -> None:
-        """Rebuild the first `length` tokens from the last checkpoint before them, or from none."""
+        """Rebuild the first `length` tokens from the last checkpoint before them, or from none.
+
+        The mirror is cut before the memory is touched, so an interruption leaves a shorter mirror,
+        never one that claims more than the memory holds.
+        """
         tokens = self._tokens[:length]
-        del self._tokens[self._restore_checkpoint(length) :]
+        saved = self._checkpoint
+        del self._tokens[0 if saved is None else saved.length :]
+        if saved is None or not self._restore(saved):
+            self._tokens.clear()
+            self._remove_after(0)
         while len(self._tokens) < length:
             done = len(self._tokens)
             self._decode(tokens[done : done + self.n_batch], rows=0)
 
-    def _restore_checkpoint(self, length: int) -> int:
-        """Length of the sequence after going back to a checkpoint, 0 without a usable one."""
-        saved = self._checkpoint
-        if saved is not None and 0 < saved.length <= length:
-            state = ctypes.cast(saved.state, ctypes.POINTER(ctypes.c_uint8))
-            flags = lib.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
-            size = len(saved.state)
-            restored = lib.llama_state_seq_set_data_ext(self._handle, state, size, _SEQUENCE, flags)
-            if restored and lib.llama_memory_seq_rm(self._memory, _SEQUENCE, saved.length, -1):
-                return saved.length
-        self._remove_after(0)
-        return 0
+    def _restore(self, saved: _Checkpoint) -> bool:
+        """Bring a recurrent state back and drop the attention cache after it."""
+        state = ctypes.cast(saved.state, ctypes.POINTER(ctypes.c_uint8))
+        flags, size = lib.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY, len(saved.state)
+        if not lib.llama_state_seq_set_data_ext(self._handle, state, size, _SEQUENCE, flags):
+            return False
+        return bool(lib.llama_memory_seq_rm(self._memory, _SEQUENCE, saved.length, -1))
 
     def synchronize(self) -> None:
         """Wait until the device has finished what was given to it."""
