@@ -113,7 +113,7 @@ class _Reader:
         tensor_count, key_count = self._take("Q"), self._take("Q")
         if max(tensor_count, key_count) > _MAX_ITEMS:
             raise self._damaged("its header is garbled")
-        metadata = {self._text(): self._value(self._take("I")) for _ in range(key_count)}
+        metadata = {self._name_text(): self._value(self._take("I")) for _ in range(key_count)}
         tensors = [self._tensor() for _ in range(tensor_count)]
 
         alignment = metadata.get("general.alignment", _DEFAULT_ALIGNMENT)
@@ -128,7 +128,7 @@ class _Reader:
 
     def _tensor(self) -> tuple[int, int]:
         """Offset and size in bytes; the size of a type this gguf does not know counts as 0."""
-        self._text()
+        self._name_text()
         shape = [self._take("Q") for _ in range(self._take("I"))]
         kind, offset = self._take("I"), self._take("Q")
         try:
@@ -162,6 +162,13 @@ class _Reader:
             at += 8 + read(data, at)[0]
         self._at = at
         return None
+
+    def _name_text(self) -> str:
+        """A key or a tensor's name; what cannot be printed shows that the header is garbled."""
+        name = self._text()
+        if not name.isprintable() or "\ufffd" in name:
+            raise struct.error
+        return name
 
     def _text(self) -> str:
         length = self._take("Q")

@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from spec_local.download import pull, resolve
 from spec_local.registry import load_registry
 from tests.tiny_gguf import write_tiny
+
+settings.register_profile("same every time", derandomize=True, deadline=None)
+settings.load_profile("same every time")
 
 ALWAYS_PULLED = "smollm2-135m"
 """The one real model every test run uses; larger ones only where they have been pulled."""
