@@ -11,6 +11,8 @@ import typer
 from spec_local.cli.progress import on_terminal
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from spec_local.llama.vocab import Vocabulary
 
 app = typer.Typer(help="List, pull and check models.", no_args_is_help=True)
@@ -23,14 +25,13 @@ NameOrFile = Annotated[str, typer.Argument(help="A model's name or a .gguf file.
 def list_models() -> None:
     """Show the models and pairs that have a name here."""
     from rich.console import Console
-    from rich.table import Table
 
     from spec_local.download import resolve
     from spec_local.errors import ModelFileError
     from spec_local.registry import load_registry, user_file
 
     registry = load_registry()
-    models = Table("model", "here", "size", "source", box=None, pad_edge=False)
+    models = _table("model", "here", "size", "source")
     for name, spec in registry.models.items():
         try:
             here = resolve(name, registry) is not None
@@ -38,12 +39,20 @@ def list_models() -> None:
             here = False
         size = "" if spec.bytes is None else f"{spec.bytes / 1e9:.2f} GB"
         models.add_row(name, "yes" if here else "no", size, spec.source)
-    pairs = Table("pair", "target", "draft", "drafter", box=None, pad_edge=False)
+    pairs = _table("pair", "target", "draft", "drafter")
     for name, pair in registry.pairs.items():
         pairs.add_row(name, pair.target, pair.draft or "-", pair.drafter)
     console = Console()
     console.print(models, "", pairs, "")
     console.print(f"Your own entries go into {user_file()}", soft_wrap=True)
+
+
+def _table(name: str, *rest: str) -> Table:
+    """A table whose names stay whole, to be copied, however narrow the terminal."""
+    from rich.table import Column, Table
+
+    columns = [Column(name, no_wrap=True), *(Column(head, overflow="fold") for head in rest)]
+    return Table(*columns, box=None, pad_edge=False)
 
 
 @app.command()
