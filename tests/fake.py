@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -101,6 +101,29 @@ def sampler_for(sampling: Sampling, context: Sequence[int]) -> KeyedSampler:
     return KeyedSampler(sampling, Chain(sampling, n_vocab=N_VOCAB, n_ctx=4096), context)
 
 
+def start(
+    target: TableSession,
+    drafter: Drafter,
+    context: list[int],
+    *,
+    sampling: Sampling,
+    k: int,
+    max_tokens: int,
+    is_end: Callable[[int], bool] = lambda token: token == END,
+) -> Iterator[Round]:
+    """A generation on the table, round by round."""
+    return generate(
+        target,
+        drafter,
+        keyed,
+        FixedK(k),
+        sampler_for(sampling, context),
+        context,
+        max_tokens=max_tokens,
+        is_end=is_end,
+    )
+
+
 def run(
     target: TableSession,
     drafter: Drafter,
@@ -112,18 +135,7 @@ def run(
 ) -> list[Round]:
     """All rounds of a generation on the table."""
     context = list(PROMPT) if context is None else context
-    return list(
-        generate(
-            target,
-            drafter,
-            keyed,
-            FixedK(k),
-            sampler_for(sampling, context),
-            context,
-            max_tokens=max_tokens,
-            is_end=lambda token: token == END,
-        )
-    )
+    return list(start(target, drafter, context, sampling=sampling, k=k, max_tokens=max_tokens))
 
 
 def tokens_of(rounds: Sequence[Round]) -> list[int]:

@@ -179,12 +179,17 @@ def test_debug_shows_the_traceback() -> None:
     assert done.returncode == 1
 
 
-def test_a_reader_that_leaves_is_no_error(tiny: Path) -> None:
-    process = subprocess.Popen(
-        [*PROGRAM, "generate", "-m", str(tiny), "hi", "-c", "60000"],
+def start_long_answer(model: Path) -> subprocess.Popen[bytes]:
+    """A process that writes for longer than any test looks at it."""
+    return subprocess.Popen(
+        [*PROGRAM, "generate", "-m", str(model), "hi", "-c", "60000"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
+
+
+def test_a_reader_that_leaves_is_no_error(tiny: Path) -> None:
+    process = start_long_answer(tiny)
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.read(5)
@@ -196,11 +201,7 @@ def test_a_reader_that_leaves_is_no_error(tiny: Path) -> None:
 
 
 def test_ctrl_c_keeps_what_was_written(tiny: Path) -> None:
-    process = subprocess.Popen(
-        [*PROGRAM, "generate", "-m", str(tiny), "hi", "-c", "60000"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    process = start_long_answer(tiny)
     assert process.stdout is not None
     process.stdout.read(20)
     process.send_signal(signal.SIGINT)

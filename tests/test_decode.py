@@ -7,15 +7,12 @@ from itertools import pairwise
 
 import pytest
 
-from spec_local.control import FixedK
-from spec_local.decode import generate
 from spec_local.drafters.lookup import LookupDrafter
 from spec_local.drafters.model import ModelDrafter
 from spec_local.drafters.none import NoDrafter
 from spec_local.drafters.staged import StagedDrafter
 from spec_local.types import Drafter, Round, Sampling
-from spec_local.verify import keyed
-from tests.fake import END, N_VOCAB, PROMPT, ScriptedDrafter, TableSession, run, sampler_for
+from tests.fake import END, N_VOCAB, PROMPT, ScriptedDrafter, TableSession, run, start
 from tests.fake import tokens_of as tokens_of_rounds
 
 TEMPERATURES = (0.0, 0.5, 1.0, 1.5)
@@ -100,16 +97,8 @@ def test_caches_hold_the_committed_tokens_after_every_round(name: str) -> None:
     target, draft = TableSession(seed=0), TableSession(seed=0, sharpness=1.5)
     drafter = ModelDrafter(draft) if "model" in name else DRAFTERS[name]()
     context = list(PROMPT)
-    rounds = generate(
-        target,
-        drafter,
-        keyed,
-        FixedK(4),
-        sampler_for(Sampling(temperature=1.0), context),
-        context,
-        max_tokens=60,
-        is_end=lambda token: token == END,
-    )
+    sampling = Sampling(temperature=1.0)
+    rounds = start(target, drafter, context, sampling=sampling, k=4, max_tokens=60)
     emitted: list[int] = []
     for round_ in rounds:
         emitted += round_.tokens
@@ -122,13 +111,12 @@ def test_caches_hold_the_committed_tokens_after_every_round(name: str) -> None:
 def _interrupted(
     target: TableSession, drafter: Drafter, context: list[int], rounds: int
 ) -> list[Round]:
-    generation = generate(
+    generation = start(
         target,
         drafter,
-        keyed,
-        FixedK(3),
-        sampler_for(Sampling(temperature=1.0), context),
         context,
+        sampling=Sampling(temperature=1.0),
+        k=3,
         max_tokens=60,
         is_end=lambda token: False,
     )
@@ -169,16 +157,7 @@ def test_caches_are_right_after_an_interruption(where: str, after: int) -> None:
 
 def test_a_generation_that_never_started_changes_nothing() -> None:
     target = TableSession(tokens=[1, 2, 3])
-    generation = generate(
-        target,
-        NoDrafter(),
-        keyed,
-        FixedK(3),
-        sampler_for(Sampling(), PROMPT),
-        list(PROMPT),
-        max_tokens=5,
-        is_end=lambda token: False,
-    )
+    generation = start(target, NoDrafter(), list(PROMPT), sampling=Sampling(), k=3, max_tokens=5)
     generation.close()
     assert target.tokens == [1, 2, 3]
     assert target.calls == []
