@@ -18,8 +18,8 @@ from spec_local import Runner, Sampling
 from spec_local.download import pull
 from spec_local.llama.model import Model
 from spec_local.llama.session import Session
+from spec_local.noise import keyed_gumbel
 from spec_local.registry import load_registry
-from spec_local.sampling import keyed_gumbel
 
 PROMPTS = Path(__file__).with_name("prompts.jsonl")
 

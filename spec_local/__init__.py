@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from spec_local.generation import Chunk, Completion, Generation
     from spec_local.llama.options import LoadOptions
     from spec_local.runner import Runner
-    from spec_local.types import Sampling, Stats
+    from spec_local.settings import Sampling
+    from spec_local.types import Stats
 
 __version__ = version("spec-local")
 
@@ -53,7 +54,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Sampling": "types",
+    "Sampling": "settings",
     "Stats": "types",
     "Chat": "chat",
     "Chunk": "generation",

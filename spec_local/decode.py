@@ -12,14 +12,16 @@ This module does not know llama.cpp, text, or how anything is drafted, judged or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
 
+from spec_local.logprobs import TokenLogprobs
 from spec_local.types import (
     NO_DRAFT,
     Drafter,
     EvaluationSession,
     FinishReason,
+    Logits,
     Policy,
     Round,
     Sampler,
@@ -37,12 +39,14 @@ def generate(
     *,
     max_tokens: int,
     is_end: Callable[[int], bool],
+    inspect: Callable[[Logits, Sequence[int]], tuple[TokenLogprobs, ...]] = lambda *_: (),
 ) -> Iterator[Round]:
     """Continue `context`, the committed tokens, in place; yield one record per target evaluation.
 
     The first round evaluates what the cache lacks of the prompt and drafts nothing, so the first
     token costs what it costs in plain decoding. `is_end` tells end-of-generation tokens; the one
-    that ends the text is emitted like any other. At least one token is always emitted.
+    that ends the text is emitted like any other. At least one token is always emitted. `inspect`
+    sees the target's logits rows with the tokens emitted for them.
     """
     emitted = 0
     finish: FinishReason | None = None
@@ -62,9 +66,10 @@ def generate(
             evaluated = perf_counter()
 
             verdict = verify(rows, draft, sampler)
+            tokens = (*draft.tokens[: verdict.accepted], verdict.token)
+            logprobs = inspect(rows, tokens)
             sampled = perf_counter()
 
-            tokens = (*draft.tokens[: verdict.accepted], verdict.token)
             context.extend(tokens)
             target.truncate(len(context) - 1)
             drafter.observe(context, verdict)
@@ -88,6 +93,7 @@ def generate(
                 sample_seconds=sampled - evaluated,
                 seconds=perf_counter() - started,
                 finish=finish,
+                logprobs=logprobs,
             )
             policy.observe(round_)
             yield round_

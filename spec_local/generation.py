@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from spec_local.logprobs import TokenLogprobs
 from spec_local.text import TextStream
 from spec_local.types import FinishReason, Round, Stats
 
@@ -26,6 +27,8 @@ class Chunk:
     stats: Stats
     """The generation so far."""
     finish_reason: FinishReason | None = None
+    logprobs: tuple[TokenLogprobs, ...] = ()
+    """For each token, if they were asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class Completion:
     tokens: tuple[int, ...]
     finish_reason: FinishReason
     stats: Stats
+    logprobs: tuple[TokenLogprobs, ...] = ()
 
 
 class Cancelled(Exception):
@@ -81,6 +85,7 @@ class Generation:
             tokens=tuple(token for chunk in chunks for token in chunk.tokens),
             finish_reason=self.finish_reason or "cancelled",
             stats=self.stats,
+            logprobs=tuple(found for chunk in chunks for found in chunk.logprobs),
         )
 
 
@@ -110,7 +115,7 @@ def to_chunks(
             if finish is not None:
                 new += text.finish()
             drafted = (True,) * round_.accepted + (False,)
-            yield Chunk(new, round_.tokens, drafted, stats, finish)
+            yield Chunk(new, round_.tokens, drafted, stats, finish, round_.logprobs)
             if finish is not None:
                 return
     except Cancelled:

@@ -13,12 +13,13 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import platformdirs
 
 from spec_local.errors import ConfigError, require
-from spec_local.types import DRAFTER_NAMES, Sampling
+from spec_local.settings import Sampling
+from spec_local.types import DRAFTER_NAMES
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -209,9 +210,11 @@ def _value(hint: Any, value: Any, key: str) -> Any:
     if get_origin(hint) is UnionType or type(None) in get_args(hint):
         (hint,) = (kind for kind in get_args(hint) if kind is not type(None))
     if get_origin(hint) is tuple:
-        require(isinstance(value, list), f"{key} must be an array.")
-        item = get_args(hint)[0]
-        return tuple(_record(item, entry, f"{key}[{i}]") for i, entry in enumerate(value))
+        return _tuple(get_args(hint), value, key)
+    if get_origin(hint) is Literal:
+        known = get_args(hint)
+        require(value in known, f"{key} must be one of {', '.join(known)}.")
+        return value
     if hasattr(hint, "__dataclass_fields__"):
         return _record(hint, value, key)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
@@ -220,3 +223,13 @@ def _value(hint: Any, value: Any, key: str) -> Any:
     matches = isinstance(value, hint) and not isinstance(value, bool)
     require(matches, f"{key} must be {names[hint]}.")
     return value
+
+
+def _tuple(items: tuple[Any, ...], value: Any, key: str) -> tuple[Any, ...]:
+    """An array of one type of item, or of one item of each type."""
+    require(isinstance(value, list), f"{key} must be an array.")
+    if items[-1] is Ellipsis:
+        items = items[:1] * len(value)
+    require(len(items) == len(value), f"{key} must have {len(items)} items.")
+    pairs = enumerate(zip(items, value, strict=True))
+    return tuple(_value(hint, item, f"{key}[{i}]") for i, (hint, item) in pairs)

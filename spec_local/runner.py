@@ -4,39 +4,33 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from spec_local import drafters, verify
+from spec_local import drafters
 from spec_local.chat import Chat
 from spec_local.control import FixedK
 from spec_local.decode import generate as decode
-from spec_local.download import pull
-from spec_local.errors import ConfigError, ContextOverflow, RunnerBusy, VocabularyMismatch, require
+from spec_local.errors import ConfigError, ContextOverflow, RunnerBusy, require
 from spec_local.generation import Cancelled, Chunk, Completion, Generation, to_chunks
-from spec_local.llama.chain import Chain
-from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
+from spec_local.llama.samplers import Samplers
 from spec_local.llama.session import Session
 from spec_local.llama.template import ChatTemplate, Message
-from spec_local.registry import PairSpec, Registry, load_registry
-from spec_local.sampling import KeyedSampler
-from spec_local.types import Sampling
+from spec_local.loading import Progress, choose_pair, load_models, no_progress
+from spec_local.logprobs import TokenLogprobs, token_logprobs
+from spec_local.registry import load_registry
+from spec_local.settings import Sampling
+from spec_local.types import Logits
+from spec_local.verify import VERIFIERS
 
 Prompt = str | Sequence[Message] | Sequence[int]
 """A text to continue, messages to answer, or tokens to continue."""
 
 DEFAULT_K = 3
-
-Progress = Callable[[str, float], None]
-"""Called with what is going on ("pull NAME", "load NAME", "prompt") and how far it is, 0 to 1."""
-
-
-def _no_progress(_stage: str, _fraction: float) -> None:
-    pass
 
 
 class Runner:
@@ -66,6 +60,7 @@ class Runner:
         self.policy = FixedK(k)
         require(k < target.max_rows, f"k can be at most {target.max_rows - 1}, not {k}.")
         self._vocab = target.model.vocab
+        self._samplers = Samplers(target)
         self._resources = ExitStack()
         self._busy = threading.Lock()
         self._busy_thread = 0
@@ -88,7 +83,7 @@ class Runner:
         k: int = DEFAULT_K,
         sampling: Sampling | None = None,
         options: LoadOptions | None = None,
-        progress: Progress = _no_progress,
+        progress: Progress = no_progress,
     ) -> Runner:
         """Load a pair by its name in models.toml, or a target and a draft by name or path.
 
@@ -96,27 +91,16 @@ class Runner:
         lookup-then-model; by default what the pair recommends. Raises SpecLocalError.
         """
         registry = load_registry()
-        require(pair is None or target is None, "Give a pair or a target, not both.")
-        require(pair is None or draft is None, "A draft goes with a target; a pair has its own.")
-        if target is not None:
-            best = "lookup" if draft is None else "lookup-then-model"
-            spec = PairSpec(str(target), None if draft is None else str(draft), best)
-        else:
-            require(pair is not None, "Give a pair or a target.")
-            spec = registry.pair(str(pair))
+        spec = choose_pair(registry, pair, target, draft)
         name = drafter or spec.drafter
         needs_draft = drafters.needs_model(name)
         require(
             spec.draft is not None or not needs_draft,
             f"The drafter {name} needs a draft model: a pair with one, or a target and a draft.",
         )
-        files = [spec.target, spec.draft] if needs_draft else [spec.target]
+        files = [spec.target, str(spec.draft)] if needs_draft else [spec.target]
         with ExitStack() as stack:
-            models = [
-                stack.enter_context(_load_model(str(file), registry, options, progress))
-                for file in files
-            ]
-            _require_one_vocabulary(models)
+            models = load_models(files, registry, options, progress, stack)
             sessions = [stack.enter_context(Session(model)) for model in models]
             runner = cls(
                 sessions[0],
@@ -158,12 +142,14 @@ class Runner:
         max_tokens: int | None = None,
         sampling: Sampling | None = None,
         stop: str | Sequence[str] = (),
-        progress: Progress = _no_progress,
+        logprobs: int | None = None,
+        progress: Progress = no_progress,
     ) -> Generation:
         """Continue the prompt.
 
         max_tokens: None generates until the model stops or the context is full.
         stop: strings that end the text; they are not part of it.
+        logprobs: report the target's log-probability of every token, and the so many best ones.
         Raises ContextOverflow for a prompt that does not fit. The first chunk raises RunnerBusy
         while another generation runs.
         """
@@ -171,6 +157,7 @@ class Runner:
         tokens = self._prompt_tokens(prompt)
         require(bool(tokens), "The prompt is empty; give at least one token.")
         require(max_tokens is None or max_tokens >= 1, "max_tokens must be at least 1.")
+        require(logprobs is None or logprobs >= 0, "logprobs must be 0 or more.")
         if len(tokens) > self.target.n_ctx:
             raise ContextOverflow(
                 f"The prompt has {len(tokens):,} tokens and the context {self.target.n_ctx:,}; "
@@ -182,7 +169,7 @@ class Runner:
         limit = self.target.n_ctx if max_tokens is None else max_tokens
         setting = sampling or self.sampling
         generation = Generation(
-            lambda cancel: self._run(cancel, tokens, limit, setting, stops, progress)
+            lambda cancel: self._run(cancel, tokens, limit, setting, stops, logprobs, progress)
         )
         self._generations.add(generation)
         return generation
@@ -210,6 +197,7 @@ class Runner:
         max_tokens: int,
         sampling: Sampling,
         stop: Sequence[str],
+        logprobs: int | None,
         progress: Progress,
     ) -> Iterator[Chunk]:
         """One generation, from taking the runner to giving it back."""
@@ -219,26 +207,30 @@ class Runner:
             if cancel.is_set():
                 raise Cancelled
 
+        def inspect(rows: Logits, emitted: Sequence[int]) -> tuple[TokenLogprobs, ...]:
+            return () if logprobs is None else token_logprobs(rows, emitted, logprobs)
+
         self._require_open()
         if not self._busy.acquire(blocking=False):
             raise RunnerBusy("This runner is generating already; wait for it or cancel it first.")
         try:
             self._busy_thread = threading.get_ident()
             with ExitStack() as stack:
-                chain = Chain(sampling, n_vocab=self.target.n_vocab, n_ctx=self.target.n_ctx)
-                stack.callback(chain.close)
+                sampler = self._samplers.open(sampling, context)
+                stack.callback(sampler.close)
                 for session in filter(None, (self.target, self.draft)):
                     session.on_progress = between_batches
                     stack.callback(setattr, session, "on_progress", None)
                 rounds = decode(
                     self.target,
                     self.drafter,
-                    verify.keyed,
+                    VERIFIERS[sampling.verify],
                     self.policy,
-                    KeyedSampler(sampling, chain, context),
+                    sampler,
                     context,
                     max_tokens=max_tokens,
                     is_end=self._vocab.is_end,
+                    inspect=inspect,
                 )
                 stack.callback(rounds.close)  # type: ignore[attr-defined]
                 yield from to_chunks(rounds, self._vocab.pieces, stop, cancel, len(context))
@@ -265,6 +257,7 @@ class Runner:
                 raise RunnerBusy("A runner cannot be closed from inside its own generation.")
         self._busy.release()
         self.drafter.close()
+        self._samplers.close()
         self._resources.close()
 
     def __enter__(self) -> Runner:
@@ -272,24 +265,3 @@ class Runner:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _load_model(
-    name: str, registry: Registry, options: LoadOptions | None, progress: Progress
-) -> Model:
-    def pulling(done: int, total: int) -> None:
-        progress(f"pull {name}", done / total if total else 0.0)
-
-    path = pull(name, registry, pulling)
-    return Model(path, options, lambda fraction: progress(f"load {path.stem}", fraction))
-
-
-def _require_one_vocabulary(models: Sequence[Model]) -> None:
-    target, *drafts = models
-    for draft in drafts:
-        differences = "; ".join(target.vocab.differences(draft.vocab))
-        if differences:
-            raise VocabularyMismatch(
-                f"{draft.path.name} cannot draft for {target.path.name}: {differences}. "
-                "Choose a draft of the same model family."
-            )

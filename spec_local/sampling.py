@@ -1,40 +1,37 @@
-"""From logits to a token: candidate prefilter, keyed Gumbel noise, the keyed draw.
+"""From logits to a token: the sampler chain, the constraints, and keyed randomness.
 
-Gumbel-max: if the g(x) are independent standard Gumbel variables, argmax_x log p(x) + g(x) is
-distributed as p. The noise here is *keyed*: a hash of (seed, position, token id), with no generator
-state. Whoever asks for position i of the same seed sees the same noise, so target and draft make
-the same draw wherever their distributions allow it (arXiv 2408.07978).
+A sampler stands at one position of the text. It tells the distribution there, draws from it, and
+moves on by one token. Every random number is a hash of (seed, position), see `noise.py`.
 """
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from spec_local.types import Logits, Sampler, Sampling
-
-Ids = NDArray[np.int32]
-
-NEGLIGIBLE_NATS = 25.0
-"""Tokens this far below the maximum are dropped: 150,000 of them weigh less than 2.1e-6."""
-
-_BLOCKS_PER_CANDIDATE = 32
-"""How many strided blocks the vocabulary is cut into, per token that top-k keeps."""
-
-_GOLDEN = 0x9E3779B97F4A7C15  # 2**64 / golden ratio, the increment of SplitMix64
-_MASK = (1 << 64) - 1
+from spec_local.constraints import Constraint, all_allow, allowed_candidates
+from spec_local.distribution import Distribution, Ids
+from spec_local.errors import EngineError
+from spec_local.noise import draft_seed, keyed_coin, keyed_gumbel, xtc_coin
+from spec_local.prefilter import NO_IDS, candidates
+from spec_local.settings import Sampling
+from spec_local.types import Logits, Sampler
 
 
 class SamplerChain(Protocol):
     """llama.cpp's chain of samplers (`llama/chain.py`)."""
 
-    def apply(self, ids: Ids, logits: Logits) -> tuple[Ids, Logits]:
-        """Ids (n,) and logits (n,) of the candidates left, logits divided by the temperature."""
+    biased: Ids
+    """Ids whose logits are always shifted, or forbidden."""
+
+    def apply(self, ids: Ids, logits: Logits, exclude_top: bool) -> tuple[Ids, Logits]:
+        """Ids (n,) and logits (n,) of the candidates left, logits divided by the temperature.
+
+        exclude_top: whether XTC takes its chance. Tokens at -inf may be left among the others.
+        """
 
     def accept(self, token: int) -> None:
         """The token was emitted."""
@@ -46,130 +43,178 @@ class SamplerChain(Protocol):
     def close(self) -> None: ...
 
 
-def keyed_gumbel(seed: int, position: int, ids: Ids) -> NDArray[np.float64]:
-    """Standard Gumbel noise (n,) for the token ids (n,) at an absolute position.
+class ChainSampler:
+    """Draws one token per position: chain, constraints, then a Gumbel-max draw with keyed noise."""
 
-    SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) in counter mode: two rounds absorb seed and
-    position, the third the token id.
-    """
-    key = _mix(_mix(seed & _MASK) ^ position)
-    bits = _mix_array(np.uint64(key) + ids.astype(np.uint64) * np.uint64(_GOLDEN))
-    # 52 bits and a half keep the uniform strictly inside (0, 1) in double precision.
-    uniform = ((bits >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
-    noise: NDArray[np.float64] = -np.log(-np.log(uniform))
-    return noise
+    def __init__(
+        self,
+        sampling: Sampling,
+        chain: SamplerChain,
+        context: Sequence[int],
+        constraints: Sequence[Constraint] = (),
+    ) -> None:
+        """`context`: the committed tokens; the first draw is for the position after them.
 
-
-def _mix(x: int) -> int:
-    x = (x + _GOLDEN) & _MASK
-    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
-    return x ^ (x >> 31)
-
-
-def _mix_array(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: NDArray[np.uint64] = x ^ (x >> np.uint64(31))
-    return mixed
-
-
-def candidates(row: Logits, sampling: Sampling, penalized: Ids | None = None) -> Ids:
-    """Ids (n,), ascending, that can survive the chain: a superset small enough to be cheap.
-
-    `penalized` ids are always among them; the cut is taken over the other tokens, because a penalty
-    can move a logit either way. What is left out is either certain to be removed by top-k or min-p,
-    or lies more than NEGLIGIBLE_NATS below the maximum.
-    """
-    if penalized is not None and len(penalized):
-        row = row.copy()
-        row[penalized] = -np.inf
-    blocks = sampling.top_k * _BLOCKS_PER_CANDIDATE
-    if 0 < blocks <= len(row) // 2:
-        kept = _reach_top_k(row, sampling.top_k, blocks)
-    else:
-        kept = np.flatnonzero(row >= row.max() - _margin(sampling)).astype(np.int32)
-    if penalized is not None and len(penalized):
-        kept = np.union1d(kept, penalized)
-    return kept
-
-
-def _reach_top_k(row: Logits, k: int, blocks: int) -> Ids:
-    """The top k ids and a few more, in one pass over the row.
-
-    At least k tokens reach the k-th largest of the maxima of disjoint blocks, so every token of the
-    top k does. Blocks are columns of the row written as a table, which numpy reduces at memory
-    speed; only columns whose maximum reaches the cut are looked into.
-    """
-    whole = len(row) // blocks * blocks
-    table = row[:whole].reshape(-1, blocks)
-    maxima = table.max(axis=0)
-    cut = np.partition(maxima, -k)[-k]
-    columns = np.flatnonzero(maxima >= cut)
-    lines, hits = np.nonzero(table[:, columns] >= cut)
-    rest = np.flatnonzero(row[whole:] >= cut)
-    return np.concatenate((lines * blocks + columns[hits], whole + rest)).astype(np.int32)
-
-
-def _margin(sampling: Sampling) -> float:
-    """Logits this far below the maximum do not matter."""
-    margin = NEGLIGIBLE_NATS * max(1.0, sampling.temperature)
-    if sampling.min_p > 0 and sampling.top_p == sampling.typical_p == 1:
-        margin = min(margin, 1e-3 - math.log(sampling.min_p))  # 1e-3: rounding in the chain
-    return margin
-
-
-class KeyedSampler:
-    """Draws one token per position: the sampler chain, then the keyed Gumbel-max draw."""
-
-    def __init__(self, sampling: Sampling, chain: SamplerChain, context: Sequence[int]) -> None:
-        """`context`: the committed tokens; the first draw is for the position after them."""
+        The sampler closes the chain and the constraints, which stand at the generated text's start.
+        """
         self._sampling = sampling
         self._chain = chain
+        self._constraints = tuple(constraints)
         self._position = len(context)
-        window = None if sampling.repeat_last_n < 0 else sampling.repeat_last_n
+        self._draw_seed = sampling.seed
+        self._coins = 0
+        window = sampling.look_back
         self._recent: deque[int] = deque(maxlen=window)
-        if sampling.penalizes:
-            for token in context if window is None else context[-window:]:
-                self._accept(token)
+        for token in context if window is None else context[max(0, len(context) - window) :]:
+            self._remember(token)
+
+    def distribution(self, row: Logits) -> Distribution:
+        """What the token of the present position is drawn from, by its logits row (n_vocab,)."""
+        free = self._unconstrained(row)
+        return self._constrained(free, row) if self._constraints else free
 
     def draw(self, row: Logits) -> int:
-        """Draw the token of the present position from its logits row (n_vocab,) and move on."""
-        token = self._choose(row)
-        self._position += 1
-        if self._sampling.penalizes:
-            self._accept(token)
+        """Draw the token of the present position and move on.
+
+        Constraints are asked about the drawn token first. With Gumbel-max that is no approximation:
+        what wins among all tokens and is allowed also wins among the allowed ones.
+        """
+        free = self._unconstrained(row)
+        token = self._pick(free)
+        if not self._allows(token):
+            token = self._pick(self._constrained(free, row))
+        self.accept(token)
         return token
 
-    def copy(self) -> KeyedSampler:
-        twin = KeyedSampler(self._sampling, self._chain.copy(), ())
-        twin.follow(self)
+    def emit(self, distribution: Distribution) -> int:
+        token = self._pick(distribution)
+        self.accept(token)
+        return token
+
+    def propose(self, row: Logits) -> tuple[int, Distribution | None]:
+        if self._sampling.verify == "keyed":
+            return self.draw(row), None
+        distribution = self.distribution(row)
+        return self.emit(distribution), distribution
+
+    def chance(self, probability: float) -> bool:
+        coin = keyed_coin(self._sampling.seed, self._position, self._coins)
+        self._coins += 1
+        return coin <= probability
+
+    def accept(self, token: int) -> None:
+        self._position += 1
+        self._coins = 0
+        if self._recent.maxlen != 0:
+            self._remember(token)
+        for constraint in self._constraints:
+            constraint.accept(token)
+
+    def possible(self, tokens: Sequence[int]) -> int:
+        if not self._constraints:
+            return len(tokens)
+        copies = [constraint.copy() for constraint in self._constraints]
+        try:
+            for count, token in enumerate(tokens):
+                if not all_allow(copies, np.array([token], np.int32))[0]:
+                    return count
+                for constraint in copies:
+                    constraint.accept(token)
+            return len(tokens)
+        finally:
+            for constraint in copies:
+                constraint.close()
+
+    def copy(self) -> ChainSampler:
+        twin = object.__new__(type(self))
+        twin._sampling, twin._chain = self._sampling, self._chain.copy()
+        twin._constraints = tuple(constraint.copy() for constraint in self._constraints)
+        twin._position, twin._recent = self._position, self._recent.copy()
+        twin._draw_seed, twin._coins = self._draw_seed, self._coins
         return twin
 
     def follow(self, other: Sampler) -> None:
-        assert isinstance(other, KeyedSampler)
+        assert isinstance(other, ChainSampler)
         self._position = other._position
-        if self._sampling.penalizes:
+        if self._sampling.verify != "keyed":
+            self._draw_seed = draft_seed(self._sampling.seed, self._position)
+        if self._recent.maxlen != 0:
             self._recent = other._recent.copy()
             self._chain.follow(other._chain)
+        for mine, theirs in zip(self._constraints, other._constraints, strict=True):
+            mine.follow(theirs)
 
     def close(self) -> None:
         self._chain.close()
+        for constraint in self._constraints:
+            constraint.close()
 
-    def _accept(self, token: int) -> None:
+    def _remember(self, token: int) -> None:
         self._recent.append(token)
         self._chain.accept(token)
 
-    def _choose(self, row: Logits) -> int:
-        greedy = self._sampling.temperature == 0
-        penalized = None
-        if self._sampling.penalizes:
-            penalized = np.fromiter(sorted(set(self._recent)), np.int32)
-        elif greedy:
-            return int(row.argmax())
-        ids = candidates(row, self._sampling, penalized)
-        ids, logits = self._chain.apply(ids, row[ids])
-        if greedy:
-            return int(ids[logits == logits.max()].min())  # the lowest id, as argmax has it
-        noise = keyed_gumbel(self._sampling.seed, self._position, ids)
-        return int(ids[np.argmax(logits + noise)])
+    def _pick(self, distribution: Distribution) -> int:
+        """Gumbel-max; of a point mass, its only token."""
+        ids = distribution.ids
+        if len(ids) == 1:
+            return int(ids[0])
+        noise = keyed_gumbel(self._draw_seed, self._position, ids)
+        return int(ids[np.argmax(np.log(distribution.probabilities) + noise)])
+
+    def _unconstrained(self, row: Logits) -> Distribution:
+        """What the chain leaves of the logits."""
+        sampling = self._sampling
+        shifted = self._shifted(len(row))
+        if sampling.greedy and not len(shifted) and not sampling.reorders:
+            best = int(row.argmax())
+            _require_finite(row[best])
+            return Distribution.point(best)
+        return self._through_chain(row, candidates(row, sampling, shifted))
+
+    def _through_chain(self, row: Logits, ids: Ids) -> Distribution:
+        """What the chain leaves of the tokens (n,)."""
+        sampling = self._sampling
+        exclude_top = sampling.excludes_top and (
+            xtc_coin(sampling.seed, self._position) <= sampling.xtc_probability
+        )
+        ids, logits = self._chain.apply(ids, row[ids], exclude_top)
+        best_logit = logits.max(initial=-np.inf)
+        _require_finite(best_logit)
+        if sampling.greedy:  # the lowest id of equal ones, as argmax has it
+            return Distribution.point(int(ids[logits == best_logit].min()))
+        return Distribution.of_logits(ids, logits)
+
+    def _shifted(self, n_vocab: int) -> Ids:
+        """Ids (n,) below n_vocab whose logits the chain shifts."""
+        biased = self._chain.biased
+        if not len(self._recent) and not len(biased):
+            return NO_IDS
+        recent = np.fromiter(set(self._recent), np.int32)
+        shifted = np.union1d(recent, biased)
+        return shifted[shifted < n_vocab]
+
+    def _allows(self, token: int) -> bool:
+        if not self._constraints:
+            return True
+        return bool(all_allow(self._constraints, np.array([token], np.int32))[0])
+
+    def _constrained(self, free: Distribution, row: Logits) -> Distribution:
+        """What the constraints leave of the chain's distribution, brought to the sum 1.
+
+        Only if that is nothing, the chain runs again on what they allow of the whole vocabulary.
+        """
+        allowed = all_allow(self._constraints, free.ids)
+        if allowed.any():
+            return Distribution.of_weights(free.ids[allowed], free.probabilities[allowed])
+        shifted = self._shifted(len(row))
+        ids = allowed_candidates(row, self._sampling, self._constraints, shifted)
+        return self._through_chain(row, ids)
+
+
+def _require_finite(best: np.floating) -> None:
+    if np.isnan(best):
+        raise EngineError("The model's logits are not numbers; the file may be damaged.")
+    if best == -np.inf:
+        raise EngineError(
+            "No token is allowed here; loosen the grammar, the bans or the logit biases."
+        )

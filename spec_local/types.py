@@ -5,7 +5,6 @@ Nothing here knows llama.cpp, a terminal or a file. The engine (`decode.py`) see
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
@@ -13,77 +12,14 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from spec_local.errors import require
+from spec_local.distribution import Distribution
+from spec_local.logprobs import TokenLogprobs
 
 Logits = NDArray[np.float32]
 """Logits, shape (rows, n_vocab) or (n_vocab,); often a view valid until the next evaluation."""
 
 FinishReason = Literal["stop", "length", "context", "cancelled"]
 """Why a generation ended: an end token or stop string, `max_tokens`, a full context, the caller."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How the target draws its tokens; the defaults and the order are those of llama.cpp.
-
-    Order of application: penalties, top-k, typical, top-p, min-p, temperature, keyed draw.
-    """
-
-    temperature: float = 0.8
-    """0 takes the most probable token (after penalties)."""
-    top_k: int = 40
-    """Keep the k most probable tokens; 0 keeps all."""
-    top_p: float = 0.95
-    """Keep the smallest set of tokens with at least this probability; 1 keeps all."""
-    min_p: float = 0.05
-    """Keep tokens at least this probable relative to the most probable one; 0 keeps all."""
-    typical_p: float = 1.0
-    """Locally typical sampling (arXiv 2202.00666); 1 turns it off."""
-    repeat_penalty: float = 1.0
-    """Divides positive and multiplies negative logits of recent tokens; 1 turns it off."""
-    frequency_penalty: float = 0.0
-    """Subtracted from a recent token's logit once per occurrence."""
-    presence_penalty: float = 0.0
-    """Subtracted from a recent token's logit once."""
-    repeat_last_n: int = 64
-    """How many tokens count as recent; -1 is the whole context."""
-    seed: int = 0
-    """Key of the noise; the same seed gives the same text, with any drafter or none."""
-
-    def __post_init__(self) -> None:
-        for name in ("temperature", "min_p", "repeat_penalty"):
-            _require_number(self, name, low=0.0)
-        for name in ("top_p", "typical_p"):
-            _require_number(self, name, low=0.0, high=1.0)
-        for name in ("frequency_penalty", "presence_penalty"):
-            _require_number(self, name)
-        for name, low in (("top_k", 0), ("repeat_last_n", -1), ("seed", 0)):
-            value = getattr(self, name)
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            require(whole and value >= low, f"{name} must be a whole number of at least {low}.")
-        require(self.min_p <= 1, "min_p must be between 0 and 1.")
-        require(self.repeat_penalty > 0, "repeat_penalty must be above 0; 1 turns it off.")
-
-    @property
-    def penalizes(self) -> bool:
-        """Whether the draw depends on the tokens before it beyond the logits themselves."""
-        off = (self.repeat_penalty, self.frequency_penalty, self.presence_penalty) == (
-            1.0,
-            0.0,
-            0.0,
-        )
-        return not off and self.repeat_last_n != 0
-
-
-def _require_number(
-    owner: object, name: str, low: float = -math.inf, high: float = math.inf
-) -> None:
-    value = getattr(owner, name)
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    wanted = f" between {low:g} and {high:g}" if high < math.inf else f" of at least {low:g}"
-    wanted = "" if low == -math.inf else wanted
-    fits = number and math.isfinite(value) and low <= value <= high
-    require(fits, f"{name} must be a number{wanted}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +31,32 @@ class Draft:
     """Name of the drafter the tokens come from."""
     evaluated: int = 0
     """Tokens the draft model evaluated for this draft, catch-up included."""
+    distributions: tuple[Distribution, ...] | None = None
+    """For each token, and `end`, what it was drawn from; None if the drafter does not draw."""
+    end: int | None = None
+    """An end-of-generation token drafted after the others: judged, but never evaluated."""
+
+    @property
+    def judged(self) -> tuple[int, ...]:
+        """The tokens a verification rule decides about."""
+        return self.tokens if self.end is None else (*self.tokens, self.end)
+
+    def distribution(self, index: int) -> Distribution:
+        """What the token at that index was drawn from; without probabilities, a point mass."""
+        if self.distributions is None:
+            return Distribution.point(self.judged[index])
+        return self.distributions[index]
 
     def before_end(self, is_end: Callable[[int], bool]) -> Draft:
-        """The draft up to, and without, its first end-of-generation token.
+        """The draft up to its first end-of-generation token, which becomes `end`.
 
-        Nothing follows an end token, and whether it is drawn shows in the row before it.
+        Nothing follows an end token, and whether it is drawn shows in the row before it. It cannot
+        simply be dropped: a draft cut short *because* of what was drawn next would be biased.
         """
         cut = next((i for i, token in enumerate(self.tokens) if is_end(token)), None)
-        return self if cut is None else replace(self, tokens=self.tokens[:cut])
+        if cut is None:
+            return self
+        return replace(self, tokens=self.tokens[:cut], end=self.tokens[cut])
 
 
 NO_DRAFT = Draft()
@@ -138,6 +92,8 @@ class Round:
     seconds: float
     """The whole round, from the drafter's call to the caches rolled back."""
     finish: FinishReason | None = None
+    logprobs: tuple[TokenLogprobs, ...] = ()
+    """For each token, if asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,16 +169,34 @@ def _ratio(part: float, whole: float) -> float:
 
 
 class Sampler(Protocol):
-    """Draws the target's tokens, one position after the other (see `sampling.py`)."""
+    """Knows the distribution at the present position, and all randomness (see `sampling.py`)."""
+
+    def distribution(self, row: Logits) -> Distribution:
+        """What is drawn from at the present position, by its logits row (n_vocab,)."""
 
     def draw(self, row: Logits) -> int:
         """Draw the token of the present position from its logits row (n_vocab,) and move on."""
+
+    def emit(self, distribution: Distribution) -> int:
+        """Draw the token of the present position from a distribution and move on."""
+
+    def propose(self, row: Logits) -> tuple[int, Distribution | None]:
+        """Draw for a draft and move on; also what from, where the verification rule needs it."""
+
+    def chance(self, probability: float) -> bool:
+        """Whether something of that probability happens; independent of all draws."""
+
+    def accept(self, token: int) -> None:
+        """Move on to the next position; the token stands at this one."""
+
+    def possible(self, tokens: Sequence[int]) -> int:
+        """How many of these tokens, from the first, grammar and banned strings let through."""
 
     def copy(self) -> Sampler:
         """An independent sampler in the same state; the caller closes it."""
 
     def follow(self, other: Sampler) -> None:
-        """Take over the state of `other`, of which this one is a copy."""
+        """Take over the state of `other`, of which this one is a copy, to draft after it."""
 
     def close(self) -> None: ...
 

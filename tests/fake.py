@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
 from spec_local.control import FixedK
 from spec_local.decode import generate
 from spec_local.llama.chain import Chain
-from spec_local.sampling import KeyedSampler
-from spec_local.types import NO_DRAFT, Draft, Drafter, Logits, Round, Sampler, Sampling, Verdict
-from spec_local.verify import keyed
+from spec_local.sampling import ChainSampler
+from spec_local.settings import Sampling
+from spec_local.types import NO_DRAFT, Draft, Drafter, Logits, Round, Sampler, Verdict
+from spec_local.verify import VERIFIERS
 
 N_VOCAB = 24
 END = 23
 """The token that ends a generation."""
+
+
+@cache
+def _normal(size: int, *key: int) -> np.ndarray:
+    return np.random.default_rng(key).normal(size=size)
 
 
 @dataclass
@@ -38,8 +45,7 @@ class TableSession:
     """Index of the call that evaluates its tokens and then raises, like a Ctrl-C."""
 
     def row(self, context: Sequence[int]) -> Logits:
-        key = [self.seed, *context[-2:]]
-        logits = np.random.default_rng(key).normal(size=self.n_vocab) * self.sharpness * self.sign
+        logits = _normal(self.n_vocab, self.seed, *context[-2:]) * self.sharpness * self.sign
         logits[END] += self.end_bias
         return logits.astype(np.float32)
 
@@ -97,8 +103,8 @@ class ScriptedDrafter:
 PROMPT = (3, 1, 4, 1, 5, 9, 2, 6)
 
 
-def sampler_for(sampling: Sampling, context: Sequence[int]) -> KeyedSampler:
-    return KeyedSampler(sampling, Chain(sampling, n_vocab=N_VOCAB, n_ctx=4096), context)
+def sampler_for(sampling: Sampling, context: Sequence[int]) -> ChainSampler:
+    return ChainSampler(sampling, Chain(sampling, n_vocab=N_VOCAB, n_ctx=4096), context)
 
 
 def start(
@@ -115,7 +121,7 @@ def start(
     return generate(
         target,
         drafter,
-        keyed,
+        VERIFIERS[sampling.verify],
         FixedK(k),
         sampler_for(sampling, context),
         context,

@@ -9,12 +9,20 @@ from hypothesis import strategies as st
 
 from spec_local.drafters.lookup import LookupDrafter
 from spec_local.llama.chain import Chain
-from spec_local.sampling import KeyedSampler
-from spec_local.types import Sampling
+from spec_local.sampling import ChainSampler
+from spec_local.settings import Sampling
+
+
+def begin(drafter: LookupDrafter, context: Sequence[int]) -> None:
+    sampling = Sampling()
+    chain = Chain(sampling, n_vocab=100, n_ctx=64)
+    drafter.begin(context, ChainSampler(sampling, chain, context))
+    chain.close()
 
 
 def propose(context: Sequence[int], budget: int = 4, min_match: int = 2) -> list[int]:
     drafter = LookupDrafter(min_match)
+    begin(drafter, context)
     return list(drafter.propose(context, budget).tokens)
 
 
@@ -45,13 +53,6 @@ def test_the_most_recent_continuation_breaks_a_tie() -> None:
 def test_a_repetition_is_continued_beyond_the_end_of_the_text() -> None:
     assert propose([7, 8, 7, 8, 7, 8], budget=5) == [7, 8, 7, 8, 7]
     assert propose([3, 3, 3, 3], budget=6) == [3] * 6
-
-
-def begin(drafter: LookupDrafter, context: Sequence[int]) -> None:
-    sampling = Sampling()
-    chain = Chain(sampling, n_vocab=100, n_ctx=64)
-    drafter.begin(context, KeyedSampler(sampling, chain, context))
-    chain.close()
 
 
 def test_a_continued_conversation_keeps_its_index_and_another_one_starts_anew() -> None:
@@ -88,6 +89,7 @@ def test_every_proposal_has_a_precedent(context: list[int], budget: int, min_mat
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=50))
 def test_growing_token_by_token_proposes_what_a_fresh_index_does(context: list[int]) -> None:
     grown = LookupDrafter()
+    begin(grown, [])
     for length in range(1, len(context) + 1):
         part = context[:length]
         assert list(grown.propose(part, 3).tokens) == propose(part, 3)

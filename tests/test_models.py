@@ -5,14 +5,9 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from spec_local import LoadOptions, Runner, Sampling
-from spec_local.llama.chain import Chain
-from spec_local.llama.model import Model
-from spec_local.llama.session import Session
-from spec_local.sampling import candidates
 
 SMALL, LARGE, DRAFT = "smollm2-135m", "qwen2.5-coder-1.5b", "qwen2.5-coder-0.5b"
 GREEDY = Sampling(temperature=0)
@@ -73,40 +68,6 @@ def test_memory_grows_by_what_is_said(model_files: list[Path]) -> None:
         cache = 8192 * 30 * 3 * 64 * 2 * 2
     # Weights count twice where they are rearranged while mapped.
     assert grown < 2 * weights + cache + 100e6
-
-
-SETTINGS = [
-    Sampling(),
-    Sampling(temperature=1.3, top_k=0, top_p=0.9, min_p=0.0),
-    Sampling(top_k=20, min_p=0.0, typical_p=0.9),
-    Sampling(repeat_penalty=1.2, frequency_penalty=0.3, top_k=0, top_p=1.0),
-]
-
-
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=pytest.mark.model(n)) for n in (SMALL, LARGE)],
-)
-def test_the_prefilter_is_invisible_on_real_logits(model_files: list[Path], name: str) -> None:
-    with Model(model_files[0], LoadOptions(n_ctx=512)) as model, Session(model) as session:
-        text = "The quick brown fox jumps over the lazy dog. def add(a, b):\n    return a +"
-        tokens = model.vocab.tokenize(text, add_special=True, parse_special=False)
-        rows = session.evaluate(tokens, rows=min(16, len(tokens))).copy()
-    recent = np.array(sorted(set(tokens)), np.int32)
-    for sampling in SETTINGS:
-        chain = Chain(sampling, n_vocab=rows.shape[1], n_ctx=512)
-        for token in tokens if sampling.penalizes else ():
-            chain.accept(token)
-        for row in rows:
-            everything = np.arange(len(row), dtype=np.int32)
-            ids, logits = chain.apply(everything, row)
-            kept = candidates(row, sampling, recent if sampling.penalizes else None)
-            few_ids, few_logits = chain.apply(kept, row[kept])
-            assert sampling.top_k == 0 or len(kept) < 40 * sampling.top_k
-            assert dict(zip(few_ids, few_logits, strict=True)) == dict(
-                zip(ids, logits, strict=True)
-            )
-        chain.close()
 
 
 @pytest.mark.model(LARGE, DRAFT)

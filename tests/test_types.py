@@ -9,7 +9,8 @@ import pytest
 from spec_local.control import FixedK
 from spec_local.errors import ConfigError
 from spec_local.llama.options import LoadOptions
-from spec_local.types import Round, Sampling, Stats
+from spec_local.settings import Sampling
+from spec_local.types import Round, Stats
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ class LookupDrafter:
         require(min_match >= 1, "the shortest lookup match must be at least 1 token.")
         self._min_match = min_match
         self._tokens: list[int] = []
+        self._sampler: Sampler | None = None
         self._reset()
 
     def _reset(self) -> None:
@@ -47,19 +48,24 @@ class LookupDrafter:
     def begin(self, context: Sequence[int], sampler: Sampler) -> None:
         if self._tokens != list(context[: len(self._tokens)]):
             self._reset()
+        self._sampler = sampler
 
     def propose(self, context: Sequence[int], budget: int) -> Draft:
         self._index(context)
         ends = self._longest_matches()
         if not ends:
             return NO_DRAFT
-        return Draft(tuple(self._vote(ends, budget)), source=self.name)
+        tokens = self._vote(ends, budget)
+        assert self._sampler is not None
+        possible = self._sampler.possible(tokens)
+        return Draft(tuple(tokens[:possible]), source=self.name)
 
     def observe(self, context: Sequence[int], verdict: Verdict) -> None:
         """Emitted tokens are indexed when the next draft is asked for."""
 
     def end(self, context: Sequence[int]) -> None:
         """The index stays; it knows committed tokens only."""
+        self._sampler = None
 
     def close(self) -> None:
         self._reset()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from spec_local.distribution import Distribution
 from spec_local.types import NO_DRAFT, Draft, EvaluationSession, Logits, Sampler, Verdict
 
 
 class ModelDrafter:
-    """Draws every drafted token from the draft model, with the noise the target will draw with.
+    """Draws every drafted token from the draft model, through a copy of the target's sampler.
 
-    Because noise is keyed by position (see `verify.py`), a token drawn from the draft's
-    distribution q is the target's own draw as often as any coupling of this kind allows.
+    With the same penalties and the same grammar, and with noise keyed by position (see
+    `verify.py`), a token drawn from the draft's distribution q is the target's own draw as often as
+    any coupling of this kind allows.
 
     Nothing is evaluated twice. A round of k drafted tokens evaluates k tokens: the pending one,
     then k - 1 drafted ones. After full acceptance the last drafted token is missing from the cache;
@@ -46,15 +48,21 @@ class ModelDrafter:
         if budget < 1 or any(token >= session.n_vocab for token in missing):
             return NO_DRAFT
         self._sampler.follow(self._target_sampler)
-        tokens = [self._draw(session.evaluate(missing))]
+        drawn = [self._draw(session.evaluate(missing))]
         session.mark(budget - 1)
-        while len(tokens) < budget:
-            tokens.append(self._draw(session.evaluate(tokens[-1:])))
-        return Draft(tuple(tokens), source=self.name, evaluated=len(missing) + budget - 1)
+        while len(drawn) < budget:
+            drawn.append(self._draw(session.evaluate([drawn[-1][0]])))
+        tokens, distributions = zip(*drawn, strict=True)
+        return Draft(
+            tokens,
+            source=self.name,
+            evaluated=len(missing) + budget - 1,
+            distributions=None if None in distributions else distributions,
+        )
 
-    def _draw(self, rows: Logits) -> int:
+    def _draw(self, rows: Logits) -> tuple[int, Distribution | None]:
         assert self._sampler is not None
-        return self._sampler.draw(rows[-1, : self._n_vocab])
+        return self._sampler.propose(rows[-1, : self._n_vocab])
 
     def observe(self, context: Sequence[int], verdict: Verdict) -> None:
         """Keep what was accepted, drop the rest and, should it be there, the pending token."""

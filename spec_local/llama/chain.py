@@ -3,87 +3,157 @@
 from __future__ import annotations
 
 import ctypes
+import math
+from collections.abc import Sequence
 
 import numpy as np
 
+from spec_local.distribution import Ids
 from spec_local.llama.backend import lib
-from spec_local.sampling import Ids, SamplerChain
-from spec_local.types import Logits, Sampling
+from spec_local.llama.vocab import Vocabulary
+from spec_local.sampling import SamplerChain
+from spec_local.settings import Sampling
+from spec_local.types import Logits
 
-_CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
-assert _CANDIDATE.itemsize == ctypes.sizeof(lib.llama_token_data)
+CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
+assert CANDIDATE.itemsize == ctypes.sizeof(lib.llama_token_data)
+
+_KEEP = 0  # the samplers' min_keep, as in llama.cpp's common sampler
+_ALWAYS = 1.0
 
 
 class Chain:
-    """Penalties, top-k, typical, top-p, min-p, temperature, in llama.cpp's order; no draw.
+    """llama.cpp's samplers in the order of its common sampler (common/sampling.cpp); no draw.
 
-    Samplers that would change nothing are left out.
+    Samplers that would change nothing are left out. XTC stands apart, because whether it takes its
+    chance is decided by keyed noise instead of its own generator.
     """
 
-    def __init__(self, sampling: Sampling, *, n_vocab: int, n_ctx: int) -> None:
-        self._stateful = sampling.penalizes
-        self._handle = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
-        for sampler in _samplers(sampling, n_vocab, n_ctx):
-            lib.llama_sampler_chain_add(self._handle, sampler)
-        self._settings = (sampling, n_vocab, n_ctx)
+    def __init__(
+        self, sampling: Sampling, *, n_vocab: int, n_ctx: int, vocab: Vocabulary | None = None
+    ) -> None:
+        """vocab: needed for DRY, and for the tokens that the model itself suppresses."""
+        suppressed = vocab.suppressed if vocab is not None else ()
+        bias = dict(sampling.logit_bias)
+        bias |= dict.fromkeys((*sampling.banned_tokens, *suppressed), -math.inf)
+        self.biased: Ids = np.array(sorted(bias), np.int32)
+        head = _bias(bias, n_vocab) + _penalties(sampling, n_vocab, n_ctx, vocab)
+        if not sampling.greedy or sampling.reorders:
+            head += _truncations(sampling)
+        xtc, tail = [], []
+        if sampling.excludes_top:
+            xtc = [lib.llama_sampler_init_xtc(_ALWAYS, sampling.xtc_threshold, _KEEP, 0)]
+        if not sampling.greedy:
+            settings = (sampling.temperature, sampling.dynatemp_range, sampling.dynatemp_exponent)
+            tail = [lib.llama_sampler_init_temp_ext(*settings)]
+        if not xtc:
+            head, tail = head + tail, []
+        self._head, self._xtc, self._tail = map(_chained, (head, xtc, tail))
 
-    def apply(self, ids: Ids, logits: Logits) -> tuple[Ids, Logits]:
-        """Ids (n,) and logits (n,) of the candidates left, logits divided by the temperature."""
-        data = np.empty(len(ids), _CANDIDATE)
+    def apply(self, ids: Ids, logits: Logits, exclude_top: bool) -> tuple[Ids, Logits]:
+        """Ids (n,) and logits (n,) of the candidates left, logits divided by the temperature.
+
+        exclude_top: whether XTC takes its chance. Tokens at -inf may be left among the others.
+        """
+        data = np.empty(len(ids), CANDIDATE)
         data["id"] = ids
         data["logit"] = logits
-        array = lib.llama_token_data_array()
-        array.data = ctypes.cast(data.ctypes.data, type(array.data))
-        array.size = len(data)
-        array.selected = -1
-        lib.llama_sampler_apply(self._handle, ctypes.byref(array))
+        array = candidate_array(data)
+        lib.llama_sampler_apply(self._head, ctypes.byref(array))
+        if exclude_top:
+            lib.llama_sampler_apply(self._xtc, ctypes.byref(array))
+        if self._tail is not None:
+            lib.llama_sampler_apply(self._tail, ctypes.byref(array))
         # A sampler may shrink the array, reorder it, and let `data` point to a part of it.
         address = ctypes.cast(array.data, ctypes.c_void_p).value or 0
-        first = (address - data.ctypes.data) // _CANDIDATE.itemsize
+        first = (address - data.ctypes.data) // CANDIDATE.itemsize
         left = data[first : first + array.size]
         return left["id"], left["logit"]
 
     def accept(self, token: int) -> None:
         """The token was emitted."""
-        lib.llama_sampler_accept(self._handle, token)
+        lib.llama_sampler_accept(self._head, token)
 
     def copy(self) -> Chain:
-        sampling, n_vocab, n_ctx = self._settings
-        twin = Chain(sampling, n_vocab=n_vocab, n_ctx=n_ctx)
-        twin.follow(self)
+        twin = object.__new__(type(self))
+        twin.biased = self.biased
+        parts = (self._head, self._xtc, self._tail)
+        twin._head, twin._xtc, twin._tail = map(lib.llama_sampler_clone, parts)
         return twin
 
     def follow(self, other: SamplerChain) -> None:
-        """Take over the state of a chain made by the same settings."""
+        """Take over the state of a chain of which this one is a copy."""
         assert isinstance(other, Chain)
-        if self._stateful:
-            lib.llama_sampler_copy(other._handle, self._handle)
+        lib.llama_sampler_copy(other._head, self._head)
 
     def close(self) -> None:
         """Free the chain; twice is harmless."""
-        handle, self._handle = self._handle, None
-        if handle is not None:
-            lib.llama_sampler_free(handle)
+        parts = (self._head, self._xtc, self._tail)
+        self._head = self._xtc = self._tail = None
+        for part in parts:
+            lib.llama_sampler_free(part)
 
 
-def _samplers(s: Sampling, n_vocab: int, n_ctx: int) -> list[ctypes.c_void_p]:
+def candidate_array(data: np.ndarray) -> ctypes.Structure:
+    """llama.cpp's view of candidates (n,) of dtype CANDIDATE; valid as long as they are."""
+    array: ctypes.Structure = lib.llama_token_data_array()
+    array.data = ctypes.cast(data.ctypes.data, type(array.data))
+    array.size = len(data)
+    array.selected = -1
+    return array
+
+
+Samplers = list[ctypes.c_void_p]
+
+
+def _chained(samplers: Samplers) -> ctypes.c_void_p | None:
+    """One sampler that applies these in order and owns them; None if there are none."""
+    if not samplers:
+        return None
+    chain: ctypes.c_void_p = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
+    for sampler in samplers:
+        lib.llama_sampler_chain_add(chain, sampler)
+    return chain
+
+
+def _bias(bias: dict[int, float], n_vocab: int) -> Samplers:
+    if not bias:
+        return []
+    pairs = [lib.llama_logit_bias(token, value) for token, value in bias.items()]
+    array = (lib.llama_logit_bias * len(pairs))(*pairs)
+    return [lib.llama_sampler_init_logit_bias(n_vocab, len(pairs), array)]
+
+
+def _penalties(s: Sampling, n_vocab: int, n_ctx: int, vocab: Vocabulary | None) -> Samplers:
     samplers = []
     if s.penalizes:
         window = n_ctx if s.repeat_last_n < 0 else s.repeat_last_n
-        samplers.append(
-            lib.llama_sampler_init_penalties(
-                n_vocab, window, s.repeat_penalty, s.frequency_penalty, s.presence_penalty
-            )
-        )
-    if s.temperature == 0:
-        return samplers  # what is left to do is an argmax
+        penalties = (s.repeat_penalty, s.frequency_penalty, s.presence_penalty)
+        samplers.append(lib.llama_sampler_init_penalties(n_vocab, window, *penalties))
+    if s.dries:
+        assert vocab is not None
+        window = n_ctx if s.dry_penalty_last_n < 0 else s.dry_penalty_last_n
+        breakers = _strings(s.dry_sequence_breakers)
+        shape = (s.dry_multiplier, s.dry_base, s.dry_allowed_length, window)
+        dry = lib.llama_sampler_init_dry(vocab.handle, *shape, breakers, len(breakers))
+        samplers.append(dry)
+    return samplers
+
+
+def _strings(texts: Sequence[str]) -> ctypes.Array[ctypes.c_char_p]:
+    return (ctypes.c_char_p * len(texts))(*(text.encode() for text in texts))
+
+
+def _truncations(s: Sampling) -> Samplers:
+    samplers = []
+    if s.top_n_sigma > 0:
+        samplers.append(lib.llama_sampler_init_top_n_sigma(s.top_n_sigma))
     if s.top_k > 0:
         samplers.append(lib.llama_sampler_init_top_k(s.top_k))
     if s.typical_p < 1:
-        samplers.append(lib.llama_sampler_init_typical(s.typical_p, 1))
+        samplers.append(lib.llama_sampler_init_typical(s.typical_p, _KEEP))
     if s.top_p < 1:
-        samplers.append(lib.llama_sampler_init_top_p(s.top_p, 1))
+        samplers.append(lib.llama_sampler_init_top_p(s.top_p, _KEEP))
     if s.min_p > 0:
-        samplers.append(lib.llama_sampler_init_min_p(s.min_p, 1))
-    samplers.append(lib.llama_sampler_init_temp(s.temperature))
+        samplers.append(lib.llama_sampler_init_min_p(s.min_p, _KEEP))
     return samplers

@@ -20,33 +20,40 @@ class Vocabulary:
     """View of the vocabulary inside a loaded model; valid as long as the model is."""
 
     def __init__(self, handle: ctypes.c_void_p) -> None:
-        self._handle = handle
+        self.handle = handle
         self.n_tokens: int = lib.llama_vocab_n_tokens(handle)
 
     @property
     def kind(self) -> str:
         """Tokenizer family, such as BPE or SPM."""
-        number = lib.llama_vocab_type(self._handle)
+        number = lib.llama_vocab_type(self.handle)
         return _TYPES.get(number, str(number))
 
     @cached_property
     def special_ids(self) -> dict[str, int]:
         """Ids of the special tokens the model defines, by name."""
-        ids = {name: getattr(lib, f"llama_vocab_{name}")(self._handle) for name in _SPECIALS}
+        ids = {name: getattr(lib, f"llama_vocab_{name}")(self.handle) for name in _SPECIALS}
         return {name: token for name, token in ids.items() if token >= 0}
+
+    @cached_property
+    def suppressed(self) -> tuple[int, ...]:
+        """Ids the model file says must never be drawn."""
+        count = ctypes.c_int32()
+        ids = lib.llama_vocab_get_suppress_tokens(self.handle, ctypes.byref(count))
+        return tuple(ids[: count.value]) if count.value else ()
 
     @property
     def adds_bos(self) -> bool:
         """Whether plain text is tokenized with a beginning-of-sequence token in front."""
-        return bool(lib.llama_vocab_get_add_bos(self._handle))
+        return bool(lib.llama_vocab_get_add_bos(self.handle))
 
     def is_end(self, token: int) -> bool:
         """Whether the token ends a generation (end of text, of turn, of message …)."""
-        return bool(lib.llama_vocab_is_eog(self._handle, token))
+        return bool(lib.llama_vocab_is_eog(self.handle, token))
 
     def text(self, token: int) -> bytes:
         """The token as the vocabulary spells it (escaped, unlike `piece`)."""
-        return bytes(lib.llama_vocab_get_text(self._handle, token))
+        return bytes(lib.llama_vocab_get_text(self.handle, token))
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         """Token ids of the text.
@@ -59,7 +66,7 @@ class Vocabulary:
         for _attempt in range(2):
             buffer = (lib.llama_token * size)()
             count: int = lib.llama_tokenize(
-                self._handle, data, len(data), buffer, size, add_special, parse_special
+                self.handle, data, len(data), buffer, size, add_special, parse_special
             )
             if count >= 0:
                 return list(buffer[:count])
@@ -71,7 +78,7 @@ class Vocabulary:
         size = 64
         for _attempt in range(2):
             buffer = ctypes.create_string_buffer(size)
-            count: int = lib.llama_token_to_piece(self._handle, token, buffer, size, 0, False)
+            count: int = lib.llama_token_to_piece(self.handle, token, buffer, size, 0, False)
             if count >= 0:
                 return buffer.raw[:count]
             size = -count

@@ -1,0 +1,80 @@
+"""Everything a generation draws with, made for one model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+
+from spec_local.constraints import BannedStrings, Constraint
+from spec_local.errors import require
+from spec_local.llama.chain import Chain
+from spec_local.llama.grammar import Grammar, schema_grammar
+from spec_local.llama.session import Session
+from spec_local.sampling import ChainSampler
+from spec_local.settings import Sampling
+
+
+class Samplers:
+    """Makes the samplers of a session's generations.
+
+    DRY reads the whole vocabulary and a grammar is parsed: what was made for the last settings is
+    kept as it was at the start, and copied for every generation that uses the same ones.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._vocab = session.model.vocab
+        self._sampling: Sampling | None = None
+        self._chain: Chain | None = None
+        self._constraints: list[Constraint] = []
+        self._parts = ExitStack()
+
+    def open(self, sampling: Sampling, context: Sequence[int]) -> ChainSampler:
+        """A sampler for the position after `context`; the caller closes it.
+
+        Raises ConfigError for settings that do not fit the model, such as a broken grammar.
+        """
+        self.prepare(sampling)
+        assert self._chain is not None
+        constraints = [constraint.copy() for constraint in self._constraints]
+        return ChainSampler(sampling, self._chain.copy(), context, constraints)
+
+    def prepare(self, sampling: Sampling) -> None:
+        """Make what the settings need, unless it is there; raises ConfigError as `open` does."""
+        settings = replace(sampling, seed=0)
+        if settings == self._sampling:
+            return
+        self.close()
+        self._require_known(sampling)
+        n_vocab, n_ctx = self._session.n_vocab, self._session.n_ctx
+        with ExitStack() as stack:
+            chain = Chain(sampling, n_vocab=n_vocab, n_ctx=n_ctx, vocab=self._vocab)
+            stack.callback(chain.close)
+            constraints = self._make_constraints(sampling)
+            for constraint in constraints:
+                stack.callback(constraint.close)
+            self._parts = stack.pop_all()
+        self._sampling, self._chain, self._constraints = settings, chain, constraints
+
+    def _make_constraints(self, sampling: Sampling) -> list[Constraint]:
+        constraints: list[Constraint] = []
+        grammar = sampling.grammar
+        if sampling.json_schema is not None:
+            grammar = schema_grammar(sampling.json_schema)
+        if grammar is not None:
+            constraints.append(Grammar(grammar, self._vocab))
+        if sampling.banned_strings:
+            constraints.append(BannedStrings(sampling.banned_strings, self._vocab.piece))
+        return constraints
+
+    def _require_known(self, sampling: Sampling) -> None:
+        for token in (*sampling.banned_tokens, *(token for token, _ in sampling.logit_bias)):
+            known = token < self._session.n_vocab
+            require(known, f"The model has no token {token}; ids end at {self._session.n_vocab}.")
+
+    def close(self) -> None:
+        """Free what is kept; samplers that were opened stay as they are."""
+        self._sampling = self._chain = None
+        self._constraints = []
+        self._parts.close()

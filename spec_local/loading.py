@@ -1,0 +1,66 @@
+"""From names to open models: which pair is meant, pulling its files, loading them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from spec_local.download import pull
+from spec_local.errors import VocabularyMismatch, require
+from spec_local.llama.model import Model
+from spec_local.llama.options import LoadOptions
+from spec_local.registry import PairSpec, Registry
+
+Progress = Callable[[str, float], None]
+"""Called with what is going on ("pull NAME", "load NAME", "prompt") and how far it is, 0 to 1."""
+
+
+def no_progress(_stage: str, _fraction: float) -> None:
+    """For callers that do not want to know."""
+
+
+def choose_pair(
+    registry: Registry, pair: str | None, target: str | Path | None, draft: str | Path | None
+) -> PairSpec:
+    """The pair of that name, or one of a target and perhaps a draft, by name or path."""
+    require(pair is None or target is None, "Give a pair or a target, not both.")
+    require(pair is None or draft is None, "A draft goes with a target; a pair has its own.")
+    if target is None:
+        require(pair is not None, "Give a pair or a target.")
+        return registry.pair(str(pair))
+    drafter = "lookup" if draft is None else "lookup-then-model"
+    return PairSpec(str(target), None if draft is None else str(draft), drafter)
+
+
+def load_models(
+    files: Sequence[str],
+    registry: Registry,
+    options: LoadOptions | None,
+    progress: Progress,
+    stack: ExitStack,
+) -> list[Model]:
+    """Load the target and drafts that share its vocabulary; the stack closes them.
+
+    Raises VocabularyMismatch when they do not share it.
+    """
+    models = [stack.enter_context(_load_model(file, registry, options, progress)) for file in files]
+    target, *drafts = models
+    for draft in drafts:
+        differences = "; ".join(target.vocab.differences(draft.vocab))
+        if differences:
+            raise VocabularyMismatch(
+                f"{draft.path.name} cannot draft for {target.path.name}: {differences}. "
+                "Choose a draft of the same model family."
+            )
+    return models
+
+
+def _load_model(
+    name: str, registry: Registry, options: LoadOptions | None, progress: Progress
+) -> Model:
+    def pulling(done: int, total: int) -> None:
+        progress(f"pull {name}", done / total if total else 0.0)
+
+    path = pull(name, registry, pulling)
+    return Model(path, options, lambda fraction: progress(f"load {path.stem}", fraction))

@@ -1,0 +1,150 @@
+"""Exact distributions of what a verification rule emits: every way its randomness can fall.
+
+The rules ask a sampler for all randomness. Here the sampler answers from a path through the tree of
+possible answers, and every path is walked, so the real code is integrated, not a copy of it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from spec_local.distribution import Distribution
+from spec_local.types import Draft, Logits, Verifier
+
+Text = tuple[int, ...]
+Table = Callable[[Text], np.ndarray]
+"""From the tokens so far to the probabilities (n_vocab,) of the next one."""
+
+
+class Dice:
+    """Answers along one path; notes the other answers that were possible on the way."""
+
+    def __init__(self, path: Text) -> None:
+        self.path, self.probability = list(path), 1.0
+        self.others: list[Text] = []
+        self._asked = 0
+
+    def choose(self, probabilities: Sequence[float]) -> int:
+        possible = [i for i, p in enumerate(probabilities) if p > 0]
+        if self._asked == len(self.path):
+            self.others += [(*self.path, other) for other in possible[1:]]
+            self.path.append(possible[0])
+        choice = self.path[self._asked]
+        self._asked += 1
+        self.probability *= probabilities[choice]
+        return choice
+
+
+class EnumeratedSampler:
+    """A sampler without a chain, whose randomness is one path of dice."""
+
+    def __init__(self, dice: Dice) -> None:
+        self._dice = dice
+
+    def distribution(self, row: Logits) -> Distribution:
+        return Distribution.of_logits(np.arange(len(row), dtype=np.int32), row)
+
+    def draw(self, row: Logits) -> int:
+        return self.emit(self.distribution(row))
+
+    def emit(self, distribution: Distribution) -> int:
+        return int(distribution.ids[self._dice.choose(distribution.probabilities.tolist())])
+
+    def chance(self, probability: float) -> bool:
+        assert 0 <= probability <= 1
+        return self._dice.choose([1 - probability, probability]) == 1
+
+    def accept(self, token: int) -> None:
+        pass
+
+    def copy(self) -> EnumeratedSampler:
+        return self
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A rule, what it judges, and how long the drafts are."""
+
+    rule: Verifier
+    target: Table
+    drafter: Table
+    k: int
+    with_probabilities: bool = True
+    end: int | None = None
+    """The token that ends a text."""
+
+
+def drafts(setting: Setting, text: Text) -> list[tuple[Draft, float]]:
+    """Every draft that can follow the text, with its probability."""
+    found: dict[tuple[Text, int | None], tuple[Draft, float]] = {}
+    n_vocab = len(setting.drafter(text))
+    for tokens in product(range(n_vocab), repeat=setting.k):
+        tables = [setting.drafter((*text, *tokens[:i])) for i in range(setting.k)]
+        probability = float(np.prod([q[x] for q, x in zip(tables, tokens, strict=True)]))
+        if probability == 0:
+            continue
+        distributions = tuple(_distribution(q) for q in tables)
+        draft = Draft(tokens, distributions=distributions if setting.with_probabilities else None)
+        draft = draft.before_end(lambda token: token == setting.end)
+        key = (draft.tokens, draft.end)  # drafts that end early are found several times
+        found[key] = (draft, found.get(key, (draft, 0.0))[1] + probability)
+    return list(found.values())
+
+
+def _distribution(probabilities: np.ndarray) -> Distribution:
+    return Distribution.of_weights(np.arange(len(probabilities), dtype=np.int32), probabilities)
+
+
+def rounds(setting: Setting, text: Text) -> list[tuple[Text, float]]:
+    """What one round emits after the text: all outcomes with their probabilities."""
+    found = []
+    for draft, drafted in drafts(setting, text):
+        contexts = [(*text, *draft.tokens[:i]) for i in range(len(draft.tokens) + 1)]
+        with np.errstate(divide="ignore"):
+            rows = np.log(np.stack([setting.target(context) for context in contexts]))
+        paths: list[Text] = [()]
+        while paths:
+            dice = Dice(paths.pop())
+            verdict = setting.rule(rows, draft, EnumeratedSampler(dice))  # type: ignore[arg-type]
+            paths += dice.others
+            emitted = (*draft.tokens[: verdict.accepted], verdict.token)
+            found.append((emitted, drafted * dice.probability))
+    return found
+
+
+def expected_accepted(setting: Setting, text: Text = ()) -> float:
+    """Mean number of accepted tokens of one round."""
+    return sum((len(emitted) - 1) * p for emitted, p in rounds(setting, text))
+
+
+def joint(setting: Setting, length: int, text: Text = ()) -> dict[Text, float]:
+    """Distribution of the next `length` tokens, in as many rounds as that takes."""
+    found: defaultdict[Text, float] = defaultdict(float)
+    for emitted, probability in rounds(setting, text):
+        part = emitted[:length]
+        if len(part) == length or part[-1] == setting.end:
+            found[part] += probability
+            continue
+        for rest, p in joint(setting, length - len(part), (*text, *part)).items():
+            found[(*part, *rest)] += probability * p
+    return dict(found)
+
+
+def joint_of_target(setting: Setting, length: int, text: Text = ()) -> dict[Text, float]:
+    """The same by the target alone, token by token."""
+    if length == 0 or text[-1:] == (setting.end,):
+        return {(): 1.0}
+    return {
+        (token, *rest): float(probability * p)
+        for token, probability in enumerate(setting.target(text))
+        if probability > 0
+        for rest, p in joint_of_target(setting, length - 1, (*text, token)).items()
+    }

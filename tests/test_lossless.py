@@ -1,0 +1,67 @@
+"""The whole engine with its real noise, over several rounds: distributed as the target alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from spec_local.drafters.lookup import LookupDrafter
+from spec_local.drafters.model import ModelDrafter
+from spec_local.settings import Sampling, VerifyRule
+from spec_local.types import Drafter
+from tests.fake import END, PROMPT, TableSession, run, tokens_of
+
+SETTING = {"temperature": 1.0, "top_k": 4, "top_p": 1.0, "min_p": 0.0}
+TEXTS = 3_000
+LENGTH = 3
+
+
+def target() -> TableSession:
+    return TableSession(seed=4, sharpness=0.7, end_bias=0.5)
+
+
+DRAFTERS: dict[str, Callable[[], Drafter]] = {
+    "good": lambda: ModelDrafter(TableSession(seed=4, sharpness=0.5, end_bias=0.5)),
+    "bad": lambda: ModelDrafter(TableSession(seed=5, sharpness=0.7, end_bias=1.0)),
+    "eager to end": lambda: ModelDrafter(TableSession(seed=4, sharpness=0.7, end_bias=1.5)),
+    "lookup": lambda: LookupDrafter(min_match=1),
+}
+
+
+def expected(context: tuple[int, ...], length: int) -> dict[tuple[int, ...], float]:
+    """Texts of the target alone and their probabilities; nothing follows END."""
+    if length == 0 or context[-1] == END:
+        return {(): 1.0}
+    row = target().row(context).astype(float)
+    top = np.argsort(-row)[:4]
+    weights = np.exp(row[top] - row[top].max())
+    return {
+        (int(token), *rest): weight / weights.sum() * p
+        for token, weight in zip(top, weights, strict=True)
+        for rest, p in expected((*context, int(token)), length - 1).items()
+    }
+
+
+@pytest.mark.parametrize("name", DRAFTERS)
+@pytest.mark.parametrize("rule", ["keyed", "rejection", "block"])
+@pytest.mark.parametrize("k", [1, 4])
+def test_texts_have_the_targets_distribution(rule: VerifyRule, name: str, k: int) -> None:
+    counts: Counter[tuple[int, ...]] = Counter()
+    for seed in range(TEXTS):
+        sampling = Sampling(seed=seed, verify=rule, **SETTING)  # type: ignore[arg-type]
+        rounds = run(target(), DRAFTERS[name](), sampling=sampling, k=k, max_tokens=LENGTH + 1)
+        counts[tuple(tokens_of(rounds)[:LENGTH])] += 1
+    wanted = expected(PROMPT, LENGTH)
+    assert counts.keys() <= wanted.keys()
+    assert sum(wanted.values()) == pytest.approx(1)
+    frequent = [text for text, p in wanted.items() if p * TEXTS >= 5]
+    observed = [counts[text] for text in frequent]
+    ideal = [wanted[text] * TEXTS for text in frequent]
+    rest = TEXTS - sum(ideal)
+    if rest > 5:
+        observed, ideal = [*observed, TEXTS - sum(observed)], [*ideal, rest]
+    assert stats.chisquare(observed, np.array(ideal) * sum(observed) / sum(ideal)).pvalue > 0.001
