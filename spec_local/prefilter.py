@@ -52,9 +52,7 @@ def needs_all(sampling: Sampling) -> bool:
     """
     if sampling.greedy and not sampling.reorders:
         return False
-    truncated = sampling.top_k > 0 or sampling.min_p > 0
-    truncated |= sampling.top_p < 1 or sampling.typical_p < 1
-    return sampling.top_n_sigma > 0 or (sampling.dynatemp_range > 0 and not truncated)
+    return sampling.top_n_sigma > 0 or (sampling.dynatemp_range > 0 and not sampling.truncates)
 
 
 def margin(sampling: Sampling) -> float:

@@ -161,6 +161,11 @@ class Sampling:
         return self.xtc_probability > 0 and self.xtc_threshold <= 0.5
 
     @property
+    def truncates(self) -> bool:
+        """Whether improbable tokens are cut off."""
+        return self.top_k > 0 or self.min_p > 0 or self.top_p < 1 or self.typical_p < 1
+
+    @property
     def reorders(self) -> bool:
         """Whether a truncation can remove the most probable token, so that even greedy needs it."""
         return self.typical_p < 1 or self.excludes_top

@@ -10,7 +10,8 @@ import typer
 
 from spec_local.cli.flat import flat
 from spec_local.cli.interrupt import interrupt_cancels
-from spec_local.cli.options import MachineOptions, ModelOptions, SamplingOptions, load_runner
+from spec_local.cli.options import MachineOptions, ModelOptions, load_runner
+from spec_local.cli.sampling_options import SamplingOptions
 from spec_local.cli.summary import summary
 from spec_local.errors import ContextOverflow
 

@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from spec_local.cli.files import read_text
 from spec_local.cli.flat import flat
 from spec_local.cli.interrupt import interrupt_cancels
-from spec_local.cli.options import MachineOptions, ModelOptions, SamplingOptions, load_runner
+from spec_local.cli.options import MachineOptions, ModelOptions, load_runner
 from spec_local.cli.progress import on_terminal
+from spec_local.cli.sampling_options import SamplingOptions
 from spec_local.cli.summary import summary
 from spec_local.errors import ConfigError
 
 if TYPE_CHECKING:
-    from spec_local.generation import Generation
+    from spec_local.generation import Chunk
     from spec_local.llama.template import Message
+    from spec_local.logprobs import TokenLogprobs
     from spec_local.runner import Runner
 
 _INTERRUPTED = 130
@@ -47,6 +51,10 @@ def generate(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead of text.")
     ] = False,
+    logprobs: Annotated[
+        int | None,
+        typer.Option("--logprobs", help="With --json: each token and its best n rivals.", min=0),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No statistics on stderr.")] = False,
     models: ModelOptions,
     sampling: SamplingOptions,
@@ -56,25 +64,28 @@ def generate(
     text = _read_prompt(prompt, file)
     if raw and system is not None:
         raise ConfigError("--system needs the chat template; leave out --raw.")
+    if logprobs is not None and not as_json:
+        raise ConfigError("--logprobs is part of the JSON output; add --json.")
     with load_runner(models, sampling, machine) as runner:
         full_prompt = text if raw else _messages(runner, system, text)
         with on_terminal() as progress:
             generation = runner.generate(
-                full_prompt, max_tokens=max_tokens, stop=stop or (), progress=progress
+                full_prompt,
+                max_tokens=max_tokens,
+                stop=stop or (),
+                logprobs=logprobs,
+                progress=progress,
             )
             with interrupt_cancels(generation):
                 first = next(generation)
         with interrupt_cancels(generation):
-            pieces, tokens = [first.text], [*first.tokens]
-            if not as_json:
-                _write(first.text)
-            for chunk in generation:
-                pieces.append(chunk.text)
-                tokens += chunk.tokens
+            chunks = []
+            for chunk in chain([first], generation):
+                chunks.append(chunk)
                 if not as_json:
                     _write(chunk.text)
         if as_json:
-            _write(_as_json(runner, generation, "".join(pieces), tokens))
+            _write(json.dumps(_as_json(runner, chunks), ensure_ascii=False, indent=2))
         _write("\n")
         if not quiet:
             print(summary(generation.stats, generation.finish_reason), file=sys.stderr)
@@ -86,11 +97,7 @@ def _read_prompt(argument: str | None, file: Path | None) -> str:
     if argument not in (None, "-") and file is not None:
         raise ConfigError("Give the prompt as an argument or with --file, not both.")
     if file is not None:
-        try:
-            return file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "It is not UTF-8 text"
-            raise ConfigError(f"{file} cannot be read: {reason}.") from None
+        return read_text(file)
     if argument is not None and argument != "-":
         return argument
     if sys.stdin.isatty():
@@ -114,18 +121,23 @@ def _write(text: str) -> None:
     sys.stdout.flush()
 
 
-def _as_json(runner: Runner, generation: Generation, text: str, tokens: list[int]) -> str:
-    return json.dumps(
-        {
-            "target": runner.target.model.path.name,
-            "draft": runner.draft.model.path.name if runner.draft else None,
-            "drafter": runner.drafter.name,
-            "sampling": asdict(runner.sampling),
-            "text": text,
-            "tokens": tokens,
-            "finish_reason": generation.finish_reason,
-            "stats": generation.stats.as_dict(),
-        },
-        ensure_ascii=False,
-        indent=2,
-    )
+def _as_json(runner: Runner, chunks: list[Chunk]) -> dict[str, Any]:
+    logprobs = [found for chunk in chunks for found in chunk.logprobs]
+    return {
+        "target": runner.target.model.path.name,
+        "draft": runner.draft.model.path.name if runner.draft else None,
+        "drafter": runner.drafter.name,
+        "sampling": asdict(runner.sampling),
+        "text": "".join(chunk.text for chunk in chunks),
+        "tokens": [token for chunk in chunks for token in chunk.tokens],
+        "finish_reason": chunks[-1].finish_reason,
+        "stats": chunks[-1].stats.as_dict(),
+    } | ({"logprobs": [_logprobs(runner, found) for found in logprobs]} if logprobs else {})
+
+
+def _logprobs(runner: Runner, found: TokenLogprobs) -> dict[str, Any]:
+    def entry(token: int, logprob: float) -> dict[str, Any]:
+        text = runner.target.model.vocab.piece(token).decode(errors="replace")
+        return {"token": token, "text": text, "logprob": logprob}
+
+    return entry(found.token, found.logprob) | {"top": [entry(*rival) for rival in found.top]}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from spec_local.cli.progress import on_terminal
+from spec_local.cli.sampling_options import SamplingOptions
 
 if TYPE_CHECKING:
     from spec_local.runner import Runner
@@ -22,10 +23,6 @@ def _option(panel: str, *flags: str, help: str, default: str | bool = True, **mo
 
 def _model(*flags: str, help: str, default: str | bool = False, **more: Any) -> Any:
     return _option("Model", *flags, help=help, default=default, **more)
-
-
-def _sampling(*flags: str, help: str) -> Any:
-    return _option("Sampling (default: the pair's)", *flags, help=help, default=False)
 
 
 def _machine(*flags: str, help: str, **more: Any) -> Any:
@@ -59,34 +56,6 @@ class ModelOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class SamplingOptions:
-    """What differs from the pair's sampling."""
-
-    temperature: Annotated[float | None, _sampling("--temperature", help="0 is greedy.")] = None
-    top_k: Annotated[int | None, _sampling("--top-k", help="Keep the k likeliest; 0: off.")] = None
-    top_p: Annotated[float | None, _sampling("--top-p", help="Keep this mass; 1: off.")] = None
-    min_p: Annotated[float | None, _sampling("--min-p", help="Relative minimum; 0: off.")] = None
-    typical_p: Annotated[
-        float | None, _sampling("--typical-p", help="Locally typical sampling; 1: off.")
-    ] = None
-    repeat_penalty: Annotated[
-        float | None, _sampling("--repeat-penalty", help="Divide logits of recent tokens; 1: off.")
-    ] = None
-    frequency_penalty: Annotated[
-        float | None, _sampling("--frequency-penalty", help="Subtract per occurrence; 0: off.")
-    ] = None
-    presence_penalty: Annotated[
-        float | None, _sampling("--presence-penalty", help="Subtract once; 0: off.")
-    ] = None
-    repeat_last_n: Annotated[
-        int | None, _sampling("--repeat-last-n", help="How many tokens are recent; -1: all.")
-    ] = None
-    seed: Annotated[
-        int | None, _sampling("--seed", help="Same seed, same text; random without.")
-    ] = None
-
-
-@dataclass(frozen=True, slots=True)
 class MachineOptions:
     """Memory, threads and devices."""
 
@@ -113,6 +82,7 @@ def load_runner(models: ModelOptions, sampling: SamplingOptions, machine: Machin
     """Load what the options say, showing progress on a terminal; raises SpecLocalError."""
     from spec_local.llama.options import LoadOptions
     from spec_local.runner import Runner
+    from spec_local.settings import Sampling
 
     options = LoadOptions(
         n_ctx=machine.ctx_size,
@@ -126,6 +96,8 @@ def load_runner(models: ModelOptions, sampling: SamplingOptions, machine: Machin
         mmap=machine.mmap,
         mlock=machine.mlock,
     )
+    changes = sampling.changes()
+    Sampling(**changes)  # say what is wrong before anything is loaded
     pair = _DEFAULT_PAIR if models.pair is models.target is None else models.pair
     with on_terminal() as progress:
         runner = Runner.load(
@@ -137,7 +109,6 @@ def load_runner(models: ModelOptions, sampling: SamplingOptions, machine: Machin
             options=options,
             progress=progress,
         )
-    changes = {name: value for name, value in asdict(sampling).items() if value is not None}
     changes.setdefault("seed", secrets.randbelow(1 << 32))
     try:
         runner.sampling = replace(runner.sampling, **changes)

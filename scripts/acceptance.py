@@ -1,0 +1,141 @@
+"""How many drafted tokens each verification rule accepts, on real prompts. One JSON line a cell.
+
+    python scripts/acceptance.py --temperature 0.3 --temperature 0.7 --temperature 1
+
+Beside the three rules two other ways of drafting are measured, both judged by the keyed rule:
+`greedy` takes the draft model's most probable tokens, as llama.cpp's speculative decoding does, and
+`unpenalized` drafts without the target's penalties.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from spec_local import Runner, Sampling
+from spec_local.download import pull
+from spec_local.drafters.model import ModelDrafter
+from spec_local.llama.model import Model
+from spec_local.llama.samplers import Samplers
+from spec_local.llama.session import Session
+from spec_local.registry import load_registry
+from spec_local.types import Sampler
+
+PROMPTS = Path(__file__).with_name("prompts.jsonl")
+RULES = ("keyed", "rejection", "block")
+
+
+class OtherDraws(ModelDrafter):
+    """Drafts by other settings than the target's."""
+
+    def __init__(self, session: Session, target: Session, **changes: Any) -> None:
+        super().__init__(session, target.n_vocab)
+        self._samplers = Samplers(target)
+        self._changes = changes
+
+    def begin(self, context: Sequence[int], sampler: Sampler) -> None:
+        super().begin(context, sampler)
+        assert self._sampler is not None
+        self._sampler.close()
+        settings = replace(sampler._sampling, **self._changes)  # type: ignore[attr-defined]
+        self._sampler = OtherSampler(self._samplers, settings, context)
+
+
+class OtherSampler:
+    """Opens a new sampler at the end of the context whenever it is told to follow."""
+
+    def __init__(self, samplers: Samplers, settings: Sampling, context: Sequence[int]) -> None:
+        self._open = lambda: samplers.open(settings, context)
+        self._inner = self._open()
+        self.propose = self._inner.propose
+
+    def follow(self, _other: Sampler) -> None:
+        self.close()
+        self._inner = self._open()
+        self.propose = self._inner.propose
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def main() -> None:
+    arguments = parse()
+    registry = load_registry()
+    lines = [json.loads(line) for line in PROMPTS.read_text().splitlines()]
+    with (
+        Model(pull(arguments.target, registry)) as target_model,
+        Model(pull(arguments.draft, registry)) as draft_model,
+        Session(target_model) as target,
+        Session(draft_model) as draft,
+    ):
+        runner = Runner(target, "model", draft=draft, k=arguments.k)
+        own = runner.drafter
+        drafters = {
+            **dict.fromkeys(RULES, own),
+            "greedy": OtherDraws(
+                draft, target, temperature=0.0, repeat_penalty=1.0, xtc_probability=0.0
+            ),
+            "unpenalized": OtherDraws(draft, target, repeat_penalty=1.0),
+        }
+        for temperature in arguments.temperature:
+            for way in arguments.way:
+                sampling = Sampling(
+                    temperature=temperature,
+                    top_k=0,
+                    top_p=0.95,
+                    min_p=0.0,
+                    repeat_penalty=arguments.repeat_penalty,
+                    verify=way if way in RULES else "keyed",
+                )
+                runner.drafter = drafters[way]
+                runs = measure(runner, lines, sampling, arguments.tokens, arguments.length)
+                where = {"way": way, "temperature": temperature, "k": arguments.k}
+                where["repeat_penalty"] = arguments.repeat_penalty
+                print(json.dumps({**where, **add_up(list(runs))}), flush=True)
+
+
+def measure(
+    runner: Runner, lines: list[dict[str, str]], sampling: Sampling, tokens: int, length: int
+) -> Iterator[Any]:
+    """Statistics of generations over all prompts, with new seeds until there are enough tokens."""
+    done, seed = 0, 0
+    while done < tokens:
+        for line in lines:
+            messages = [{"role": "user", "content": line["prompt"]}]
+            setting = replace(sampling, seed=seed)
+            stats = runner.complete(messages, max_tokens=length, sampling=setting).stats
+            done += stats.tokens
+            yield stats
+        seed += 1
+
+
+def add_up(runs: list[Any]) -> dict[str, object]:
+    drafted, accepted = sum(s.drafted for s in runs), sum(s.accepted for s in runs)
+    rounds, tokens = sum(s.rounds - 1 for s in runs), sum(s.tokens - 1 for s in runs)
+    return {
+        "tokens": tokens,
+        "drafted": drafted,
+        "acceptance_rate": round(accepted / drafted, 4),
+        "mean_accepted_length": round(tokens / rounds, 4),
+    }
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--target", default="qwen2.5-coder-1.5b", help="name or .gguf file")
+    parser.add_argument("--draft", default="qwen2.5-coder-0.5b", help="name or .gguf file")
+    parser.add_argument("-k", type=int, default=3)
+    parser.add_argument("--temperature", action="append", type=float, required=True)
+    parser.add_argument("--way", action="append", choices=[*RULES, "greedy", "unpenalized"])
+    parser.add_argument("--repeat-penalty", type=float, default=1.0)
+    parser.add_argument("--tokens", type=int, default=2000, help="at least so many per cell")
+    parser.add_argument("--length", type=int, default=128, help="at most so many per text")
+    arguments = parser.parse_args()
+    arguments.way = arguments.way or [*RULES, "greedy"]
+    return arguments
+
+
+if __name__ == "__main__":
+    main()
