@@ -25,7 +25,9 @@ class SamplerChain(Protocol):
     """llama.cpp's chain of samplers (`llama/chain.py`)."""
 
     biased: Ids
-    """Ids whose logits are always shifted, or forbidden."""
+    """Ids whose logits are always shifted, the banned ones among them."""
+    banned: Ids
+    """Ids that are never drawn."""
 
     def apply(self, ids: Ids, logits: Logits, exclude_top: bool) -> tuple[Ids, Logits]:
         """Ids (n,) and logits (n,) of the candidates left, logits divided by the temperature.
@@ -167,21 +169,20 @@ class ChainSampler:
         shifted = self._shifted(len(row))
         if sampling.greedy and not len(shifted) and not sampling.reorders:
             best = int(row.argmax())
-            _require_finite(row[best])
+            _require_possible(row, np.array([best], np.int32), NO_IDS)
             return Distribution.point(best)
         return self._through_chain(row, candidates(row, sampling, shifted))
 
     def _through_chain(self, row: Logits, ids: Ids) -> Distribution:
         """What the chain leaves of the tokens (n,)."""
         sampling = self._sampling
+        _require_possible(row, ids, self._chain.banned)
         exclude_top = sampling.excludes_top and (
             xtc_coin(sampling.seed, self._position) <= sampling.xtc_probability
         )
         ids, logits = self._chain.apply(ids, row[ids], exclude_top)
-        best_logit = logits.max(initial=-np.inf)
-        _require_finite(best_logit)
         if sampling.greedy:  # the lowest id of equal ones, as argmax has it
-            return Distribution.point(int(ids[logits == best_logit].min()))
+            return Distribution.point(int(ids[logits == logits.max()].min()))
         return Distribution.of_logits(ids, logits)
 
     def _shifted(self, n_vocab: int) -> Ids:
@@ -211,10 +212,15 @@ class ChainSampler:
         return self._through_chain(row, ids)
 
 
-def _require_finite(best: np.floating) -> None:
-    if np.isnan(best):
+def _require_possible(row: Logits, ids: Ids, banned: Ids) -> None:
+    """Raise EngineError unless one of the tokens (n,) can be drawn.
+
+    llama.cpp's samplers end the process when they are given nothing to choose from.
+    """
+    possible = ids[~np.isin(ids, banned)] if len(banned) else ids
+    best = row[possible].max(initial=-np.inf)
+    if best > -np.inf:
+        return
+    if np.isnan(row).any():
         raise EngineError("The model's logits are not numbers; the file may be damaged.")
-    if best == -np.inf:
-        raise EngineError(
-            "No token is allowed here; loosen the grammar, the bans or the logit biases."
-        )
+    raise EngineError("No token is allowed here; loosen the grammar, the bans or the logit biases.")

@@ -34,9 +34,10 @@ class Chain:
     ) -> None:
         """vocab: needed for DRY, and for the tokens that the model itself suppresses."""
         suppressed = vocab.suppressed if vocab is not None else ()
-        bias = dict(sampling.logit_bias)
-        bias |= dict.fromkeys((*sampling.banned_tokens, *suppressed), -math.inf)
+        bans = dict.fromkeys((*sampling.banned_tokens, *suppressed), -math.inf)
+        bias = dict(sampling.logit_bias) | bans
         self.biased: Ids = np.array(sorted(bias), np.int32)
+        self.banned: Ids = np.array(sorted(bans), np.int32)
         head = _bias(bias, n_vocab) + _penalties(sampling, n_vocab, n_ctx, vocab)
         if not sampling.greedy or sampling.reorders:
             head += _truncations(sampling)
@@ -76,7 +77,7 @@ class Chain:
 
     def copy(self) -> Chain:
         twin = object.__new__(type(self))
-        twin.biased = self.biased
+        twin.biased, twin.banned = self.biased, self.banned
         parts = (self._head, self._xtc, self._tail)
         twin._head, twin._xtc, twin._tail = map(lib.llama_sampler_clone, parts)
         return twin

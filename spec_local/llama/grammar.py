@@ -1,11 +1,10 @@
-"""Structured output: a GBNF grammar as a constraint, and JSON schemas turned into one."""
+"""Structured output: a GBNF grammar as a constraint on the generated text."""
 
 from __future__ import annotations
 
 import ctypes
 
 import numpy as np
-from llama_cpp.llama_grammar import json_schema_to_gbnf
 from numpy.typing import NDArray
 
 from spec_local.constraints import Constraint
@@ -57,15 +56,3 @@ class Grammar:
         """Free the grammar; twice is harmless."""
         handle, self._handle = self._handle, None
         lib.llama_sampler_free(handle)
-
-
-def schema_grammar(schema: str) -> str:
-    """GBNF for a JSON schema given as JSON, by llama-cpp-python's converter.
-
-    Raises ConfigError for what the converter does not know.
-    """
-    try:
-        return str(json_schema_to_gbnf(schema))
-    except Exception as error:  # the converter raises whatever its code stumbles over
-        reason = str(error).strip() or type(error).__name__
-        raise ConfigError(f"The JSON schema cannot be turned into a grammar: {reason}.") from None

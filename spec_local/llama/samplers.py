@@ -9,7 +9,8 @@ from dataclasses import replace
 from spec_local.constraints import BannedStrings, Constraint
 from spec_local.errors import require
 from spec_local.llama.chain import Chain
-from spec_local.llama.grammar import Grammar, schema_grammar
+from spec_local.llama.grammar import Grammar
+from spec_local.llama.schema import schema_grammar
 from spec_local.llama.session import Session
 from spec_local.sampling import ChainSampler
 from spec_local.settings import Sampling
