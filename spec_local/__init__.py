@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from spec_local.generation import Chunk, Completion, Generation
     from spec_local.llama.options import LoadOptions
+    from spec_local.logprobs import TokenLogprobs
     from spec_local.runner import Runner
     from spec_local.settings import Sampling
     from spec_local.types import Stats
@@ -49,6 +50,7 @@ __all__ = [
     "Sampling",
     "SpecLocalError",
     "Stats",
+    "TokenLogprobs",
     "VocabularyMismatch",
     "__version__",
 ]
@@ -61,6 +63,7 @@ _HOMES = {
     "Completion": "generation",
     "Generation": "generation",
     "LoadOptions": "llama.options",
+    "TokenLogprobs": "logprobs",
     "Runner": "runner",
 }
 

@@ -35,6 +35,10 @@ class EngineError(SpecLocalError):
     """llama.cpp refused an evaluation."""
 
 
+class NoTokenAllowed(EngineError):
+    """Grammar, bans and biases together leave no token to draw."""
+
+
 def require(condition: bool, message: str) -> None:
     """Raise ConfigError(message) unless the condition holds."""
     if not condition:

@@ -150,8 +150,8 @@ class Runner:
         max_tokens: None generates until the model stops or the context is full.
         stop: strings that end the text; they are not part of it.
         logprobs: report the target's log-probability of every token, and the so many best ones.
-        Raises ContextOverflow for a prompt that does not fit. The first chunk raises RunnerBusy
-        while another generation runs.
+        Raises ContextOverflow for a prompt that does not fit and ConfigError for sampling that does
+        not fit the model. The first chunk raises RunnerBusy while another generation runs.
         """
         self._require_open()
         tokens = self._prompt_tokens(prompt)
@@ -168,11 +168,16 @@ class Runner:
             stops += self.template.stop
         limit = self.target.n_ctx if max_tokens is None else max_tokens
         setting = sampling or self.sampling
+        self.check(setting)
         generation = Generation(
             lambda cancel: self._run(cancel, tokens, limit, setting, stops, logprobs, progress)
         )
         self._generations.add(generation)
         return generation
+
+    def check(self, sampling: Sampling) -> None:
+        """Raise ConfigError if the target cannot be sampled like that: a broken grammar, say."""
+        self._samplers.prepare(sampling)
 
     def complete(self, prompt: Prompt, **how: Any) -> Completion:
         """The whole continuation at once; takes what `generate` takes."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from spec_local.constraints import Constraint, all_allow, allowed_candidates
 from spec_local.distribution import Distribution, Ids
-from spec_local.errors import EngineError
+from spec_local.errors import EngineError, NoTokenAllowed
 from spec_local.noise import draft_seed, keyed_coin, keyed_gumbel, xtc_coin
 from spec_local.prefilter import NO_IDS, candidates
 from spec_local.settings import Sampling
@@ -113,8 +113,9 @@ class ChainSampler:
             constraint.accept(token)
 
     def possible(self, tokens: Sequence[int]) -> int:
-        if not self._constraints:
-            return len(tokens)
+        banned = set(self._chain.banned.tolist())
+        first_banned = (i for i, token in enumerate(tokens) if token in banned)
+        tokens = tokens[: next(first_banned, len(tokens))]
         copies = [constraint.copy() for constraint in self._constraints]
         try:
             for count, token in enumerate(tokens):
@@ -213,7 +214,7 @@ class ChainSampler:
 
 
 def _require_possible(row: Logits, ids: Ids, banned: Ids) -> None:
-    """Raise EngineError unless one of the tokens (n,) can be drawn.
+    """Raise NoTokenAllowed unless one of the tokens (n,) can be drawn.
 
     llama.cpp's samplers end the process when they are given nothing to choose from.
     """
@@ -223,4 +224,4 @@ def _require_possible(row: Logits, ids: Ids, banned: Ids) -> None:
         return
     if np.isnan(row).any():
         raise EngineError("The model's logits are not numbers; the file may be damaged.")
-    raise EngineError("No token is allowed here; loosen the grammar, the bans or the logit biases.")
+    raise NoTokenAllowed("No token is allowed here; loosen the grammar, the bans or the biases.")

@@ -175,7 +175,10 @@ class Sampler(Protocol):
         """What is drawn from at the present position, by its logits row (n_vocab,)."""
 
     def draw(self, row: Logits) -> int:
-        """Draw the token of the present position from its logits row (n_vocab,) and move on."""
+        """Draw the token of the present position from its logits row (n_vocab,) and move on.
+
+        Raises NoTokenAllowed where nothing can be drawn; so do `distribution` and `propose`.
+        """
 
     def emit(self, distribution: Distribution) -> int:
         """Draw the token of the present position from a distribution and move on."""
@@ -190,7 +193,7 @@ class Sampler(Protocol):
         """Move on to the next position; the token stands at this one."""
 
     def possible(self, tokens: Sequence[int]) -> int:
-        """How many of these tokens, from the first, grammar and banned strings let through."""
+        """How many of these tokens, from the first, grammar and bans let through."""
 
     def copy(self) -> Sampler:
         """An independent sampler in the same state; the caller closes it."""

@@ -134,6 +134,38 @@ def test_json_has_everything(tiny: Path, tiny_draft: Path) -> None:
     assert answer["stats"]["rounds"] <= 10
 
 
+def test_the_answer_follows_a_schema_or_a_grammar(tiny: Path, tmp_path: Path) -> None:
+    schema = '{"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}'
+    (tmp_path / "pair.json").write_text(schema)
+    (tmp_path / "word.gbnf").write_text('root ::= "yes" | "no"')
+    how = ["generate", "-m", tiny, "hello", "-q", "--seed", "1"]
+    inline = spec_local(*how, "--json-schema", schema)
+    assert len(json.loads(inline.stdout)) == 2
+    assert spec_local(*how, "--json-schema", tmp_path / "pair.json").stdout == inline.stdout
+    assert spec_local(*how, "--grammar-file", tmp_path / "word.gbnf").stdout in ("yes\n", "no\n")
+
+
+def test_log_probabilities_come_with_the_json(tiny: Path) -> None:
+    done = spec_local(
+        "generate", "-m", tiny, "hello", "-n", "5", "--json", "-q", "--logprobs", "2",
+        "--temperature", "0",
+    )  # fmt: skip
+    answer = json.loads(done.stdout)
+    assert [found["token"] for found in answer["logprobs"]] == answer["tokens"]
+    for found in answer["logprobs"]:
+        assert found["top"][0]["token"] == found["token"]  # greedy
+        assert found["top"][0]["logprob"] == found["logprob"] > found["top"][1]["logprob"]
+
+
+def test_bans_and_biases_reach_the_sampler(tiny: Path) -> None:
+    how = ["generate", "-m", tiny, "hello", "-n", "30", "-q", "--seed", "1"]
+    banned = spec_local(*how, "--ban-string", "e", "--ban-string", "a", "--ban-string", "o").stdout
+    assert not set("eao") & set(banned)
+    # Token 265 is the letter e; a bias that large leaves nothing else.
+    assert spec_local(*how, "--logit-bias", "265+200").stdout.strip() == "e" * 30
+    assert "e" not in spec_local(*how, "--ban-token", "265", "--ban-token", "105").stdout
+
+
 def test_wrong_inputs_are_one_sentence_each(tiny: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(tiny.read_bytes()[:-4000])
@@ -153,12 +185,19 @@ def test_wrong_inputs_are_one_sentence_each(tiny: Path, tmp_path: Path) -> None:
         (*generate, tiny, "--drafter", "magic"): "no drafter 'magic'",
         (*generate, tiny, "--temperature", "-1"): "temperature must be a number of at least 0",
         (*generate, tiny, "--kv-type", "q9"): "kv_type_k must be one of",
+        (*generate, tiny, "--verify", "never"): "verify must be one of keyed, rejection, block.",
+        (*generate, tiny, "--logprobs", "3"): "add --json",
+        (*generate, tiny, "--logit-bias", "5"): "--logit-bias 5 must be like 15043+1",
+        (*generate, tiny, "--ban-token", "999999"): "The model has no token 999999",
+        (*generate, tiny, "--json-schema", "{"): "json_schema is not JSON",
+        (*generate, tiny, "--json-schema", "none.json"): "none.json cannot be read",
+        (*generate, tiny, "--grammar-file", text): "The grammar cannot be used",
         (*generate, tiny, "--device", "TPU"): "no device 'TPU' here; choose from",
         (*generate, tiny, "-c", "2000000000"): "needs 512.0 GB of memory",
         (*generate, tiny, "--pair", "smollm2"): "Give a pair or a target, not both.",
         (*generate, tiny, "--file", "x"): "not both",
         ("generate", "-m", tiny, "--file", tmp_path / "none"): "cannot be read",
-        ("generate", "-m", tiny, "--file", tmp_path / "binary"): "It is not UTF-8 text",
+        ("generate", "-m", tiny, "--file", tmp_path / "binary"): "it is not UTF-8 text",
         ("generate", "hi", "-p", "smolm2"): "no pair 'smolm2'; did you mean smollm2",
         ("generate", "hi", "-p", "smollm2", "-d", tiny): "A draft goes with a target",
         (*generate, tiny, "--raw", "-s", "x"): "--system needs the chat template",

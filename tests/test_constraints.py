@@ -18,13 +18,14 @@ from spec_local import ConfigError, LoadOptions, Runner, Sampling
 from spec_local.constraints import BannedStrings, Constraint, allowed_candidates
 from spec_local.distribution import Ids
 from spec_local.drafters import BUILDERS
+from spec_local.drafters.model import ModelDrafter
 from spec_local.errors import EngineError
 from spec_local.llama.chain import Chain
 from spec_local.llama.grammar import Grammar
 from spec_local.llama.model import Model
 from spec_local.prefilter import candidates
 from spec_local.sampling import ChainSampler
-from tests.fake import N_VOCAB, sampler_for
+from tests.fake import N_VOCAB, PROMPT, TableSession, sampler_for
 
 LETTERS = {i: bytes([97 + i]) for i in range(26)}
 HELLO = [{"role": "user", "content": "hello there"}]
@@ -199,6 +200,18 @@ def test_drafted_tokens_that_are_refused_are_cut_off() -> None:
     assert sampler.possible([2, 0, 3, 2, 0, 1, 5]) == 5
     assert sampler.possible([2, 0, 3]) == 3
     assert sampler.possible([2, 0, 1]) == 2  # asking changed nothing
+    sampler.close()
+
+
+def test_a_draft_ends_where_the_draft_model_can_say_nothing() -> None:
+    draft = TableSession(seed=0)
+    drafter = ModelDrafter(draft, n_vocab=12)
+    sampler = constrained(Sampling(temperature=0), Every({20, 21}))
+    drafter.begin(PROMPT, sampler)
+    proposed = drafter.propose(PROMPT, 3)
+    assert proposed.tokens == ()
+    assert proposed.evaluated == len(PROMPT)
+    drafter.end(PROMPT)
     sampler.close()
 
 

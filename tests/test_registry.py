@@ -48,7 +48,7 @@ def test_the_users_file_adds_and_replaces(no_user_file: Path) -> None:
         [pairs.mine]
         target = "other"
         draft = "smollm2-135m"
-        sampling = { temperature = 0, top_k = 3 }
+        sampling = { temperature = 0, top_k = 3, banned_strings = ["x"], logit_bias = [[5, 1]] }
         """,
     )
     merged = load_registry()
@@ -56,6 +56,8 @@ def test_the_users_file_adds_and_replaces(no_user_file: Path) -> None:
     assert merged.model("other").source == "Hugging Face a/b"
     assert merged.pair("mine").sampling.top_k == 3
     assert merged.pair("mine").sampling.temperature == 0
+    assert merged.pair("mine").sampling.banned_strings == ("x",)
+    assert merged.pair("mine").sampling.logit_bias == ((5, 1.0),)
     assert "qwen2.5-coder-1.5b" in merged.pairs
 
 
@@ -79,6 +81,15 @@ def test_the_users_file_adds_and_replaces(no_user_file: Path) -> None:
         ("[pairs.a]", "pairs.a.target is missing"),
         ("[pairs.a]\ntarget = 't'\nsampling = { top_p = 2.0 }", "pairs.a.sampling: top_p must"),
         ("[pairs.a]\ntarget = 't'\nsampling = { topp = 2.0 }", "did you mean top_p"),
+        ("[pairs.a]\ntarget = 't'\nsampling = { verify = 'no' }", "verify must be one of keyed"),
+        (
+            "[pairs.a]\ntarget = 't'\nsampling = { logit_bias = [[5]] }",
+            r"pairs.a.sampling.logit_bias\[0\] must have 2 items",
+        ),
+        (
+            "[pairs.a]\ntarget = 't'\nsampling = { banned_tokens = ['x'] }",
+            r"banned_tokens\[0\] must be a whole number",
+        ),
         ("[models.a]\nhf = { repo = 'a/b/c', file = 'x' }", "must be of the form owner/name"),
         ("[models.a]\nwheels = [{ requirement = '-r==1', member = 'b' }]", "of the form name==1.0"),
         ("[pairs.a]\ntarget = 't'\ndrafter = 'modle'", "pairs.a: drafter must be one of none"),

@@ -112,6 +112,7 @@ def load_runner(models: ModelOptions, sampling: SamplingOptions, machine: Machin
     changes.setdefault("seed", secrets.randbelow(1 << 32))
     try:
         runner.sampling = replace(runner.sampling, **changes)
+        runner.check(runner.sampling)
     except BaseException:
         runner.close()
         raise

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from spec_local.distribution import Distribution
-from spec_local.types import NO_DRAFT, Draft, EvaluationSession, Logits, Sampler, Verdict
+from spec_local.errors import NoTokenAllowed
+from spec_local.types import NO_DRAFT, Draft, EvaluationSession, Sampler, Verdict
 
 
 class ModelDrafter:
@@ -48,21 +50,19 @@ class ModelDrafter:
         if budget < 1 or any(token >= session.n_vocab for token in missing):
             return NO_DRAFT
         self._sampler.follow(self._target_sampler)
-        drawn = [self._draw(session.evaluate(missing))]
-        session.mark(budget - 1)
-        while len(drawn) < budget:
-            drawn.append(self._draw(session.evaluate([drawn[-1][0]])))
-        tokens, distributions = zip(*drawn, strict=True)
-        return Draft(
-            tokens,
-            source=self.name,
-            evaluated=len(missing) + budget - 1,
-            distributions=None if None in distributions else distributions,
-        )
-
-    def _draw(self, rows: Logits) -> tuple[int, Distribution | None]:
-        assert self._sampler is not None
-        return self._sampler.propose(rows[-1, : self._n_vocab])
+        tokens, distributions, evaluated = list[int](), list[Distribution](), 0
+        with suppress(NoTokenAllowed):  # the target's vocabulary may be larger; leave it to it
+            while len(tokens) < budget:
+                rows = session.evaluate(missing)
+                evaluated += len(missing)
+                if not tokens:
+                    session.mark(budget - 1)
+                token, distribution = self._sampler.propose(rows[-1, : self._n_vocab])
+                tokens.append(token)
+                missing = [token]
+                if distribution is not None:
+                    distributions.append(distribution)
+        return Draft(tuple(tokens), self.name, evaluated, tuple(distributions) or None)
 
     def observe(self, context: Sequence[int], verdict: Verdict) -> None:
         """Keep what was accepted, drop the rest and, should it be there, the pending token."""

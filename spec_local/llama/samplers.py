@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from threading import Lock
 
 from spec_local.constraints import BannedStrings, Constraint
 from spec_local.errors import require
@@ -24,6 +25,7 @@ class Samplers:
     """
 
     def __init__(self, session: Session) -> None:
+        self._lock = Lock()
         self._session = session
         self._vocab = session.model.vocab
         self._sampling: Sampling | None = None
@@ -36,13 +38,18 @@ class Samplers:
 
         Raises ConfigError for settings that do not fit the model, such as a broken grammar.
         """
-        self.prepare(sampling)
-        assert self._chain is not None
-        constraints = [constraint.copy() for constraint in self._constraints]
-        return ChainSampler(sampling, self._chain.copy(), context, constraints)
+        with self._lock:
+            self._prepare(sampling)
+            assert self._chain is not None
+            constraints = [constraint.copy() for constraint in self._constraints]
+            return ChainSampler(sampling, self._chain.copy(), context, constraints)
 
     def prepare(self, sampling: Sampling) -> None:
-        """Make what the settings need, unless it is there; raises ConfigError as `open` does."""
+        """Make what the settings need, from any thread; raises ConfigError as `open` does."""
+        with self._lock:
+            self._prepare(sampling)
+
+    def _prepare(self, sampling: Sampling) -> None:
         settings = replace(sampling, seed=0)
         if settings == self._sampling:
             return

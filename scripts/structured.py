@@ -1,0 +1,104 @@
+"""Structured output on real prompts: does it validate, is it the same drafted, what does it cost?
+
+    python scripts/structured.py --drafter lookup --drafter model -k 2
+
+Every schema is answered under several seeds, plainly and with each drafter. Then every answer is
+generated again without its grammar, to as many tokens: the ratio is of milliseconds per round, with
+and without, so that a different text does not matter. JSON.
+"""
+
+import argparse
+import json
+import statistics
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
+
+from spec_local import Runner, Sampling
+from spec_local.download import pull
+from spec_local.generation import Completion
+from spec_local.llama.model import Model
+from spec_local.llama.session import Session
+from spec_local.registry import load_registry
+
+SCHEMAS = Path(__file__).with_name("schemas.jsonl")
+
+
+def main() -> None:
+    arguments = parse()
+    registry = load_registry()
+    cases = [json.loads(line) for line in SCHEMAS.read_text().splitlines()]
+    with (
+        Model(pull(arguments.target, registry)) as target_model,
+        Model(pull(arguments.draft, registry)) as draft_model,
+        Session(target_model) as target,
+        Session(draft_model) as draft,
+    ):
+        runners = {
+            name: Runner(target, name, draft=draft, k=arguments.k)
+            for name in dict.fromkeys(["none", *arguments.drafter])
+        }
+        valid, answers, identical = 0, 0, dict.fromkeys(arguments.drafter, 0)
+        ratios: dict[str, list[float]] = {name: [] for name in runners}
+        for seed in range(arguments.seeds):
+            temperature = 0.0 if seed == 0 else arguments.temperature
+            for case in cases:
+                structured = Sampling(
+                    temperature=temperature, seed=seed, json_schema=json.dumps(case["schema"])
+                )
+                texts = {}
+                for name, runner in runners.items():
+                    answer, ratio = compare(runner, case["prompt"], structured, arguments.tokens)
+                    texts[name] = answer.text
+                    ratios[name].append(ratio)
+                answers += 1
+                valid += validates(texts["none"], case["schema"])
+                for name in identical:
+                    identical[name] += texts[name] == texts["none"]
+            print(json.dumps({"answers": answers, "valid": valid, "identical": identical}))
+        for name, found in ratios.items():
+            deciles = [round(ratio, 4) for ratio in statistics.quantiles(found, n=10)]
+            spread = {"10%": deciles[0], "median": deciles[4], "90%": deciles[8]}
+            print(json.dumps({"drafter": name, "speed_with_to_without_grammar": spread}))
+
+
+def compare(
+    runner: Runner, prompt: str, structured: Sampling, tokens: int
+) -> tuple[Completion, float]:
+    """The structured answer, and the speed of its rounds relative to those without a grammar."""
+    messages = [{"role": "user", "content": prompt}]
+    runner.target.truncate(0)  # so that every run evaluates the prompt in the same batches
+    answer = runner.complete(messages, max_tokens=tokens, sampling=structured)
+    free = replace(structured, json_schema=None)
+    other = runner.complete(messages, max_tokens=answer.stats.tokens, sampling=free)
+    return answer, seconds_per_round(other) / seconds_per_round(answer)
+
+
+def seconds_per_round(done: Completion) -> float:
+    return done.stats.decode_seconds / max(1, done.stats.rounds - 1)
+
+
+def validates(text: str, schema: dict[str, object]) -> bool:
+    try:
+        jsonschema.validate(json.loads(text), schema)
+    except (ValueError, jsonschema.ValidationError) as error:
+        print(json.dumps({"invalid": text, "because": str(error).splitlines()[0]}))
+        return False
+    return True
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--target", default="qwen2.5-coder-1.5b", help="name or .gguf file")
+    parser.add_argument("--draft", default="qwen2.5-coder-0.5b", help="name or .gguf file")
+    parser.add_argument("--drafter", action="append", required=True)
+    parser.add_argument("-k", type=int, default=2)
+    parser.add_argument("--temperature", type=float, default=0.8, help="of all seeds but the first")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--tokens", type=int, default=300)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
