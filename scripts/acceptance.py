@@ -5,6 +5,10 @@
 Beside the three rules two other ways of drafting are measured, both judged by the keyed rule:
 `greedy` takes the draft model's most probable tokens, as llama.cpp's speculative decoding does, and
 `unpenalized` drafts without the target's penalties.
+
+Texts differ from rule to rule, and with them how predictable they are. `expected` compares without
+that noise: along one text, at the same positions and for the same drafts, the probabilities of
+acceptance that each rule's formula gives.
 """
 
 import argparse
@@ -13,15 +17,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+import numpy as np
 
 from spec_local import Runner, Sampling
+from spec_local.distribution import Distribution, on_common_support
 from spec_local.download import pull
 from spec_local.drafters.model import ModelDrafter
 from spec_local.llama.model import Model
 from spec_local.llama.samplers import Samplers
 from spec_local.llama.session import Session
 from spec_local.registry import load_registry
-from spec_local.types import Sampler
+from spec_local.types import Draft, Logits, Sampler, Verdict
+from spec_local.verify import VERIFIERS, acceptance, keep_probability, rejection, weigh_prefixes
 
 PROMPTS = Path(__file__).with_name("prompts.jsonl")
 RULES = ("keyed", "rejection", "block")
@@ -60,6 +69,52 @@ class OtherSampler:
         self._inner.close()
 
 
+class Expected:
+    """The rejection rule, noting what each rule would have made of the same draft."""
+
+    def __init__(self) -> None:
+        self.of_token: list[tuple[float, float, float]] = []
+        """At every judged position, the acceptance of one token: rejection, keyed, greedy."""
+        self.of_draft: list[tuple[float, float]] = []
+        """For every whole draft, accepted tokens: rejection, block."""
+
+    def __call__(self, rows: Logits, draft: Draft, sampler: Sampler) -> Verdict:
+        if draft.judged:
+            weights, targets = weigh_prefixes(rows, draft, sampler)
+            self._note_draft(draft, weights, targets)
+        verdict = rejection(rows, draft, sampler)
+        for i in range(min(verdict.accepted + 1, len(draft.judged))):
+            _ids, p, q = on_common_support(targets[i], draft.distribution(i))
+            with np.errstate(divide="ignore", invalid="ignore"):
+                ratios = np.fmax(p[None] / p[:, None], q[None] / q[:, None]).sum(axis=1)
+            keyed = float((1 / ratios[np.isfinite(ratios)]).sum())
+            self.of_token.append((float(np.minimum(p, q).sum()), keyed, float(p[q.argmax()])))
+        return verdict
+
+    def _note_draft(self, draft: Draft, weights: list[float], targets: list[Distribution]) -> None:
+        by_rejection, reached, none_longer = 0.0, 1.0, 1.0
+        for i, token in enumerate(draft.judged[: len(targets)]):
+            reached *= acceptance(targets[i], draft.distribution(i), token)
+            by_rejection += reached
+        by_block = 0.0
+        for length in range(len(weights) - 1, 0, -1):
+            none_longer *= 1 - keep_probability(weights, targets, draft, length)
+            by_block += 1 - none_longer
+        self.of_draft.append((by_rejection, by_block))
+
+    def summary(self) -> dict[str, object]:
+        token, draft = np.mean(self.of_token, axis=0), np.mean(self.of_draft, axis=0)
+        names = ("rejection", "keyed", "greedy")
+        return {
+            "positions": len(self.of_token),
+            "acceptance_of_one_token": dict(zip(names, token.round(4).tolist(), strict=True)),
+            "drafts": len(self.of_draft),
+            "accepted_of_a_draft": dict(
+                zip(("rejection", "block"), draft.round(4).tolist(), strict=True)
+            ),
+        }
+
+
 def main() -> None:
     arguments = parse()
     registry = load_registry()
@@ -87,13 +142,19 @@ def main() -> None:
                     top_p=0.95,
                     min_p=0.0,
                     repeat_penalty=arguments.repeat_penalty,
-                    verify=way if way in RULES else "keyed",
+                    verify=way if way in RULES else "rejection" if way == "expected" else "keyed",
                 )
-                runner.drafter = drafters[way]
-                runs = measure(runner, lines, sampling, arguments.tokens, arguments.length)
+                runner.drafter = drafters.get(way, own)
+                expected = Expected()
+                rules = {**VERIFIERS, **({"rejection": expected} if way == "expected" else {})}
+                with patch("spec_local.runner.VERIFIERS", rules):
+                    runs = list(
+                        measure(runner, lines, sampling, arguments.tokens, arguments.length)
+                    )
                 where = {"way": way, "temperature": temperature, "k": arguments.k}
                 where["repeat_penalty"] = arguments.repeat_penalty
-                print(json.dumps({**where, **add_up(list(runs))}), flush=True)
+                found = expected.summary() if way == "expected" else add_up(runs)
+                print(json.dumps({**where, **found}), flush=True)
 
 
 def measure(
@@ -128,7 +189,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--draft", default="qwen2.5-coder-0.5b", help="name or .gguf file")
     parser.add_argument("-k", type=int, default=3)
     parser.add_argument("--temperature", action="append", type=float, required=True)
-    parser.add_argument("--way", action="append", choices=[*RULES, "greedy", "unpenalized"])
+    parser.add_argument(
+        "--way", action="append", choices=[*RULES, "greedy", "unpenalized", "expected"]
+    )
     parser.add_argument("--repeat-penalty", type=float, default=1.0)
     parser.add_argument("--tokens", type=int, default=2000, help="at least so many per cell")
     parser.add_argument("--length", type=int, default=128, help="at most so many per text")

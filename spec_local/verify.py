@@ -45,8 +45,6 @@ At temperature 0, p and q are point masses and all rules compare two argmaxes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from spec_local.distribution import Distribution, on_common_support
@@ -88,9 +86,9 @@ def block(rows: Logits, draft: Draft, sampler: Sampler) -> Verdict:
 
     rows as in `keyed`; the draft's distributions are the q.
     """
-    weights, targets = _weigh(rows, draft, sampler)
+    weights, targets = weigh_prefixes(rows, draft, sampler)
     length = len(weights) - 1
-    while length > 0 and not sampler.chance(_keep(weights, targets, draft, length)):
+    while length > 0 and not sampler.chance(keep_probability(weights, targets, draft, length)):
         length -= 1
     for token in draft.judged[:length]:
         sampler.accept(token)
@@ -103,7 +101,9 @@ def block(rows: Logits, draft: Draft, sampler: Sampler) -> Verdict:
     return Verdict(length, token=sampler.emit(targets[length]))  # bonus
 
 
-def _weigh(rows: Logits, draft: Draft, sampler: Sampler) -> tuple[list[float], list[Distribution]]:
+def weigh_prefixes(
+    rows: Logits, draft: Draft, sampler: Sampler
+) -> tuple[list[float], list[Distribution]]:
     """w_i of every prefix of the draft with w_i > 0, and the target's distributions after them.
 
     The chain's state is needed along the whole draft before any of it is accepted: a copy walks.
@@ -124,7 +124,9 @@ def _weigh(rows: Logits, draft: Draft, sampler: Sampler) -> tuple[list[float], l
     return weights, targets
 
 
-def _keep(weights: list[float], targets: list[Distribution], draft: Draft, length: int) -> float:
+def keep_probability(
+    weights: list[float], targets: list[Distribution], draft: Draft, length: int
+) -> float:
     """h_i: the probability of accepting the first i tokens, unless more are accepted."""
     weight = weights[length]
     if length == len(draft.judged):
@@ -152,7 +154,7 @@ def residual(p: Distribution, q: Distribution, weight: float = 1.0) -> Distribut
     return Distribution.of_weights(ids, excess) if excess.any() else p
 
 
-VERIFIERS: Mapping[VerifyRule, Verifier] = {
+VERIFIERS: dict[VerifyRule, Verifier] = {
     "keyed": keyed,
     "rejection": rejection,
     "block": block,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -18,7 +19,10 @@ from spec_local.types import Draft, Logits, Verifier
 
 Text = tuple[int, ...]
 Table = Callable[[Text], np.ndarray]
-"""From the tokens so far to the probabilities (n_vocab,) of the next one."""
+"""From the tokens so far to the probabilities (n_vocab,) of the next one.
+
+It may look at the last two tokens and at whether the number of tokens is even.
+"""
 
 
 class Dice:
@@ -127,6 +131,11 @@ def expected_accepted(setting: Setting, text: Text = ()) -> float:
 
 def joint(setting: Setting, length: int, text: Text = ()) -> dict[Text, float]:
     """Distribution of the next `length` tokens, in as many rounds as that takes."""
+    return _joint(setting, length, text[-(2 + len(text) % 2) :])  # all that tables look at
+
+
+@cache
+def _joint(setting: Setting, length: int, text: Text) -> dict[Text, float]:
     found: defaultdict[Text, float] = defaultdict(float)
     for emitted, probability in rounds(setting, text):
         part = emitted[:length]
