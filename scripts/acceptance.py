@@ -146,15 +146,14 @@ def main() -> None:
                 )
                 runner.drafter = drafters.get(way, own)
                 expected = Expected()
-                rules = {**VERIFIERS, **({"rejection": expected} if way == "expected" else {})}
-                with patch("spec_local.runner.VERIFIERS", rules):
-                    runs = list(
-                        measure(runner, lines, sampling, arguments.tokens, arguments.length)
-                    )
+                noting = {"rejection": expected} if way == "expected" else {}
+                with patch.dict(VERIFIERS, noting):
+                    found = measure(runner, lines, sampling, arguments.tokens, arguments.length)
+                    runs = list(found)
                 where = {"way": way, "temperature": temperature, "k": arguments.k}
                 where["repeat_penalty"] = arguments.repeat_penalty
-                found = expected.summary() if way == "expected" else add_up(runs)
-                print(json.dumps({**where, **found}), flush=True)
+                figures = expected.summary() if way == "expected" else add_up(runs)
+                print(json.dumps({**where, **figures}), flush=True)
 
 
 def measure(
