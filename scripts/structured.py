@@ -2,9 +2,9 @@
 
     python scripts/structured.py --drafter lookup --drafter model -k 2
 
-Every schema is answered under several seeds, plainly and with each drafter. The answers of the first
-seeds are generated again without their grammar, to as many tokens: the ratio is of milliseconds per
-round, without and with, so that a different text does not matter. JSON.
+Every schema is answered under several seeds, plainly and with each drafter. The answers of the
+first seeds are generated again without their grammar, to as many tokens: the ratio is of
+milliseconds per round, without and with, so that a different text does not matter. JSON.
 """
 
 import argparse

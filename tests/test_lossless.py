@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -12,8 +12,8 @@ from scipy import stats
 from spec_local.drafters.lookup import LookupDrafter
 from spec_local.drafters.model import ModelDrafter
 from spec_local.settings import Sampling, VerifyRule
-from spec_local.types import Drafter
-from tests.fake import END, PROMPT, TableSession, run, tokens_of
+from spec_local.types import Drafter, Logits
+from tests.fake import END, PROMPT, TableSession, run, start, tokens_of
 
 SETTING = {"temperature": 1.0, "top_k": 4, "top_p": 1.0, "min_p": 0.0}
 TEXTS = 3_000
@@ -65,3 +65,40 @@ def test_texts_have_the_targets_distribution(rule: VerifyRule, name: str, k: int
     if rest > 5:
         observed, ideal = [*observed, TEXTS - sum(observed)], [*ideal, rest]
     assert stats.chisquare(observed, np.array(ideal) * sum(observed) / sum(ideal)).pvalue > 0.001
+
+
+class Dice(TableSession):
+    """The same probabilities whatever came before."""
+
+    def __init__(self, *probabilities: float) -> None:
+        super().__init__(n_vocab=len(probabilities))
+        self._row = np.log(probabilities).astype(np.float32)
+
+    def row(self, context: Sequence[int]) -> Logits:
+        return self._row
+
+
+# Where noise that is used twice shows most: drafts that are often rejected, by what follows too.
+HARD = {
+    "the paper's coins": ((1 / 3, 2 / 3), (2 / 3, 1 / 3)),
+    "a loaded die": ((0.2, 0.4, 0.4), (0.8, 0.19, 0.01)),
+}
+
+
+@pytest.mark.parametrize("name", HARD)
+@pytest.mark.parametrize("rule", ["keyed", "rejection", "block"])
+@pytest.mark.parametrize("k", [1, 3])
+def test_no_random_number_is_used_twice(rule: VerifyRule, name: str, k: int) -> None:
+    """Three dice in a row are independent, though drafts overlap from round to round."""
+    p, q = HARD[name]
+    texts = 12_000
+    counts = np.zeros((len(p),) * 3)
+    for seed in range(texts):
+        sampling = Sampling(seed=seed, verify=rule, **SETTING)  # type: ignore[arg-type]
+        rounds = start(
+            Dice(*p), ModelDrafter(Dice(*q)), [0, 1], sampling=sampling, k=k, max_tokens=4,
+            is_end=lambda token: False,
+        )  # fmt: skip
+        counts[tuple(tokens_of(list(rounds))[1:])] += 1  # the first is drawn without a draft
+    wanted = np.einsum("a,b,c", p, p, p) * texts
+    assert stats.chisquare(counts.ravel(), wanted.ravel()).pvalue > 0.001
