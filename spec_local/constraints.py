@@ -18,7 +18,7 @@ from spec_local.settings import Sampling
 from spec_local.types import Logits
 
 _FIRST_LOOK, _SECOND_LOOK = 64, 2_048
-"""How many of the most probable tokens are asked about, before all are: that takes 25 ms."""
+"""How many of the most probable tokens are asked about, before all are, which takes long."""
 
 
 class Constraint(Protocol):
@@ -56,8 +56,9 @@ def allowed_candidates(
     anyway, it ends after the second look if that has found any.
     """
     special = shifted[all_allow(constraints, shifted)]
+    everything = needs_all(sampling, len(row))
     for count in (_FIRST_LOOK, _SECOND_LOOK, len(row)):
-        if count < len(row) and needs_all(sampling):
+        if count < len(row) and everything:
             continue
         top = np.argpartition(row, -min(count, len(row)))[-count:].astype(np.int32)
         lowest = row[top].min()
@@ -72,7 +73,8 @@ def allowed_candidates(
 
 def _suffice(allowed: Logits, lowest: float, sampling: Sampling) -> bool:
     """Whether no token below the lowest one asked about can matter beside those allowed (n,)."""
-    enough = 1 if sampling.greedy else sampling.top_k or np.inf
+    only_best = sampling.greedy and not sampling.reorders
+    enough = 1 if only_best else sampling.top_k or np.inf
     if len(allowed) >= enough:
         return True
     return bool(len(allowed) and lowest < allowed.max() - margin(sampling))

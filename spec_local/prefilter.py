@@ -27,32 +27,43 @@ NO_IDS: Ids = np.empty(0, np.int32)
 def candidates(row: Logits, sampling: Sampling, shifted: Ids = NO_IDS) -> Ids:
     """Ids (n,), ascending, that can survive the chain: a superset small enough to be cheap.
 
-    `shifted` ids are always among them; the cut is taken over the other tokens, because a penalty
-    or a bias can move a logit either way. What is left out is either certain to be removed by top-k
-    or min-p, or lies more than NEGLIGIBLE_NATS below the maximum.
+    The cut is taken over the tokens that are not `shifted`, because a penalty or a bias moves
+    those; of the shifted ones all are kept that may end up above it. What is left out is either
+    certain to be removed by top-k or min-p, or lies more than NEGLIGIBLE_NATS below the maximum.
     """
-    if needs_all(sampling):
+    if needs_all(sampling, len(row)):
         return np.arange(len(row), dtype=np.int32)
+    others = row
     if len(shifted):
-        row = row.copy()
-        row[shifted] = -np.inf
-    blocks = sampling.top_k * _BLOCKS_PER_CANDIDATE
-    if 0 < blocks <= len(row) // 2:
-        kept = _reach_top_k(row, sampling.top_k, blocks)
+        others = row.copy()
+        others[shifted] = -np.inf
+    if _in_blocks(sampling, len(row)):
+        kept, cut = _reach_top_k(others, sampling.top_k)
     else:
-        kept = np.flatnonzero(row >= row.max() - margin(sampling)).astype(np.int32)
-    return np.union1d(kept, shifted) if len(shifted) else kept
+        cut = others.max() - margin(sampling)
+        kept = np.flatnonzero(others >= cut).astype(np.int32)
+    if not len(shifted):
+        return kept
+    if not sampling.raises:  # what is below the cut already only falls further
+        shifted = shifted[row[shifted] >= cut]
+    return np.union1d(kept, shifted)
 
 
-def needs_all(sampling: Sampling) -> bool:
+def needs_all(sampling: Sampling, n_vocab: int) -> bool:
     """Whether a sampler of the chain looks at the whole vocabulary, however improbable.
 
-    top-n-sigma takes the deviation of all logits; a dynamic temperature divides by the entropy of
-    as many tokens as are left, which are all where nothing truncates.
+    top-n-sigma takes the deviation of all logits; a dynamic temperature divides by the greatest
+    entropy that as many tokens as are left can have, so their number must be exact.
     """
     if sampling.greedy and not sampling.reorders:
         return False
-    return sampling.top_n_sigma > 0 or (sampling.dynatemp_range > 0 and not sampling.truncates)
+    counts = sampling.dynatemp_range > 0 and not _in_blocks(sampling, n_vocab)
+    return sampling.top_n_sigma > 0 or counts
+
+
+def _in_blocks(sampling: Sampling, n_vocab: int) -> bool:
+    """Whether top-k keeps so few tokens that they are found by blocks."""
+    return 0 < sampling.top_k * _BLOCKS_PER_CANDIDATE <= n_vocab // 2
 
 
 def margin(sampling: Sampling) -> float:
@@ -64,13 +75,14 @@ def margin(sampling: Sampling) -> float:
     return nats
 
 
-def _reach_top_k(row: Logits, k: int, blocks: int) -> Ids:
-    """The top k ids and a few more, in one pass over the row.
+def _reach_top_k(row: Logits, k: int) -> tuple[Ids, float]:
+    """The top k ids and a few more, in one pass over the row, and the logit they all reach.
 
     At least k tokens reach the k-th largest of the maxima of disjoint blocks, so every token of the
     top k does. Blocks are columns of the row written as a table, which numpy reduces at memory
     speed; only columns whose maximum reaches the cut are looked into.
     """
+    blocks = k * _BLOCKS_PER_CANDIDATE
     whole = len(row) // blocks * blocks
     table = row[:whole].reshape(-1, blocks)
     maxima = table.max(axis=0)
@@ -78,4 +90,5 @@ def _reach_top_k(row: Logits, k: int, blocks: int) -> Ids:
     columns = np.flatnonzero(maxima >= cut)
     lines, hits = np.nonzero(table[:, columns] >= cut)
     rest = np.flatnonzero(row[whole:] >= cut)
-    return np.concatenate((lines * blocks + columns[hits], whole + rest)).astype(np.int32)
+    found = np.concatenate((lines * blocks + columns[hits], whole + rest)).astype(np.int32)
+    return found, float(cut)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import cached_property
 from pathlib import Path
@@ -112,10 +112,10 @@ class Runner:
             runner._resources = stack.pop_all()
             return runner
 
-    def _draft_session(self) -> tuple[Session, int]:
+    def _draft_session(self) -> tuple[Session, int, Callable[[int], bool]]:
         if self.draft is None:
             raise ConfigError("This drafter needs a draft model's session.")
-        return self.draft, self.target.n_vocab
+        return self.draft, self.target.n_vocab, self._vocab.is_end
 
     def tokenize(self, prompt: str | Sequence[Message]) -> list[int]:
         """Tokens of a text, completed as it is, or of messages, through the chat template."""

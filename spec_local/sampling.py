@@ -6,7 +6,7 @@ moves on by one token. Every random number is a hash of (seed, position), see `n
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -67,6 +67,7 @@ class ChainSampler:
         self._coins = 0
         window = sampling.look_back
         self._recent: deque[int] = deque(maxlen=window)
+        self._counts: Counter[int] = Counter()  # of the tokens in `_recent`
         for token in context if window is None else context[max(0, len(context) - window) :]:
             self._remember(token)
 
@@ -132,7 +133,8 @@ class ChainSampler:
         twin = object.__new__(type(self))
         twin._sampling, twin._chain = self._sampling, self._chain.copy()
         twin._constraints = tuple(constraint.copy() for constraint in self._constraints)
-        twin._position, twin._recent = self._position, self._recent.copy()
+        twin._position = self._position
+        twin._recent, twin._counts = self._recent.copy(), self._counts.copy()
         twin._draw_seed, twin._coins = self._draw_seed, self._coins
         return twin
 
@@ -142,7 +144,7 @@ class ChainSampler:
         if self._sampling.verify != "keyed":
             self._draw_seed = draft_seed(self._sampling.seed, self._position)
         if self._recent.maxlen != 0:
-            self._recent = other._recent.copy()
+            self._recent, self._counts = other._recent.copy(), other._counts.copy()
             self._chain.follow(other._chain)
         for mine, theirs in zip(self._constraints, other._constraints, strict=True):
             mine.follow(theirs)
@@ -153,7 +155,13 @@ class ChainSampler:
             constraint.close()
 
     def _remember(self, token: int) -> None:
+        if len(self._recent) == self._recent.maxlen:
+            gone = self._recent[0]
+            self._counts[gone] -= 1
+            if self._counts[gone] == 0:
+                del self._counts[gone]
         self._recent.append(token)
+        self._counts[token] += 1
         self._chain.accept(token)
 
     def _pick(self, distribution: Distribution) -> int:
@@ -189,9 +197,9 @@ class ChainSampler:
     def _shifted(self, n_vocab: int) -> Ids:
         """Ids (n,) below n_vocab whose logits the chain shifts."""
         biased = self._chain.biased
-        if not len(self._recent) and not len(biased):
+        if not self._counts and not len(biased):
             return NO_IDS
-        recent = np.fromiter(set(self._recent), np.int32)
+        recent = np.fromiter(self._counts, np.int32, len(self._counts))
         shifted = np.union1d(recent, biased)
         return shifted[shifted < n_vocab]
 

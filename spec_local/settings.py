@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -11,6 +10,11 @@ from spec_local.errors import ConfigError, require
 
 VerifyRule = Literal["keyed", "rejection", "block"]
 """Which drafted tokens are accepted; `verify.py` explains the three."""
+
+
+_LARGEST, _SMALLEST = 1e6, 1e-6
+_LARGEST_WHOLE = 2**31 - 1
+"""llama.cpp computes with 32-bit floats and integers; these bounds are safely within."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +82,11 @@ class Sampling:
     """Key of the noise; the same seed gives the same text, with `keyed` whatever the drafter."""
 
     def __post_init__(self) -> None:
-        for name in ("temperature", "repeat_penalty", "min_p", "dynatemp_range"):
+        for name in ("temperature", "dynatemp_range"):
             _require_number(self, name, low=0.0)
         for name in ("dynatemp_exponent", "dry_multiplier", "xtc_threshold"):
             _require_number(self, name, low=0.0)
-        for name in ("top_p", "typical_p", "xtc_probability"):
+        for name in ("top_p", "min_p", "typical_p", "xtc_probability"):
             _require_number(self, name, low=0.0, high=1.0)
         for name in ("frequency_penalty", "presence_penalty", "top_n_sigma"):
             _require_number(self, name)
@@ -91,8 +95,9 @@ class Sampling:
             _require_whole(self, name, low)
         for name, low in (("dry_allowed_length", 0), ("dry_penalty_last_n", -1)):
             _require_whole(self, name, low)
-        require(self.min_p <= 1, "min_p must be between 0 and 1.")
-        require(self.repeat_penalty > 0, "repeat_penalty must be above 0; 1 turns it off.")
+        _require_number(self, "repeat_penalty", low=_SMALLEST)
+        cold = 0 < self.temperature < _SMALLEST
+        require(not cold, f"temperature must be 0 or at least {_SMALLEST:g}.")
         known = get_args(VerifyRule)
         require(self.verify in known, f"verify must be one of {', '.join(known)}.")
         self._check_lists()
@@ -101,7 +106,7 @@ class Sampling:
     def _check_lists(self) -> None:
         for name in ("dry_sequence_breakers", "banned_strings"):
             texts = getattr(self, name)
-            fits = isinstance(texts, tuple) and all(isinstance(t, str) and t for t in texts)
+            fits = isinstance(texts, tuple) and all(map(_is_text, texts))
             require(fits, f"{name} must be a tuple of strings, none of them empty.")
         ids = self.banned_tokens
         require(
@@ -112,7 +117,7 @@ class Sampling:
         require(
             isinstance(pairs, tuple)
             and all(isinstance(p, tuple) and len(p) == 2 and _is_token(p[0]) for p in pairs)
-            and all(_is_number(bias) and math.isfinite(bias) for _, bias in pairs)
+            and all(_is_number(bias) and -_LARGEST <= bias <= _LARGEST for _, bias in pairs)
             and len({token for token, _ in pairs}) == len(pairs),
             "logit_bias must be a tuple of (token id, number), each id once.",
         )
@@ -120,8 +125,8 @@ class Sampling:
     def _check_structure(self) -> None:
         for name in ("grammar", "json_schema"):
             text = getattr(self, name)
-            fits = text is None or (isinstance(text, str) and bool(text.strip()))
-            require(fits, f"{name} must be a string that is not empty.")
+            fits = text is None or (_is_text(text) and bool(text.strip()))
+            require(fits, f"{name} must be a text that is not empty.")
         require(
             self.grammar is None or self.json_schema is None,
             "Give a grammar or a JSON schema, not both.",
@@ -156,6 +161,12 @@ class Sampling:
         return None if -1 in windows else max(windows, default=0)
 
     @property
+    def raises(self) -> bool:
+        """Whether a penalty or a bias may make a token more probable instead of less."""
+        below = self.repeat_penalty < 1 or min(self.frequency_penalty, self.presence_penalty) < 0
+        return (self.penalizes and below) or any(bias > 0 for _, bias in self.logit_bias)
+
+    @property
     def excludes_top(self) -> bool:
         """Whether XTC may exclude the most probable choices."""
         return self.xtc_probability > 0 and self.xtc_threshold <= 0.5
@@ -175,21 +186,28 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def _is_text(value: object) -> bool:
+    """Whether it is a string that C and UTF-8 can take."""
+    if not isinstance(value, str) or not value or "\0" in value:
+        return False
+    return not any("\ud800" <= char <= "\udfff" for char in value)
+
+
 def _is_token(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _require_number(
-    owner: object, name: str, low: float = -math.inf, high: float = math.inf
+    owner: object, name: str, low: float = -_LARGEST, high: float = _LARGEST
 ) -> None:
     value = getattr(owner, name)
-    wanted = f" between {low:g} and {high:g}" if high < math.inf else f" of at least {low:g}"
-    wanted = "" if low == -math.inf else wanted
-    fits = _is_number(value) and math.isfinite(value) and low <= value <= high
-    require(fits, f"{name} must be a number{wanted}.")
+    fits = _is_number(value) and low <= value <= high
+    require(fits, f"{name} must be a number between {low:g} and {high:g}.")
 
 
 def _require_whole(owner: object, name: str, low: int) -> None:
     value = getattr(owner, name)
     whole = isinstance(value, int) and not isinstance(value, bool)
-    require(whole and value >= low, f"{name} must be a whole number of at least {low}.")
+    fits = whole and value >= low
+    require(fits, f"{name} must be a whole number of at least {low}.")
+    require(value <= _LARGEST_WHOLE or name == "seed", f"{name} is too large.")

@@ -48,6 +48,7 @@ from __future__ import annotations
 import numpy as np
 
 from spec_local.distribution import Distribution, on_common_support
+from spec_local.errors import NoTokenAllowed
 from spec_local.settings import VerifyRule
 from spec_local.types import Draft, Logits, Sampler, Verdict, Verifier
 
@@ -92,13 +93,12 @@ def block(rows: Logits, draft: Draft, sampler: Sampler) -> Verdict:
         length -= 1
     for token in draft.judged[:length]:
         sampler.accept(token)
-    if length < len(draft.judged):
-        q = draft.distribution(length)
-        recovered = sampler.emit(residual(targets[length], q, weights[length]))
-        return Verdict(length, token=recovered)
-    if draft.end is not None:
+    if length == len(draft.judged) and draft.end is not None:
         return Verdict(len(draft.tokens), token=draft.end)
-    return Verdict(length, token=sampler.emit(targets[length]))  # bonus
+    p = targets[length] if length < len(targets) else sampler.distribution(rows[length])
+    if length < len(draft.judged):
+        p = residual(p, draft.distribution(length), weights[length])  # recovered, else bonus
+    return Verdict(length, token=sampler.emit(p))
 
 
 def weigh_prefixes(
@@ -119,6 +119,8 @@ def weigh_prefixes(
             if i + 1 < len(rows):
                 walker.accept(token)
                 targets.append(walker.distribution(rows[i + 1]))
+    except NoTokenAllowed:
+        pass  # a dead end, which matters only if the draft is accepted as far as that
     finally:
         walker.close()
     return weights, targets
@@ -129,7 +131,7 @@ def keep_probability(
 ) -> float:
     """h_i: the probability of accepting the first i tokens, unless more are accepted."""
     weight = weights[length]
-    if length == len(draft.judged):
+    if length in (len(draft.judged), len(targets)):
         return weight
     _ids, p, q = on_common_support(targets[length], draft.distribution(length))
     excess = float(np.maximum(weight * p - q, 0.0).sum())

@@ -19,12 +19,14 @@ from spec_local.constraints import BannedStrings, Constraint, allowed_candidates
 from spec_local.distribution import Ids
 from spec_local.drafters import BUILDERS
 from spec_local.drafters.model import ModelDrafter
-from spec_local.errors import EngineError
+from spec_local.errors import EngineError, NoTokenAllowed
 from spec_local.llama.chain import Chain
 from spec_local.llama.grammar import Grammar
 from spec_local.llama.model import Model
 from spec_local.prefilter import candidates
 from spec_local.sampling import ChainSampler
+from spec_local.types import Draft, Verdict
+from spec_local.verify import block
 from tests.fake import N_VOCAB, PROMPT, TableSession, sampler_for
 
 LETTERS = {i: bytes([97 + i]) for i in range(26)}
@@ -174,6 +176,41 @@ def test_the_search_finds_what_a_full_one_would(
     assert wanted_ids & set(shifted.tolist()) <= set(found.tolist())
 
 
+def test_a_dead_end_of_the_draft_matters_only_if_it_is_accepted() -> None:
+    """After token 5 the constraint lets nothing through; the target hardly ever draws it."""
+
+    class DeadEnd(Every):
+        def accept(self, token: int) -> None:
+            if token == 5:
+                self.allowed = set()
+
+        def copy(self) -> Constraint:
+            return DeadEnd(self.allowed)
+
+    sampling = Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, verify="block")
+    likely, hardly = np.full((3, 8), -9.0, np.float32), np.zeros((3, 8), np.float32)
+    likely[:, 2] = 9.0
+    hardly[:, 5] = 9.0
+    offered = constrained(sampling, n_vocab=8).distribution(hardly[0])
+    draft = Draft((5, 2), distributions=(offered, offered))
+    sampler = constrained(sampling, DeadEnd(set(range(8))), n_vocab=8)
+    assert block(likely, draft, sampler) == Verdict(0, token=2)
+    sampler.close()
+    sampler = constrained(sampling, DeadEnd(set(range(8))), n_vocab=8)
+    with pytest.raises(NoTokenAllowed):
+        block(hardly, draft, sampler)
+    sampler.close()
+
+
+def test_greedy_still_sees_what_xtc_would_exclude() -> None:
+    """Nothing of the chain's choice is allowed; then XTC needs more than the best allowed token."""
+    row = np.array([9.0, 3.0, 2.9, 2.8, -5.0], np.float32)
+    sampling = Sampling(temperature=0, xtc_probability=1.0, xtc_threshold=0.1, top_k=0, min_p=0.0)
+    sampler = constrained(sampling, Every({1, 2, 3, 4}), n_vocab=5)
+    assert sampler.draw(row) == 3
+    sampler.close()
+
+
 def test_nothing_allowed_is_an_error_and_not_a_crash() -> None:
     sampler = constrained(Sampling(), Every(set()), n_vocab=4)
     with pytest.raises(EngineError, match="No token is allowed here"):
@@ -236,6 +273,10 @@ def test_a_grammar_says_which_tokens_may_come(tiny: Path) -> None:
             marks = of.allows(np.array(order, np.int32))
             return "".join(c for c, mark in zip("abcd$", marks, strict=True) if mark)
 
+        control = vocab.tokenize("<|im_start|>", add_special=False, parse_special=True)
+        anything = Grammar('root ::= [^"]+', vocab)
+        assert anything.allows(np.array([ids["a"], *control], np.int32)).tolist() == [True, False]
+        anything.close()
         assert allowed(grammar) == "a"
         grammar.accept(ids["a"])
         copy = grammar.copy()
@@ -315,10 +356,14 @@ def test_no_draft_goes_past_the_end_of_the_grammar(runner: Runner) -> None:
 @pytest.mark.parametrize(
     ("structure", "complaint"),
     [
-        ({"grammar": "root ::= ("}, "The grammar cannot be used"),
+        ({"grammar": "root ::= ("}, "expecting '\\)'"),
         ({"grammar": "nothing"}, "The grammar cannot be used"),
         ({"grammar": 'other ::= "a"'}, "The grammar cannot be used"),
-        ({"grammar": 'root ::= root "a" | "b"'}, "The grammar cannot be used"),
+        ({"grammar": 'root ::= root "a" | "b"'}, "left recursion"),
+        ({"grammar": 'root ::= "a"{5,2}'}, "write the smaller number first"),
+        ({"grammar": 'root ::= "a"{3000}'}, "at most 2000"),
+        ({"grammar": 'root ::= "A: " !<|im_end|>+'}, "refers to tokens"),
+        ({"grammar": "root ::= " + "(" * 300 + '"a"' + ")" * 300}, "nests more than 200"),
         ({"json_schema": '{"type": "teapot"}'}, "cannot be turned into a grammar"),
         ({"json_schema": '{"$ref": "#/$defs/none"}'}, "cannot be turned into a grammar"),
         ({"json_schema": '{"$ref": "https://x.org/y"}'}, "cannot be turned into a grammar"),

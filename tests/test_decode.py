@@ -221,6 +221,15 @@ def test_the_end_token_ends_the_text_and_nothing_is_verified_after_it() -> None:
     assert END not in target.tokens
 
 
+def test_nothing_is_evaluated_after_a_drafted_end_token() -> None:
+    draft = TableSession(end_bias=60.0)
+    drafter = ModelDrafter(draft, is_end=lambda token: token == END)
+    target = TableSession(end_bias=-60.0)
+    rounds = run(target, drafter, sampling=Sampling(temperature=0), k=5, max_tokens=9)
+    assert all(round_.drafted == 0 for round_ in rounds)  # the end token itself is only judged
+    assert all(call == 1 for call in draft.calls[1:])
+
+
 def test_a_draft_model_with_a_smaller_vocabulary_never_sees_unknown_tokens() -> None:
     small = TableSession(seed=0, n_vocab=N_VOCAB)
     drafter = ModelDrafter(small, n_vocab=12)

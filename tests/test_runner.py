@@ -260,6 +260,27 @@ def test_runners_can_share_sessions(tiny: Path, tiny_draft: Path) -> None:
         assert second.complete(HELLO, max_tokens=9, sampling=GREEDY).tokens == expected
 
 
+def test_a_closed_runner_says_so(tiny: Path) -> None:
+    runner = Runner.load(target=tiny, options=OPTIONS)
+    runner.close()
+    for use in (lambda: runner.check(Sampling(dry_multiplier=1)), lambda: runner.generate("hi")):
+        with pytest.raises(ConfigError, match="closed"):
+            use()
+
+
+def test_a_window_larger_than_the_context_is_the_context(tiny: Path) -> None:
+    huge = {"repeat_last_n": 2_000_000_000, "dry_penalty_last_n": 2_000_000_000}
+    whole = {"repeat_last_n": -1, "dry_penalty_last_n": -1}
+    with Runner.load(target=tiny, options=OPTIONS) as runner:
+        texts = {
+            runner.complete(
+                HELLO, max_tokens=40, sampling=Sampling(repeat_penalty=1.3, dry_multiplier=1, **how)
+            ).text
+            for how in (huge, whole)
+        }
+    assert len(texts) == 1
+
+
 def test_a_stop_may_be_a_single_string(runner: Runner) -> None:
     plain = runner.complete("once", max_tokens=40, sampling=GREEDY)
     stop = plain.text[6:8]

@@ -42,6 +42,15 @@ from spec_local.types import Round, Stats
         ("grammar", " "),
         ("json_schema", "{"),
         ("verify", "greedy"),
+        ("temperature", 1e-40),
+        ("temperature", 10**400),
+        ("repeat_penalty", 1e-50),
+        ("frequency_penalty", -1e300),
+        ("logit_bias", ((5, 1e300),)),
+        ("repeat_last_n", 2**31),
+        ("top_k", 2**32 + 1),
+        ("banned_strings", ("\ud800",)),
+        ("grammar", "\0"),
     ],
 )
 def test_sampling_names_the_bad_field(field: str, value: object) -> None:

@@ -125,7 +125,7 @@ class SamplingOptions:
         if "grammar_file" in given:
             given["grammar"] = read_text(given.pop("grammar_file"))
         schema = given.get("json_schema", "")
-        if schema and not schema.lstrip().startswith(("{", "true", "false")):
+        if schema and not schema.lstrip().startswith("{"):
             given["json_schema"] = read_text(Path(schema))
         return given
 

@@ -14,8 +14,9 @@ from spec_local.types import Drafter, EvaluationSession
 SURE_MATCH = 6
 """Tokens that must agree before lookup goes first where a draft model could be asked instead."""
 
-DraftSessions = Callable[[], tuple[EvaluationSession, int]]
-"""Opens the draft model's session; gives it and the size of the shared vocabulary.
+DraftSessions = Callable[[], tuple[EvaluationSession, int, Callable[[int], bool]]]
+"""Opens the draft model's session; gives it, the size of the shared vocabulary, and what tells
+end-of-generation tokens.
 
 Raises ConfigError where no draft model was loaded.
 """

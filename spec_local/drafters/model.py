@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from spec_local.distribution import Distribution
@@ -24,11 +24,18 @@ class ModelDrafter:
 
     name = "model"
 
-    def __init__(self, session: EvaluationSession, n_vocab: int | None = None) -> None:
+    def __init__(
+        self,
+        session: EvaluationSession,
+        n_vocab: int | None = None,
+        is_end: Callable[[int], bool] = lambda _token: False,
+    ) -> None:
         """The session is the drafter's own to use; whoever opened it closes it.
 
         n_vocab: how many token ids target and draft share, if the draft pads its vocabulary.
+        is_end: tells end-of-generation tokens, after which there is nothing to draft.
         """
+        self._is_end = is_end
         self._session = session
         self._n_vocab = session.n_vocab if n_vocab is None else min(n_vocab, session.n_vocab)
         self._sampler: Sampler | None = None
@@ -62,6 +69,8 @@ class ModelDrafter:
                 missing = [token]
                 if distribution is not None:
                     distributions.append(distribution)
+                if self._is_end(token):
+                    break
         return Draft(tuple(tokens), self.name, evaluated, tuple(distributions) or None)
 
     def observe(self, context: Sequence[int], verdict: Verdict) -> None:

@@ -128,12 +128,12 @@ def _bias(bias: dict[int, float], n_vocab: int) -> Samplers:
 def _penalties(s: Sampling, n_vocab: int, n_ctx: int, vocab: Vocabulary | None) -> Samplers:
     samplers = []
     if s.penalizes:
-        window = n_ctx if s.repeat_last_n < 0 else s.repeat_last_n
+        window = n_ctx if s.repeat_last_n < 0 else min(s.repeat_last_n, n_ctx)
         penalties = (s.repeat_penalty, s.frequency_penalty, s.presence_penalty)
         samplers.append(lib.llama_sampler_init_penalties(n_vocab, window, *penalties))
     if s.dries:
         assert vocab is not None
-        window = n_ctx if s.dry_penalty_last_n < 0 else s.dry_penalty_last_n
+        window = n_ctx if s.dry_penalty_last_n < 0 else min(s.dry_penalty_last_n, n_ctx)
         breakers = _strings(s.dry_sequence_breakers)
         shape = (s.dry_multiplier, s.dry_base, s.dry_allowed_length, window)
         dry = lib.llama_sampler_init_dry(vocab.handle, *shape, breakers, len(breakers))

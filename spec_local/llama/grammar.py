@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +18,10 @@ from spec_local.errors import ConfigError
 from spec_local.llama.backend import collected_errors, lib
 from spec_local.llama.chain import CANDIDATE, candidate_array
 from spec_local.llama.vocab import Vocabulary
+from spec_local.structure.gbnf import require_harmless
 
 _ROOT = b"root"
+_STDERR = 2
 
 
 class Grammar:
@@ -26,11 +33,13 @@ class Grammar:
 
     def __init__(self, text: str, vocab: Vocabulary) -> None:
         """text: GBNF with a rule `root`. Raises ConfigError with llama.cpp's reason."""
-        with collected_errors() as errors:
+        require_harmless(text)
+        self._vocab = vocab
+        with collected_errors() as errors, _stderr_lines() as lines:
             handle = lib.llama_sampler_init_grammar(vocab.handle, text.encode(), _ROOT)
         if not handle:
-            reason = errors[0].strip() if errors else "llama.cpp gave no reason"
-            raise ConfigError(f"The grammar cannot be used: {reason.removesuffix('.')}.")
+            reason = next(iter([*lines, *errors]), "llama.cpp gave no reason").strip(". \n")
+            raise ConfigError(f"The grammar cannot be used: {reason[:200]}.")
         self._handle: ctypes.c_void_p | None = handle
 
     def allows(self, ids: Ids) -> NDArray[np.bool_]:
@@ -38,13 +47,20 @@ class Grammar:
         data["id"] = ids
         lib.llama_sampler_apply(self._handle, ctypes.byref(candidate_array(data)))
         allowed: NDArray[np.bool_] = data["logit"] == 0
+        for i in np.flatnonzero(allowed):
+            allowed[i] = self._is_written(int(ids[i]))
         return allowed
+
+    def _is_written(self, token: int) -> bool:
+        """Whether the text shows it; llama.cpp would take a control token's name for text."""
+        return self._vocab.piece(token) != b"" or self._vocab.is_end(token)
 
     def accept(self, token: int) -> None:
         lib.llama_sampler_accept(self._handle, token)
 
     def copy(self) -> Grammar:
         twin = object.__new__(type(self))
+        twin._vocab = self._vocab
         twin._handle = lib.llama_sampler_clone(self._handle)
         return twin
 
@@ -56,3 +72,26 @@ class Grammar:
         """Free the grammar; twice is harmless."""
         handle, self._handle = self._handle, None
         lib.llama_sampler_free(handle)
+
+
+@contextmanager
+def _stderr_lines() -> Iterator[list[str]]:
+    """What is written to stderr meanwhile, which is where llama.cpp's parser complains."""
+    lines: list[str] = []
+    try:
+        saved = os.dup(_STDERR)
+    except OSError:  # there is no stderr
+        yield lines
+        return
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), _STDERR)
+        try:
+            yield lines
+        finally:
+            os.dup2(saved, _STDERR)
+            os.close(saved)
+        file.seek(0)
+        text = file.read().decode(errors="replace")
+    lines += [line.strip() for line in text.splitlines() if line.strip()]

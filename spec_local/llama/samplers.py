@@ -11,10 +11,10 @@ from spec_local.constraints import BannedStrings, Constraint
 from spec_local.errors import require
 from spec_local.llama.chain import Chain
 from spec_local.llama.grammar import Grammar
-from spec_local.llama.schema import schema_grammar
 from spec_local.llama.session import Session
 from spec_local.sampling import ChainSampler
 from spec_local.settings import Sampling
+from spec_local.structure.schema import schema_grammar
 
 
 class Samplers:
@@ -26,6 +26,7 @@ class Samplers:
 
     def __init__(self, session: Session) -> None:
         self._lock = Lock()
+        self._closed = False
         self._session = session
         self._vocab = session.model.vocab
         self._sampling: Sampling | None = None
@@ -50,10 +51,11 @@ class Samplers:
             self._prepare(sampling)
 
     def _prepare(self, sampling: Sampling) -> None:
+        require(not self._closed, "This runner is closed; load another one.")
         settings = replace(sampling, seed=0)
         if settings == self._sampling:
             return
-        self.close()
+        self._free()
         self._require_known(sampling)
         n_vocab, n_ctx = self._session.n_vocab, self._session.n_ctx
         with ExitStack() as stack:
@@ -82,7 +84,12 @@ class Samplers:
             require(known, f"The model has no token {token}; ids end at {self._session.n_vocab}.")
 
     def close(self) -> None:
-        """Free what is kept; samplers that were opened stay as they are."""
+        """Free what is kept, before the model is freed; samplers that were opened stay."""
+        with self._lock:
+            self._closed = True
+            self._free()
+
+    def _free(self) -> None:
         self._sampling = self._chain = None
         self._constraints = []
         self._parts.close()

@@ -21,6 +21,7 @@ class Vocabulary:
 
     def __init__(self, handle: ctypes.c_void_p) -> None:
         self.handle = handle
+        self._pieces: dict[int, bytes] = {}
         self.n_tokens: int = lib.llama_vocab_n_tokens(handle)
 
     @property
@@ -75,6 +76,12 @@ class Vocabulary:
 
     def piece(self, token: int) -> bytes:
         """The bytes the token writes; nothing for control tokens."""
+        found = self._pieces.get(token)
+        if found is None:
+            found = self._pieces[token] = self._read_piece(token)
+        return found
+
+    def _read_piece(self, token: int) -> bytes:
         size = 64
         for _attempt in range(2):
             buffer = ctypes.create_string_buffer(size)

@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
+
+from spec_local.errors import require
+
+BOUNDS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
 
 _MOST_DIGITS = 15  # what every JSON reader keeps exactly
+
+
+def bounds(schema: Mapping[str, float], name: str) -> tuple[int | None, int | None]:
+    """The least and the greatest whole number that a schema's keywords allow; None is no bound."""
+    given = {key: schema[key] for key in BOUNDS & schema.keys()}
+    for key, bound in given.items():
+        number = isinstance(bound, (int, float)) and not isinstance(bound, bool)
+        require(number and math.isfinite(bound), f"{key} of {name} is not a number")
+    lows = [math.ceil(given["minimum"])] if "minimum" in given else []
+    highs = [math.floor(given["maximum"])] if "maximum" in given else []
+    if "exclusiveMinimum" in given:
+        lows.append(math.floor(given["exclusiveMinimum"]) + 1)
+    if "exclusiveMaximum" in given:
+        highs.append(math.ceil(given["exclusiveMaximum"]) - 1)
+    low, high = max(lows, default=None), min(highs, default=None)
+    within = low is None or high is None or low <= high
+    require(within, f"no whole number is within the bounds of {name}")
+    return low, high
 
 
 def whole_numbers(low: int | None, high: int | None) -> str:
