@@ -56,10 +56,10 @@ class Runner:
         self.target = target
         self.draft = draft
         self.sampling = sampling or Sampling()
+        self._vocab = target.model.vocab
         self.drafter = drafters.build(drafter, self._draft_session)
         self.policy = FixedK(k)
         require(k < target.max_rows, f"k can be at most {target.max_rows - 1}, not {k}.")
-        self._vocab = target.model.vocab
         self._samplers = Samplers(target)
         self._resources = ExitStack()
         self._busy = threading.Lock()

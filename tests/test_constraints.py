@@ -10,7 +10,7 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -340,6 +340,71 @@ def test_json_follows_its_schema(runner: Runner) -> None:
         sampling = Sampling(temperature=1.0, seed=seed, json_schema=SCHEMA)
         answer = json.loads(runner.complete(HELLO, sampling=sampling).text)
         jsonschema.validate(answer, json.loads(SCHEMA))
+
+
+leaf = st.sampled_from(
+    [
+        {"type": "integer", "minimum": -20, "exclusiveMaximum": 7},
+        {"type": "integer", "minimum": 998},
+        {"type": "number"},
+        {"type": ["boolean", "null"]},
+        {"type": "string", "maxLength": 3},
+        {"type": "string", "minLength": 1, "maxLength": 2},
+        {"type": "string", "pattern": "^(ab|[0-9]{1,2}\\.x?)$"},
+        {"type": "string", "format": "date"},
+        {"enum": ["a", 'q"\\', 3, None, [1]]},
+        {"const": {"k": [True, "\n"]}},
+    ]
+)
+schemas = st.recursive(
+    leaf,
+    lambda inner: st.one_of(
+        st.builds(
+            lambda properties, count: {
+                "type": "object",
+                "properties": properties,
+                "required": list(properties)[:count],
+                "additionalProperties": False,
+            },
+            st.dictionaries(st.sampled_from(["a", "b c", "d"]), inner, min_size=1),
+            st.integers(0, 3),
+        ),
+        st.builds(
+            lambda items, least, more: {
+                "type": "array",
+                "items": items,
+                "minItems": least,
+                "maxItems": least + more,
+            },
+            inner,
+            st.integers(0, 2),
+            st.integers(0, 2),
+        ),
+        st.lists(inner, min_size=1, max_size=3).map(lambda options: {"anyOf": options}),
+        st.lists(inner, min_size=1, max_size=2).map(
+            lambda items: {"type": "array", "prefixItems": items, "items": False}
+        ),
+    ),
+    max_leaves=6,
+)
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(schemas, st.integers(0, 9))
+def test_whatever_schema_is_accepted_is_obeyed(
+    runner: Runner, schema: dict[str, object], seed: int
+) -> None:
+    sampling = Sampling(
+        temperature=1.5,
+        seed=seed,
+        json_schema=json.dumps(schema),
+        banned_tokens=tuple(range(4 + 128, 4 + 256)),  # no noise that is not UTF-8
+    )
+    done = runner.complete(HELLO, max_tokens=180, sampling=sampling)
+    if done.finish_reason == "stop":
+        jsonschema.validate(json.loads(done.text), schema)
 
 
 def test_no_draft_goes_past_the_end_of_the_grammar(runner: Runner) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import jsonschema
@@ -206,6 +207,27 @@ def test_strings_hold_no_raw_control_characters(vocab: Vocabulary) -> None:
 def test_what_would_not_be_obeyed_is_refused(schema: Any, complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         schema_grammar(json.dumps(schema))
+
+
+KEYWORDS = (
+    *("type", "properties", "required", "items", "prefixItems", "maxItems", "minLength", "pattern"),
+    *("format", "enum", "const", "anyOf", "oneOf", "allOf", "$ref", "minimum", "exclusiveMaximum"),
+    *("additionalProperties", "not"),
+)
+keyword = st.sampled_from(KEYWORDS)
+scalar = st.one_of(
+    st.none(), st.booleans(), st.integers(-3, 3), st.floats(), st.sampled_from(["#", "object", "a"])
+)
+anything = st.recursive(
+    scalar, lambda inner: st.one_of(st.lists(inner), st.dictionaries(keyword, inner)), max_leaves=8
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(keyword, anything, max_size=4))
+def test_nonsense_is_a_grammar_or_a_sentence(schema: dict[str, Any]) -> None:
+    with suppress(ConfigError):
+        assert schema_grammar(json.dumps(schema)).startswith("root ::= ")
 
 
 # pattern, strings it matches, strings it does not

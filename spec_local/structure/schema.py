@@ -54,7 +54,7 @@ def schema_grammar(text: str) -> str:
         return f"root ::= {writer.value(document, 'answer')}\n{writer.text()}"
     except ConfigError as error:
         _refuse(str(error))
-    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+    except (ValueError, TypeError, AttributeError, LookupError, OverflowError) as error:
         _refuse(f"it is not a schema ({error})")
     except RecursionError:
         _refuse("it is nested too deeply")
