@@ -12,7 +12,7 @@ VerifyRule = Literal["keyed", "rejection", "block"]
 """Which drafted tokens are accepted; `verify.py` explains the three."""
 
 
-_LARGEST, _SMALLEST = 1e6, 1e-6
+_LARGEST, _SMALLEST = 1e5, 1e-6
 _LARGEST_WHOLE = 2**31 - 1
 """llama.cpp computes with 32-bit floats and integers; these bounds are safely within."""
 
@@ -202,7 +202,7 @@ def _require_number(
 ) -> None:
     value = getattr(owner, name)
     fits = _is_number(value) and low <= value <= high
-    require(fits, f"{name} must be a number between {low:g} and {high:g}.")
+    require(fits, f"{name} must be a number of at least {low:,g} and at most {high:,g}.")
 
 
 def _require_whole(owner: object, name: str, low: int) -> None:
