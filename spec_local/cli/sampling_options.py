@@ -99,7 +99,7 @@ class SamplingOptions:
         _option(_PENALTIES, "--logit-bias", help="TOKEN_ID(+/-)BIAS, as 15043-1; repeatable."),
     ] = None
     ban_token: Annotated[
-        list[int] | None, _option(_PENALTIES, "--ban-token", help="Token id; repeatable.")
+        list[int] | None, _option(_PENALTIES, "--ban-token", help="Token id; repeatable.", min=0)
     ] = None
     ban_string: Annotated[
         list[str] | None,

@@ -39,6 +39,7 @@ class Grammar:
             handle = lib.llama_sampler_init_grammar(vocab.handle, text.encode(), _ROOT)
         if not handle:
             reason = next(iter([*lines, *errors]), "llama.cpp gave no reason").strip(". \n")
+            reason = reason.removeprefix("parse: error parsing grammar: ")
             raise ConfigError(f"The grammar cannot be used: {reason[:200]}.")
         self._handle: ctypes.c_void_p | None = handle
 
