@@ -50,7 +50,7 @@ def main() -> None:
                 texts = {}
                 for name, runner in runners.items():
                     prompt = runner.tokenize([{"role": "user", "content": case["prompt"]}])
-                    target.truncate(0)  # so that every run evaluates the prompt in equal batches
+                    forget(runner)
                     answer = runner.complete(
                         prompt, max_tokens=arguments.tokens, sampling=structured
                     )
@@ -73,8 +73,15 @@ def speed_ratio(
 ) -> float:
     """Speed of the structured answer's rounds relative to those without a grammar."""
     free = replace(structured, json_schema=None)
+    forget(runner)
     other = runner.complete(prompt, max_tokens=answer.stats.tokens, sampling=free)
     return seconds_per_round(other) / seconds_per_round(answer)
+
+
+def forget(runner: Runner) -> None:
+    """Empty the caches, so that every run evaluates the prompt, on target and draft, alike."""
+    for session in filter(None, (runner.target, runner.draft)):
+        session.truncate(0)
 
 
 def seconds_per_round(done: Completion) -> float:
