@@ -23,12 +23,9 @@ import numpy as np
 
 from spec_local import Runner, Sampling
 from spec_local.distribution import Distribution, on_common_support
-from spec_local.download import pull
 from spec_local.drafters.model import ModelDrafter
-from spec_local.llama.model import Model
 from spec_local.llama.samplers import Samplers
 from spec_local.llama.session import Session
-from spec_local.registry import load_registry
 from spec_local.types import Draft, Logits, Sampler, Verdict
 from spec_local.verify import VERIFIERS, acceptance, keep_probability, rejection, weigh_prefixes
 
@@ -117,16 +114,12 @@ class Expected:
 
 def main() -> None:
     arguments = parse()
-    registry = load_registry()
     lines = [json.loads(line) for line in PROMPTS.read_text().splitlines()]
-    with (
-        Model(pull(arguments.target, registry)) as target_model,
-        Model(pull(arguments.draft, registry)) as draft_model,
-        Session(target_model) as target,
-        Session(draft_model) as draft,
-    ):
-        runner = Runner(target, "model", draft=draft, k=arguments.k)
-        own = runner.drafter
+    with Runner.load(
+        target=arguments.target, draft=arguments.draft, drafter="model", k=arguments.k
+    ) as runner:
+        target, draft, own = runner.target, runner.draft, runner.drafter
+        assert draft is not None
         drafters = {
             **dict.fromkeys(RULES, own),
             "greedy": OtherDraws(

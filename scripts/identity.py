@@ -15,25 +15,17 @@ from pathlib import Path
 import numpy as np
 
 from spec_local import Runner, Sampling
-from spec_local.download import pull
-from spec_local.llama.model import Model
 from spec_local.llama.session import Session
 from spec_local.noise import keyed_gumbel
-from spec_local.registry import load_registry
 
 PROMPTS = Path(__file__).with_name("prompts.jsonl")
 
 
 def main() -> None:
     arguments = parse()
-    registry = load_registry()
     prompts = [json.loads(line) for line in PROMPTS.read_text().splitlines()]
-    with (
-        Model(pull(arguments.target, registry)) as target_model,
-        Model(pull(arguments.draft, registry)) as draft_model,
-        Session(target_model) as target,
-        Session(draft_model) as draft,
-    ):
+    with Runner.load(target=arguments.target, draft=arguments.draft, drafter="model") as opened:
+        target, draft = opened.target, opened.draft
         plain = Runner(target, "none")
         drafted = {
             name: Runner(target, name, draft=draft, k=arguments.k) for name in arguments.drafter

@@ -12,28 +12,21 @@ import statistics
 from pathlib import Path
 
 from spec_local import LoadOptions, Runner, Sampling
-from spec_local.download import pull
 from spec_local.generation import Completion
-from spec_local.llama.model import Model
-from spec_local.llama.session import Session
-from spec_local.registry import load_registry
 
 PROMPTS = Path(__file__).with_name("prompts.jsonl")
 
 
 def main() -> None:
     arguments = parse()
-    registry = load_registry()
     options = LoadOptions(n_threads=arguments.threads)
     lines = [json.loads(line) for line in PROMPTS.read_text().splitlines()]
     prompts = [p for p in lines if arguments.category in (None, p["category"])]
     sampling = Sampling(temperature=arguments.temperature)
-    with (
-        Model(pull(arguments.target, registry), options) as target_model,
-        Model(pull(arguments.draft, registry), options) as draft_model,
-        Session(target_model) as target,
-        Session(draft_model) as draft,
-    ):
+    with Runner.load(
+        target=arguments.target, draft=arguments.draft, drafter="model", options=options
+    ) as opened:
+        target, draft = opened.target, opened.draft
         plain = Runner(target, "none", sampling=sampling)
         drafted = Runner(target, arguments.drafter, draft=draft, k=arguments.k, sampling=sampling)
         results = []

@@ -16,25 +16,16 @@ from pathlib import Path
 import jsonschema
 
 from spec_local import Runner, Sampling
-from spec_local.download import pull
 from spec_local.generation import Completion
-from spec_local.llama.model import Model
-from spec_local.llama.session import Session
-from spec_local.registry import load_registry
 
 SCHEMAS = Path(__file__).with_name("schemas.jsonl")
 
 
 def main() -> None:
     arguments = parse()
-    registry = load_registry()
     cases = [json.loads(line) for line in SCHEMAS.read_text().splitlines()]
-    with (
-        Model(pull(arguments.target, registry)) as target_model,
-        Model(pull(arguments.draft, registry)) as draft_model,
-        Session(target_model) as target,
-        Session(draft_model) as draft,
-    ):
+    with Runner.load(target=arguments.target, draft=arguments.draft, drafter="model") as opened:
+        target, draft = opened.target, opened.draft
         runners = {
             name: Runner(target, name, draft=draft, k=arguments.k)
             for name in dict.fromkeys(["none", *arguments.drafter])

@@ -47,6 +47,12 @@ def all_allow(constraints: Sequence[Constraint], ids: Ids) -> NDArray[np.bool_]:
     return allowed
 
 
+def all_allow_token(constraints: Sequence[Constraint], token: int) -> bool:
+    """Whether every constraint lets one token through."""
+    one = np.array([token], np.int32)
+    return all(constraint.allows(one)[0] for constraint in constraints)
+
+
 def allowed_candidates(
     row: Logits, sampling: Sampling, constraints: Sequence[Constraint], shifted: Ids = NO_IDS
 ) -> Ids:

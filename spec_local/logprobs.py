@@ -20,9 +20,14 @@ class TokenLogprobs:
 
 
 def token_logprobs(
-    rows: NDArray[np.float32], tokens: Sequence[int], n: int
+    rows: NDArray[np.float32], tokens: Sequence[int], n: int | None
 ) -> tuple[TokenLogprobs, ...]:
-    """For each token, judged by its row of logits (n_vocab,), its log-probability and the top n."""
+    """For each token, judged by its row of logits (n_vocab,), its log-probability and the top n.
+
+    n = None asks for nothing at all.
+    """
+    if n is None:
+        return ()
     return tuple(_of_row(row, token, n) for row, token in zip(rows, tokens, strict=False))
 
 

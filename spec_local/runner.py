@@ -6,7 +6,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,9 @@ from spec_local.llama.samplers import Samplers
 from spec_local.llama.session import Session
 from spec_local.llama.template import ChatTemplate, Message
 from spec_local.loading import Progress, choose_pair, load_models, no_progress
-from spec_local.logprobs import TokenLogprobs, token_logprobs
+from spec_local.logprobs import token_logprobs
 from spec_local.registry import load_registry
 from spec_local.settings import Sampling
-from spec_local.types import Logits
 from spec_local.verify import VERIFIERS
 
 Prompt = str | Sequence[Message] | Sequence[int]
@@ -212,9 +211,6 @@ class Runner:
             if cancel.is_set():
                 raise Cancelled
 
-        def inspect(rows: Logits, emitted: Sequence[int]) -> tuple[TokenLogprobs, ...]:
-            return () if logprobs is None else token_logprobs(rows, emitted, logprobs)
-
         self._require_open()
         if not self._busy.acquire(blocking=False):
             raise RunnerBusy("This runner is generating already; wait for it or cancel it first.")
@@ -235,7 +231,7 @@ class Runner:
                     context,
                     max_tokens=max_tokens,
                     is_end=self._vocab.is_end,
-                    inspect=inspect,
+                    inspect=partial(token_logprobs, n=logprobs),
                 )
                 stack.callback(rounds.close)  # type: ignore[attr-defined]
                 yield from to_chunks(rounds, self._vocab.pieces, stop, cancel, len(context))

@@ -12,7 +12,12 @@ from typing import Protocol
 
 import numpy as np
 
-from spec_local.constraints import Constraint, all_allow, allowed_candidates
+from spec_local.constraints import (
+    Constraint,
+    all_allow,
+    all_allow_token,
+    allowed_candidates,
+)
 from spec_local.distribution import Distribution, Ids
 from spec_local.errors import EngineError, NoTokenAllowed
 from spec_local.noise import draft_seed, keyed_coin, keyed_gumbel, xtc_coin
@@ -84,7 +89,7 @@ class ChainSampler:
         """
         free = self._unconstrained(row)
         token = self._pick(free)
-        if not self._allows(token):
+        if not all_allow_token(self._constraints, token):
             token = self._pick(self._constrained(free, row))
         self.accept(token)
         return token
@@ -115,12 +120,10 @@ class ChainSampler:
 
     def possible(self, tokens: Sequence[int]) -> int:
         banned = set(self._chain.banned.tolist())
-        first_banned = (i for i, token in enumerate(tokens) if token in banned)
-        tokens = tokens[: next(first_banned, len(tokens))]
         copies = [constraint.copy() for constraint in self._constraints]
         try:
             for count, token in enumerate(tokens):
-                if not all_allow(copies, np.array([token], np.int32))[0]:
+                if token in banned or not all_allow_token(copies, token):
                     return count
                 for constraint in copies:
                     constraint.accept(token)
@@ -202,11 +205,6 @@ class ChainSampler:
         recent = np.fromiter(self._counts, np.int32, len(self._counts))
         shifted = np.union1d(recent, biased)
         return shifted[shifted < n_vocab]
-
-    def _allows(self, token: int) -> bool:
-        if not self._constraints:
-            return True
-        return bool(all_allow(self._constraints, np.array([token], np.int32))[0])
 
     def _constrained(self, free: Distribution, row: Logits) -> Distribution:
         """What the constraints leave of the chain's distribution, brought to the sum 1.

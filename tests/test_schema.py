@@ -193,6 +193,7 @@ def test_strings_hold_no_raw_control_characters(vocab: Vocabulary) -> None:
         ({"$ref": "#/$defs/none"}, "names nothing"),
         ({"$ref": "https://x.org/y"}, "only references within the schema"),
         ({"$ref": "#", "minLength": 3}, "minLength of answer"),
+        ({"$defs": {"a": {"$ref": "#/$defs/a"}}, "allOf": [{"$ref": "#/$defs/a"}]}, "but itself"),
         ({"type": "teapot"}, "unknown type 'teapot'"),
         ({"type": []}, "answer has no type"),
         ({"properties": 3}, "not a schema"),

@@ -104,10 +104,10 @@ def candidate_array(data: np.ndarray) -> ctypes.Structure:
     return array
 
 
-Samplers = list[ctypes.c_void_p]
+Handles = list[ctypes.c_void_p]
 
 
-def _chained(samplers: Samplers) -> ctypes.c_void_p | None:
+def _chained(samplers: Handles) -> ctypes.c_void_p | None:
     """One sampler that applies these in order and owns them; None if there are none."""
     if not samplers:
         return None
@@ -117,7 +117,7 @@ def _chained(samplers: Samplers) -> ctypes.c_void_p | None:
     return chain
 
 
-def _bias(bias: dict[int, float], n_vocab: int) -> Samplers:
+def _bias(bias: dict[int, float], n_vocab: int) -> Handles:
     if not bias:
         return []
     pairs = [lib.llama_logit_bias(token, value) for token, value in bias.items()]
@@ -125,15 +125,15 @@ def _bias(bias: dict[int, float], n_vocab: int) -> Samplers:
     return [lib.llama_sampler_init_logit_bias(n_vocab, len(pairs), array)]
 
 
-def _penalties(s: Sampling, n_vocab: int, n_ctx: int, vocab: Vocabulary | None) -> Samplers:
+def _penalties(s: Sampling, n_vocab: int, n_ctx: int, vocab: Vocabulary | None) -> Handles:
     samplers = []
     if s.penalizes:
-        window = n_ctx if s.repeat_last_n < 0 else min(s.repeat_last_n, n_ctx)
+        window = _window(s.repeat_last_n, n_ctx)
         penalties = (s.repeat_penalty, s.frequency_penalty, s.presence_penalty)
         samplers.append(lib.llama_sampler_init_penalties(n_vocab, window, *penalties))
     if s.dries:
         assert vocab is not None
-        window = n_ctx if s.dry_penalty_last_n < 0 else min(s.dry_penalty_last_n, n_ctx)
+        window = _window(s.dry_penalty_last_n, n_ctx)
         breakers = _strings(s.dry_sequence_breakers)
         shape = (s.dry_multiplier, s.dry_base, s.dry_allowed_length, window)
         dry = lib.llama_sampler_init_dry(vocab.handle, *shape, breakers, len(breakers))
@@ -141,11 +141,16 @@ def _penalties(s: Sampling, n_vocab: int, n_ctx: int, vocab: Vocabulary | None) 
     return samplers
 
 
+def _window(last_n: int, n_ctx: int) -> int:
+    """How many tokens a penalty looks back; -1 is the whole context, and there is no more."""
+    return n_ctx if last_n < 0 else min(last_n, n_ctx)
+
+
 def _strings(texts: Sequence[str]) -> ctypes.Array[ctypes.c_char_p]:
     return (ctypes.c_char_p * len(texts))(*(text.encode() for text in texts))
 
 
-def _truncations(s: Sampling) -> Samplers:
+def _truncations(s: Sampling) -> Handles:
     samplers = []
     if s.top_n_sigma > 0:
         samplers.append(lib.llama_sampler_init_top_n_sigma(s.top_n_sigma))

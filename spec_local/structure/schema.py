@@ -79,7 +79,7 @@ class _Writer:
         """The name of a rule for the values that a schema allows; `name` is used in messages."""
         require(isinstance(schema, (dict, bool)), f"{name} must be an object or true")
         require(schema is not False, f"nothing is allowed as {name}")
-        restrictions = {} if schema is True else _without_notes(dict(schema))  # type: ignore[arg-type]
+        restrictions = _without_notes(schema) if isinstance(schema, dict) else {}
         if not restrictions:
             return "value"
         rule = self._reserve(name)
@@ -131,11 +131,7 @@ class _Writer:
         """allOf as one schema: a single component, or objects whose properties add up."""
         rest = {key: value for key, value in schema.items() if key != "allOf"}
         parts = [rest] if rest else []
-        for part in schema["allOf"]:
-            while isinstance(part, dict) and "$ref" in part:
-                _require_only(_without_notes(part), {"$ref"}, name)
-                part = self._lookup(part["$ref"])
-            parts.append(_without_notes(part))
+        parts += [self._followed(part, name) for part in schema["allOf"]]
         if len(parts) == 1:
             return parts[0]
         whole: Schema = {"type": "object", "properties": {}, "required": []}
@@ -156,13 +152,18 @@ class _Writer:
             same = all(option[key] == value for key, value in rest.items())
             require(same, f"{choice} of {name} contradicts what is beside it: {given}")
         if choice == "oneOf":
-            pairs = combinations(map(self._followed, options), 2)
-            distinct = all(told_apart(one, other) for one, other in pairs)
+            meant = [self._followed(option, name) for option in options]
+            distinct = all(told_apart(one, other) for one, other in combinations(meant, 2))
             require(distinct, f"oneOf of {name} may overlap; use anyOf")
         return " | ".join(self.value(option, name) for option in options)
 
-    def _followed(self, schema: Schema) -> Schema:
-        while "$ref" in schema:
+    def _followed(self, schema: Schema, name: str) -> Schema:
+        """What a schema says once its references are followed, without notes."""
+        seen: set[str] = set()
+        while "$ref" in (schema := _without_notes(schema)):
+            _require_only(schema, {"$ref"}, name)
+            require(schema["$ref"] not in seen, f"{name} refers to nothing but itself")
+            seen.add(schema["$ref"])
             schema = self._lookup(schema["$ref"])
         return schema
 
