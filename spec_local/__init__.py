@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from spec_local.generation import Chunk, Completion, Generation
     from spec_local.llama.options import LoadOptions
     from spec_local.logprobs import TokenLogprobs
+    from spec_local.rounds import Stats
     from spec_local.runner import Runner
     from spec_local.settings import Sampling
-    from spec_local.types import Stats
 
 __version__ = version("spec-local")
 
@@ -57,7 +57,7 @@ __all__ = [
 
 _HOMES = {
     "Sampling": "settings",
-    "Stats": "types",
+    "Stats": "rounds",
     "Chat": "chat",
     "Chunk": "generation",
     "Completion": "generation",

@@ -1,25 +1,292 @@
-"""How much to draft. For now a fixed number of tokens every round."""
+"""The controller: who drafts in the next round, how much, and whether anyone does.
+
+One round with k drafted tokens emits 1 + Σ_{i≤k} Π_{j≤i} a_j tokens in the mean and takes
+V(k + 1) + D(k) seconds. What a round costs is time in which other rounds could emit tokens, at the
+rate r they lately did. So the controller takes the drafter and the k with the greatest
+
+    gain = Σ_{i≤k} Π_{j≤i} a_j  -  r · (V(k + 1) - V(1) + D(k))
+
+over all widths, since V is neither smooth nor monotone. Not to draft has gain 0.
+
+An account guards the promise never to be slower. Time saved against plain decoding is paid in, time
+lost is taken out, and a draft is only allowed if its complete failure could be paid for
+(conservative bandits, Wu et al., arXiv 1602.04282). However wrong the estimates of acceptance are,
+no more is lost than was earned before, an allowance at the start and a hundredth of plain decoding.
+
+This module knows no model, no tokens and no clock: it is told costs and verdicts, so that
+`simulation.py` can put it on any machine.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from spec_local.errors import require
-from spec_local.types import Round
+from spec_local.acceptance import Acceptance
+from spec_local.costs import MAX_WIDTH, CostCurve
+from spec_local.pace import DraftPace
+from spec_local.tuning import Tuning
+
+CALIBRATION = "calibration"
+"""Drafter of a plan that only wants a width measured: any tokens will do."""
 
 
 @dataclass(frozen=True, slots=True)
-class FixedK:
-    """Draft k tokens in every round; k = 0 is plain decoding."""
+class Offer:
+    """What a drafter could do now."""
 
-    k: int
+    drafter: str
+    confidences: tuple[float, ...] | None = None
+    """Of each token it has drafted already, for free; None: to be drafted one by one."""
+    behind: int = 0
+    """Tokens its model has to evaluate before the first drafted one is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What became of a draft, whether it was submitted or only watched."""
+
+    confidences: Sequence[float]
+    accepted: int
+    rejected: bool
+    """Whether the token after the accepted ones was judged, and wrong."""
+
+
+@dataclass(slots=True)
+class Source:
+    """What the controller knows of a drafter."""
+
+    acceptance: Acceptance
+    cost: CostCurve | None = None
+    """Of its model; None for a drafter that costs nothing."""
+    size: float = 1.0
+    """Its model's weights / the target's: its cost, until that is measured."""
+    started: bool = False
+    """Whether its model has read the prompt of this generation."""
+    failures: int = 0
+    """How often in a row it was tried in this generation and did not pay."""
+    run: float = 0.0
+    """What its last unbroken run of drafts has saved, in plain tokens."""
+    idle: int = 0
+    """Tokens emitted since it was last used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the next round does."""
+
+    drafter: str = ""
+    """Empty: nothing is drafted."""
+    k: int = 0
+    """Tokens to draft; at most so many, if there is a pace."""
+    pace: DraftPace | None = None
+    """For a drafter that drafts one by one."""
+
+
+PLAIN = Plan()
+
+
+@dataclass(slots=True)
+class Controller:
+    """Plans every round from what the rounds before have cost and earned."""
+
+    target: CostCurve
+    sources: Mapping[str, Source]
+    tuning: Tuning = field(default_factory=Tuning)
+    credit: float = -1.0
+    """The account, in plain tokens; carried from one generation to the next."""
+    _emitted: int = 0
+    _max_tokens: int = 0
+    _recent_tokens: float = 0.0
+    _recent_seconds: float = 0.0
+    _since_plain: int = 0
 
     def __post_init__(self) -> None:
-        require(self.k >= 0, "k, the number of drafted tokens, must be 0 or more.")
+        self.credit = max(self.credit, self.tuning.allowance)
 
-    def budget(self, context: Sequence[int]) -> int:
-        return self.k
+    def begin(self, max_tokens: int) -> None:
+        """A generation of at most so many tokens begins."""
+        self._emitted, self._max_tokens, self._since_plain = 0, max_tokens, 0
+        self._recent_tokens = self._recent_seconds = 0.0
+        for source in self.sources.values():
+            source.acceptance.begin()
+            source.started, source.failures, source.run, source.idle = False, 0, 0.0, 0
 
-    def observe(self, round_: Round) -> None:
-        """A fixed policy learns nothing."""
+    def plan(self, offers: Sequence[Offer], context: int, room: int) -> Plan:
+        """The best of the offers for a round of at most `room` drafted tokens, or none of them."""
+        room = min(room, MAX_WIDTH - 1)
+        if room < 1 or not self.target.has(1, context):
+            return PLAIN
+        row = self.target.row(context)
+        missing = self._width_to_measure(row, context)
+        if missing and missing <= room + 1 and self._affordable(row[missing], row):
+            return Plan(CALIBRATION, missing - 1)
+        if self._since_plain >= self.tuning.recheck_rounds:
+            return PLAIN
+        best, best_gain = PLAIN, self.tuning.margin
+        for offer in offers:
+            for gain, plan in self._choices(offer, row, context, room):
+                if gain > best_gain:
+                    best, best_gain = plan, gain
+        if best is PLAIN:
+            probes = (self._probe(offer, row, context, room) for offer in offers)
+            best = next((probe for probe in probes if probe is not None), PLAIN)
+        return best
+
+    def plain_seconds(self, context: int) -> float:
+        """What one token costs in plain decoding at present; 0.0 before it is known."""
+        return self.target.row(context)[1]
+
+    def _width_to_measure(self, row: Sequence[float], context: int) -> int:
+        """The next width of the first calibration, 0 if none is needed."""
+        for width, bound in self.tuning.calibration:
+            if not self.target.has(width, context):
+                return width
+            if row[width] > bound * row[1]:
+                break
+        return 0
+
+    def _affordable(self, seconds: float, row: Sequence[float]) -> bool:
+        """Whether a round of so many seconds that emits one token only could be paid for."""
+        return seconds / row[1] - 1.0 <= self.credit
+
+    def _rate(self, row: Sequence[float]) -> float:
+        """Tokens per second that the coming rounds will bring: what they lately brought."""
+        plain = 1.0 / row[1]
+        return max(plain, self._recent_tokens / self._recent_seconds if self._recent_seconds else 0)
+
+    def _choices(
+        self, offer: Offer, row: Sequence[float], context: int, room: int
+    ) -> Iterator[tuple[float, Plan]]:
+        """Every k for one offer, with its gain."""
+        source, rate = self.sources[offer.drafter], self._rate(row)
+        acceptance = source.acceptance
+        survival, expected = 1.0, 0.0
+        if offer.confidences is not None:
+            for k, confidence in enumerate(offer.confidences[:room], start=1):
+                survival *= acceptance.rate(confidence)
+                expected += survival
+                if self._affordable(row[k + 1], row):
+                    yield expected - rate * (row[k + 1] - row[1]), Plan(offer.drafter, k)
+            return
+        step, first, investment = self._draft_costs(source, offer.behind, context)
+        typical = acceptance.typical
+        limit = 0
+        for k in range(1, room + 1):
+            if self._affordable(row[k + 1] + first + (k - 1) * step, row):
+                limit = k
+        for k in range(1, limit + 1):
+            survival *= typical
+            expected += survival
+            seconds = first + (k - 1) * step + investment * (1.0 + expected)
+            pace = DraftPace(acceptance, row, step, rate, limit)
+            gain = expected - rate * (row[k + 1] - row[1] + seconds)
+            yield gain, Plan(offer.drafter, limit, pace)
+
+    def _probe(self, offer: Offer, row: Sequence[float], context: int, room: int) -> Plan | None:
+        """Try a drafter that is thought useless, if it may have become useful and can be paid for.
+
+        A drafter that drafts for free needs no probe: it is watched all the time.
+        """
+        source, tuning = self.sources[offer.drafter], self.tuning
+        if source.cost is None or source.idle < tuning.retry_tokens * 2**source.failures:
+            return None
+        step, first, investment = self._draft_costs(source, offer.behind, context)
+        reading = investment * self._rest
+        best, best_value, survival, expected = 0, 0.0, 1.0, 0.0
+        for k in range(1, min(room, tuning.probe_tokens) + 1):
+            survival *= tuning.hope
+            expected += survival
+            seconds = row[k + 1] + first + (k - 1) * step
+            saved = 1.0 - seconds / row[1] / (1.0 + expected)  # per token, should hope come true
+            lost = (seconds + reading) / row[1] - 1.0
+            value = tuning.chance * 0.5**source.failures * saved * self._rest - lost
+            if value > best_value and self._affordable(seconds + reading, row):
+                best, best_value = k, value
+        pace = DraftPace(source.acceptance, row, step, 1.0 / row[1], best, probe=True)
+        return Plan(offer.drafter, best, pace) if best else None
+
+    @property
+    def _rest(self) -> int:
+        """Tokens the answer is expected to have left."""
+        expected = self.tuning.expected_rest + self._emitted
+        return max(1, min(expected, self._max_tokens - self._emitted))
+
+    def _draft_costs(self, source: Source, behind: int, context: int) -> tuple[float, float, float]:
+        """Seconds of one drafted token, of the first one, and of catching up per token to come.
+
+        The pending token, and the last drafted one after full acceptance, belong to the first step.
+        More than that is an investment: it is made once, and all tokens to come have it.
+        """
+        assert source.cost is not None
+        source.cost.assume(self.target, source.size)
+        step = source.cost.seconds(1, context)
+        first = source.cost.seconds(min(behind, 2), context)
+        investment = max(0.0, source.cost.seconds(behind, context) - first)
+        return step, first, investment / self._rest
+
+    def learn(
+        self,
+        *,
+        tokens: int,
+        width: int,
+        context: int,
+        evaluate_seconds: float,
+        source: str = "",
+        steps: Sequence[tuple[int, float]] = (),
+        judged: Mapping[str, Judged] | None = None,
+    ) -> None:
+        """A round is over: `tokens` emitted by evaluating `width` tokens after `context`.
+
+        steps: (tokens, seconds) of each evaluation of the draft model in it.
+        judged: by drafter, also of those that were not asked to submit.
+        """
+        self.target.observe(width, context, evaluate_seconds)
+        for name, verdict in (judged or {}).items():
+            self.sources[name].acceptance.observe(
+                verdict.confidences, verdict.accepted, verdict.rejected
+            )
+        drafting = self._learn_drafting(source, steps, context)
+        plain = self.plain_seconds(context)
+        self._emitted += tokens
+        if self._emitted == tokens or plain <= 0:
+            return  # the first round evaluates the prompt
+        self._since_plain = 0 if width == 1 else self._since_plain + 1
+        keep = 1.0 - 1.0 / self.tuning.rate_rounds
+        self._recent_tokens = self._recent_tokens * keep + tokens
+        self._recent_seconds = self._recent_seconds * keep + evaluate_seconds + drafting
+        saved = tokens - (evaluate_seconds + drafting) / plain if source else 0.0
+        allowance = self.tuning.allowance_per_token * tokens
+        self.credit = min(self.credit + saved + allowance, self.tuning.most_saved)
+        for name, known in self.sources.items():
+            self._keep_books(known, name == source, saved, tokens)
+
+    def _learn_drafting(
+        self, source: str, steps: Sequence[tuple[int, float]], context: int
+    ) -> float:
+        """Seconds of drafting that count as a cost of this round."""
+        if not steps:
+            return 0.0
+        known = self.sources[source]
+        assert known.cost is not None
+        for width, seconds in steps:
+            known.cost.observe(width, context - width, seconds)
+        drafting = sum(seconds for _width, seconds in steps)
+        if not known.started:  # reading the prompt was decided on as an investment
+            known.started = True
+            drafting += min(0.0, known.cost.seconds(1, context) - steps[0][1])
+        return drafting
+
+    def _keep_books(self, source: Source, used: bool, saved: float, tokens: int) -> None:
+        """Watch how a drafter with a cost fares, and let its failures fade while it waits."""
+        if source.cost is None:
+            return
+        if used:
+            source.run = saved + (source.run if source.idle == 0 else 0.0)
+            source.idle = 0
+        else:
+            if source.idle == 0 and source.run:
+                source.failures = source.failures + 1 if source.run < 0 else 0
+            source.idle += tokens
+            half_life = self.tuning.retry_tokens * 2.0**source.failures
+            source.acceptance.fade(0.5 ** (tokens / half_life))

@@ -16,24 +16,14 @@ from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
 
 from spec_local.logprobs import TokenLogprobs
-from spec_local.types import (
-    NO_DRAFT,
-    Drafter,
-    EvaluationSession,
-    FinishReason,
-    Logits,
-    Policy,
-    Round,
-    Sampler,
-    Verifier,
-)
+from spec_local.rounds import FinishReason, Round
+from spec_local.types import NO_DRAFT, EvaluationSession, Logits, Sampler, Speculator, Verifier
 
 
 def generate(
     target: EvaluationSession,
-    drafter: Drafter,
+    speculator: Speculator,
     verify: Verifier,
-    policy: Policy,
     sampler: Sampler,
     context: list[int],
     *,
@@ -52,12 +42,12 @@ def generate(
     finish: FinishReason | None = None
     try:
         target.sync(context[:-1])  # the last token is evaluated anew: its logits are needed
-        drafter.begin(context, sampler)
+        speculator.begin(context, sampler, max_tokens)
         while finish is None:
             started = perf_counter()
             room = min(max_tokens - emitted, target.max_rows, target.n_ctx - len(context) + 1) - 1
-            budget = min(policy.budget(context), room) if emitted else 0
-            draft = drafter.propose(context, budget).before_end(is_end) if budget > 0 else NO_DRAFT
+            drafting = emitted > 0 and room > 0
+            draft = speculator.propose(context, room).before_end(is_end) if drafting else NO_DRAFT
             drafted = perf_counter()
 
             pending = context[len(target.tokens) :]
@@ -72,7 +62,7 @@ def generate(
 
             context.extend(tokens)
             target.truncate(len(context) - 1)
-            drafter.observe(context, verdict)
+            speculator.observe(context, verdict)
 
             emitted += len(tokens)
             if is_end(verdict.token):
@@ -92,12 +82,13 @@ def generate(
                 evaluate_seconds=evaluated - drafted,
                 sample_seconds=sampled - evaluated,
                 seconds=perf_counter() - started,
+                plain_seconds=speculator.plain_seconds(),
                 finish=finish,
                 logprobs=logprobs,
             )
-            policy.observe(round_)
+            speculator.learn(round_)
             yield round_
     finally:
         # A round that was interrupted may have left its draft in the caches.
         target.truncate(len(context) - 1)
-        drafter.end(context)
+        speculator.end(context)

@@ -23,11 +23,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 from filelock import FileLock
 
 from spec_local.errors import DownloadError, ModelFileError
 from spec_local.gguf_header import split_parts
+from spec_local.paths import cache_directory
 from spec_local.registry import HuggingFaceFile, ModelSpec, Registry
 
 PullProgress = Callable[[int, int], None]
@@ -38,9 +38,8 @@ _PIP_PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
 
 
 def store() -> Path:
-    """Where pulled files are kept: in $SPEC_LOCAL_CACHE, else in the user's cache directory."""
-    root = os.environ.get("SPEC_LOCAL_CACHE")
-    return Path(root or platformdirs.user_cache_dir("spec-local", appauthor=False)) / "models"
+    """Where pulled files are kept."""
+    return cache_directory() / "models"
 
 
 def resolve(name: str, registry: Registry) -> Path | None:

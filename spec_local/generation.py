@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from spec_local.logprobs import TokenLogprobs
+from spec_local.rounds import FinishReason, Round, Stats
 from spec_local.text import TextStream
-from spec_local.types import FinishReason, Round, Stats
 
 
 @dataclass(frozen=True, slots=True)

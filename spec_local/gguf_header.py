@@ -19,6 +19,9 @@ from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
 from spec_local.errors import ModelFileError
 
+TOKEN_MAP = "spec_local.draft.token_map"
+"""Key of a trimmed draft's array of the source's token ids, one per token (see `trim.py`)."""
+
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
 _DEFAULT_ALIGNMENT = 32
@@ -31,7 +34,10 @@ _SPLIT_NAME = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 
 @dataclass(frozen=True, slots=True)
 class GGUFHeader:
-    """What the header of a file says; of arrays only short ones of numbers are kept, as tuples."""
+    """What the header of a file says.
+
+    Of arrays only short ones of numbers and the token map are kept, as tuples; else there is None.
+    """
 
     metadata: dict[str, Any]
     data_bytes: int
@@ -113,7 +119,7 @@ class _Reader:
         tensor_count, key_count = self._take("Q"), self._take("Q")
         if max(tensor_count, key_count) > _MAX_ITEMS:
             raise self._damaged("its header is garbled")
-        metadata = {self._name_text(): self._value(self._take("I")) for _ in range(key_count)}
+        metadata = dict(self._entry() for _ in range(key_count))
         tensors = [self._tensor() for _ in range(tensor_count)]
 
         alignment = metadata.get("general.alignment", _DEFAULT_ALIGNMENT)
@@ -137,21 +143,22 @@ class _Reader:
             return offset, 0
         return offset, math.prod(shape) // block * block_bytes
 
-    def _value(self, kind: int) -> Any:
+    def _entry(self) -> tuple[str, Any]:
+        key, kind = self._name_text(), self._take("I")
         if kind in _SCALARS:
-            return self._take(_SCALARS[kind])
+            return key, self._take(_SCALARS[kind])
         if kind == _STRING:
-            return self._text()
+            return key, self._text()
         if kind == _ARRAY:
-            return self._array()
+            return key, self._array(_MAX_ITEMS if key == TOKEN_MAP else _MAX_KEPT)
         raise self._damaged(f"its header has a value of unknown type {kind}")
 
-    def _array(self) -> tuple[Any, ...] | None:
+    def _array(self, most: int) -> tuple[Any, ...] | None:
         kind, length = self._take("I"), self._take("Q")
         if kind in _SCALARS:
             size = struct.calcsize("=" + _SCALARS[kind])
             start, self._at = self._at, self._at + length * size
-            if length > _MAX_KEPT:
+            if length > most:
                 return None
             return struct.unpack_from(f"<{length}{_SCALARS[kind]}", self._data, start)
         if kind != _STRING:

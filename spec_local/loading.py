@@ -29,8 +29,7 @@ def choose_pair(
     if target is None:
         require(pair is not None, "Give a pair or a target.")
         return registry.pair(str(pair))
-    drafter = "lookup" if draft is None else "lookup-then-model"
-    return PairSpec(str(target), None if draft is None else str(draft), drafter)
+    return PairSpec(str(target), None if draft is None else str(draft))
 
 
 def load_models(
@@ -47,7 +46,7 @@ def load_models(
     models = [stack.enter_context(_load_model(file, registry, options, progress)) for file in files]
     target, *drafts = models
     for draft in drafts:
-        differences = "; ".join(target.vocab.differences(draft.vocab))
+        differences = "; ".join(target.vocab.differences(draft.vocab, draft.token_map))
         if differences:
             raise VocabularyMismatch(
                 f"{draft.path.name} cannot draft for {target.path.name}: {differences}. "

@@ -99,7 +99,7 @@ class PairSpec:
 
     target: str
     draft: str | None = None
-    drafter: str = "lookup"
+    drafter: str = "auto"
     sampling: Sampling = _DEFAULT_SAMPLING
 
     def __post_init__(self) -> None:

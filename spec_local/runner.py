@@ -12,9 +12,9 @@ from typing import Any
 
 from spec_local import drafters
 from spec_local.chat import Chat
-from spec_local.control import FixedK
 from spec_local.decode import generate as decode
 from spec_local.errors import ConfigError, ContextOverflow, RunnerBusy, require
+from spec_local.experience import Experience
 from spec_local.generation import Cancelled, Chunk, Completion, Generation, to_chunks
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.samplers import Samplers
@@ -22,8 +22,12 @@ from spec_local.llama.session import Session
 from spec_local.llama.template import ChatTemplate, Message
 from spec_local.loading import Progress, choose_pair, load_models, no_progress
 from spec_local.logprobs import token_logprobs
+from spec_local.mapped import MappedSession
+from spec_local.profile import ProfileStore
 from spec_local.registry import load_registry
 from spec_local.settings import Sampling
+from spec_local.speculate import Adaptive, FixedK
+from spec_local.types import EvaluationSession, Speculator
 from spec_local.verify import VERIFIERS
 
 Prompt = str | Sequence[Message] | Sequence[int]
@@ -42,23 +46,24 @@ class Runner:
     def __init__(
         self,
         target: Session,
-        drafter: str = "lookup",
+        drafter: str = drafters.AUTO,
         *,
         draft: Session | None = None,
-        k: int = DEFAULT_K,
+        k: int | None = None,
         sampling: Sampling | None = None,
+        profiles: ProfileStore | None = None,
     ) -> None:
         """Use sessions that are already open; the caller closes them and their models after it.
 
-        `Runner.load` opens everything by name, and then the runner owns it.
+        drafter, k: as for `Runner.load`, which opens everything by name, and then the runner owns
+        it. profiles: where what is learned is kept; None keeps it as long as the runner lives.
         """
         self.target = target
         self.draft = draft
         self.sampling = sampling or Sampling()
         self._vocab = target.model.vocab
-        self.drafter = drafters.build(drafter, self._draft_session)
-        self.policy = FixedK(k)
-        require(k < target.max_rows, f"k can be at most {target.max_rows - 1}, not {k}.")
+        self._experience: Experience | None = None
+        self.speculator = self._speculator(drafter, k, profiles)
         self._samplers = Samplers(target)
         self._resources = ExitStack()
         self._busy = threading.Lock()
@@ -79,42 +84,68 @@ class Runner:
         target: str | Path | None = None,
         draft: str | Path | None = None,
         drafter: str | None = None,
-        k: int = DEFAULT_K,
+        k: int | None = None,
         sampling: Sampling | None = None,
+        profiles: ProfileStore | None = None,
         options: LoadOptions | None = None,
         progress: Progress = no_progress,
     ) -> Runner:
         """Load a pair by its name in models.toml, or a target and a draft by name or path.
 
-        Models that are not there yet are pulled. drafter: none, lookup, model or
-        lookup-then-model; by default what the pair recommends. Raises SpecLocalError.
+        Models that are not there yet are pulled.
+        drafter: auto, none, lookup, model or lookup-then-model; auto, which is what pairs have
+        unless models.toml says otherwise, decides every round by what it costs here and earns.
+        k: tokens drafted per round by a named drafter, 3 by default.
+        profiles: where what is learned about the machine is kept, by default in the user's cache
+        directory. Raises SpecLocalError.
         """
         registry = load_registry()
         spec = choose_pair(registry, pair, target, draft)
         name = drafter or spec.drafter
-        needs_draft = drafters.needs_model(name)
         require(
-            spec.draft is not None or not needs_draft,
+            spec.draft is not None or not drafters.needs_model(name),
             f"The drafter {name} needs a draft model: a pair with one, or a target and a draft.",
         )
-        files = [spec.target, str(spec.draft)] if needs_draft else [spec.target]
+        _check_k(name, k)
+        draft_files = [spec.draft] if spec.draft and drafters.uses_model(name) else []
         with ExitStack() as stack:
-            models = load_models(files, registry, options, progress, stack)
+            models = load_models([spec.target, *draft_files], registry, options, progress, stack)
             sessions = [stack.enter_context(Session(model)) for model in models]
             runner = cls(
                 sessions[0],
                 name,
-                draft=sessions[1] if needs_draft else None,
+                draft=sessions[1] if draft_files else None,
                 k=k,
                 sampling=sampling or spec.sampling,
+                profiles=profiles or ProfileStore.of_user(),
             )
             runner._resources = stack.pop_all()
             return runner
 
-    def _draft_session(self) -> tuple[Session, int, Callable[[int], bool]]:
-        if self.draft is None:
+    def _speculator(self, name: str, k: int | None, profiles: ProfileStore | None) -> Speculator:
+        _check_k(name, k)
+        if name != drafters.AUTO:
+            fixed = FixedK(drafters.build(name, self._draft_session), DEFAULT_K if k is None else k)
+            most = self.target.max_rows - 1
+            require(fixed.k <= most, f"k can be at most {most}, not {fixed.k}.")
+            return fixed
+        names = ["lookup"] if self.draft is None else ["lookup", "model"]
+        built = [drafters.build(name, self._draft_session) for name in names]
+        self._experience = Experience(self.target, self.draft, names, profiles)
+        return Adaptive(built, self._experience.controller)
+
+    def _draft_session(self) -> tuple[EvaluationSession, int, Callable[[int], bool]]:
+        draft, n_vocab = self.draft, self.target.n_vocab
+        if draft is None:
             raise ConfigError("This drafter needs a draft model's session.")
-        return self.draft, self.target.n_vocab, self._vocab.is_end
+        if draft.model.token_map is None:
+            return draft, n_vocab, self._vocab.is_end
+        pieces = draft.model.vocab.piece, self._vocab.piece
+        return (
+            MappedSession(draft, draft.model.token_map, n_vocab, *pieces),
+            n_vocab,
+            self._vocab.is_end,
+        )
 
     def tokenize(self, prompt: str | Sequence[Message]) -> list[int]:
         """Tokens of a text, completed as it is, or of messages, through the chat template."""
@@ -224,15 +255,16 @@ class Runner:
                     stack.callback(setattr, session, "on_progress", None)
                 rounds = decode(
                     self.target,
-                    self.drafter,
+                    self.speculator,
                     VERIFIERS[sampling.verify],
-                    self.policy,
                     sampler,
                     context,
                     max_tokens=max_tokens,
                     is_end=self._vocab.is_end,
                     inspect=partial(token_logprobs, n=logprobs),
                 )
+                if self._experience is not None:
+                    stack.callback(self._experience.save)
                 stack.callback(rounds.close)  # type: ignore[attr-defined]
                 yield from to_chunks(rounds, self._vocab.pieces, stop, cancel, len(context))
         finally:
@@ -257,7 +289,7 @@ class Runner:
                 self._closed = False
                 raise RunnerBusy("A runner cannot be closed from inside its own generation.")
         self._busy.release()
-        self.drafter.close()
+        self.speculator.close()
         self._samplers.close()
         self._resources.close()
 
@@ -266,3 +298,10 @@ class Runner:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _check_k(drafter: str, k: int | None) -> None:
+    require(
+        k is None or drafter != drafters.AUTO,
+        "The drafter auto decides by itself how much to draft; name one to set k.",
+    )

@@ -18,12 +18,12 @@ from spec_local.constraints import (
     all_allow_token,
     allowed_candidates,
 )
-from spec_local.distribution import Distribution, Ids
+from spec_local.distribution import Distribution, Ids, top_probability
 from spec_local.errors import EngineError, NoTokenAllowed
 from spec_local.noise import draft_seed, keyed_coin, keyed_gumbel, xtc_coin
 from spec_local.prefilter import NO_IDS, candidates
 from spec_local.settings import Sampling
-from spec_local.types import Logits, Sampler
+from spec_local.types import Logits, Proposal, Sampler
 
 
 class SamplerChain(Protocol):
@@ -99,11 +99,17 @@ class ChainSampler:
         self.accept(token)
         return token
 
-    def propose(self, row: Logits) -> tuple[int, Distribution | None]:
-        if self._sampling.verify == "keyed":
-            return self.draw(row), None
+    def propose(self, row: Logits) -> Proposal:
         distribution = self.distribution(row)
-        return self.emit(distribution), distribution
+        token = self.emit(distribution)
+        keyed = self._sampling.verify == "keyed"
+        if self._sampling.greedy:
+            confidence = top_probability(row)
+        elif keyed:
+            confidence = distribution.probability(token)
+        else:
+            confidence = float(distribution.probabilities.max())
+        return Proposal(token, confidence, None if keyed else distribution)
 
     def chance(self, probability: float) -> bool:
         coin = keyed_coin(self._sampling.seed, self._position, self._coins)

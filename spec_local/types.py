@@ -7,19 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spec_local.distribution import Distribution
-from spec_local.logprobs import TokenLogprobs
+from spec_local.rounds import Round
 
 Logits = NDArray[np.float32]
 """Logits, shape (rows, n_vocab) or (n_vocab,); often a view valid until the next evaluation."""
-
-FinishReason = Literal["stop", "length", "context", "cancelled"]
-"""Why a generation ended: an end token or stop string, `max_tokens`, a full context, the caller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +26,21 @@ class Draft:
     tokens: tuple[int, ...] = ()
     source: str = ""
     """Name of the drafter the tokens come from."""
-    evaluated: int = 0
-    """Tokens the draft model evaluated for this draft, catch-up included."""
+    confidences: tuple[float, ...] = ()
+    """How sure the drafter is of each of `judged`, in [0, 1]; and of `refused`, if there is one."""
+    refused: int | None = None
+    """A token drafted after the others that was not found worth verifying."""
+    steps: tuple[tuple[int, float], ...] = ()
+    """Every evaluation of the draft model: its tokens, catch-up included, and its seconds."""
     distributions: tuple[Distribution, ...] | None = None
     """For each token, and `end`, what it was drawn from; None if the drafter does not draw."""
     end: int | None = None
     """An end-of-generation token drafted after the others: judged, but never evaluated."""
+
+    @property
+    def evaluated(self) -> int:
+        """Tokens the draft model evaluated."""
+        return sum(tokens for tokens, _seconds in self.steps)
 
     @property
     def judged(self) -> tuple[int, ...]:
@@ -46,6 +52,10 @@ class Draft:
         if self.distributions is None:
             return Distribution.point(self.judged[index])
         return self.distributions[index]
+
+    def first(self, count: int) -> Draft:
+        """The draft's first `count` tokens."""
+        return replace(self, tokens=self.tokens[:count], confidences=self.confidences[:count])
 
     def before_end(self, is_end: Callable[[int], bool]) -> Draft:
         """The draft up to its first end-of-generation token, which becomes `end`.
@@ -74,98 +84,16 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
-    """One target evaluation and what came of it; times are seconds."""
+class Proposal:
+    """A token drawn for a draft."""
 
-    tokens: tuple[int, ...]
-    """Tokens emitted, in order: accepted drafted ones, then one of the target's own."""
-    accepted: int
-    drafted: int
-    source: str
-    """Drafter that proposed; empty if nothing was drafted."""
-    evaluated: int
-    """Tokens the target evaluated: the pending one (or the prompt's rest) and the draft."""
-    draft_evaluated: int
-    draft_seconds: float
-    evaluate_seconds: float
-    sample_seconds: float
-    seconds: float
-    """The whole round, from the drafter's call to the caches rolled back."""
-    finish: FinishReason | None = None
-    logprobs: tuple[TokenLogprobs, ...] = ()
-    """For each token, if asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """Counts and times of one generation (or of many, added up); times are seconds.
-
-    The first round evaluates the prompt, so the rates below leave it out.
-    """
-
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    """Prompt tokens found in the target's cache and not evaluated again."""
-    tokens: int = 0
-    rounds: int = 0
-    drafted: int = 0
-    accepted: int = 0
-    target_evaluated: int = 0
-    draft_evaluated: int = 0
-    prompt_seconds: float = 0.0
-    """Time to first token."""
-    seconds: float = 0.0
-    draft_seconds: float = 0.0
-    evaluate_seconds: float = 0.0
-    sample_seconds: float = 0.0
-
-    def plus(self, round_: Round) -> Stats:
-        """These stats with one more round; the first round's time is the prompt's."""
-        first = self.rounds == 0
-        return replace(
-            self,
-            tokens=self.tokens + len(round_.tokens),
-            rounds=self.rounds + 1,
-            drafted=self.drafted + round_.drafted,
-            accepted=self.accepted + round_.accepted,
-            target_evaluated=self.target_evaluated + round_.evaluated,
-            draft_evaluated=self.draft_evaluated + round_.draft_evaluated,
-            prompt_seconds=round_.seconds if first else self.prompt_seconds,
-            seconds=self.seconds + round_.seconds,
-            draft_seconds=self.draft_seconds + round_.draft_seconds,
-            evaluate_seconds=self.evaluate_seconds + (0.0 if first else round_.evaluate_seconds),
-            sample_seconds=self.sample_seconds + round_.sample_seconds,
-        )
-
-    @property
-    def decode_seconds(self) -> float:
-        """Time of the rounds after the first."""
-        return self.seconds - self.prompt_seconds
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Generated tokens after the first, per second spent on them."""
-        return _ratio(self.tokens - 1, self.decode_seconds) if self.rounds > 1 else 0.0
-
-    @property
-    def acceptance_rate(self) -> float:
-        """Accepted / drafted."""
-        return _ratio(self.accepted, self.drafted)
-
-    @property
-    def mean_accepted_length(self) -> float:
-        """Tokens emitted per target evaluation, the prompt's left out."""
-        return _ratio(self.tokens - 1, self.rounds - 1)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Every count, time and rate under its own name, ready for JSON."""
-        names = (*self.__dataclass_fields__, "decode_seconds", "tokens_per_second")
-        names += ("acceptance_rate", "mean_accepted_length")
-        return {name: getattr(self, name) for name in names}
-
-
-def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole > 0 else 0.0
+    token: int
+    confidence: float
+    """How likely it is to be right by what it was drawn from, in [0, 1]: under keyed verification
+    its probability, else that of the most probable token, because leaving drawn tokens out of a
+    draft for what they are would be biased."""
+    distribution: Distribution | None
+    """What it was drawn from, where the verification rule needs it."""
 
 
 class Sampler(Protocol):
@@ -183,8 +111,8 @@ class Sampler(Protocol):
     def emit(self, distribution: Distribution) -> int:
         """Draw the token of the present position from a distribution and move on."""
 
-    def propose(self, row: Logits) -> tuple[int, Distribution | None]:
-        """Draw for a draft and move on; also what from, where the verification rule needs it."""
+    def propose(self, row: Logits) -> Proposal:
+        """Draw for a draft and move on."""
 
     def chance(self, probability: float) -> bool:
         """Whether something of that probability happens; independent of all draws."""
@@ -207,10 +135,17 @@ class Sampler(Protocol):
 class EvaluationSession(Protocol):
     """A model with a cache of evaluated tokens (`llama/session.py`, or a table in the tests)."""
 
-    n_ctx: int
-    n_vocab: int
-    max_rows: int
-    """Most logits rows one evaluation can return."""
+    @property
+    def n_ctx(self) -> int:
+        """Tokens the cache has room for."""
+
+    @property
+    def n_vocab(self) -> int:
+        """Logits in a row."""
+
+    @property
+    def max_rows(self) -> int:
+        """Most logits rows one evaluation can return."""
 
     @property
     def tokens(self) -> Sequence[int]:
@@ -232,8 +167,19 @@ class EvaluationSession(Protocol):
         """Keep only the common prefix with `tokens` and return its length."""
 
 
-DRAFTER_NAMES = ("none", "lookup", "model", "lookup-then-model")
-"""What a drafter can be called; `drafters/__init__.py` knows how each is made."""
+DRAFTER_NAMES = ("auto", "none", "lookup", "model", "lookup-then-model")
+"""What a drafter can be called; `drafters/__init__.py` knows how each is made. auto leaves it to
+the controller (`control.py`)."""
+
+
+class Pace(Protocol):
+    """Tells a drafter that drafts token by token how far to go."""
+
+    def more(self) -> bool:
+        """Whether to draft another token."""
+
+    def take(self, confidence: float) -> bool:
+        """Whether the token just drafted belongs to the draft; if not, the draft ends before it."""
 
 
 class Drafter(Protocol):
@@ -244,8 +190,14 @@ class Drafter(Protocol):
     def begin(self, context: Sequence[int], sampler: Sampler) -> None:
         """A generation starts from these committed tokens, drawn by this sampler."""
 
-    def propose(self, context: Sequence[int], budget: int) -> Draft:
-        """At most `budget` tokens to follow `context`, all committed tokens so far."""
+    def behind(self, context: Sequence[int]) -> int:
+        """Tokens its model must evaluate before the first drafted one; 0 if drafting is free."""
+
+    def propose(self, context: Sequence[int], budget: int, pace: Pace | None = None) -> Draft:
+        """At most `budget` tokens to follow `context`, all committed tokens so far.
+
+        pace: asked before and after every token that costs an evaluation.
+        """
 
     def observe(self, context: Sequence[int], verdict: Verdict) -> None:
         """The target judged the last draft; `context` already holds what was emitted."""
@@ -266,11 +218,28 @@ class Verifier(Protocol):
     def __call__(self, rows: Logits, draft: Draft, sampler: Sampler) -> Verdict: ...
 
 
-class Policy(Protocol):
-    """Decides how much to draft (see `control.py`)."""
+class Speculator(Protocol):
+    """What the loop asks for drafts: drafters and the decision between them (`speculate.py`)."""
 
-    def budget(self, context: Sequence[int]) -> int:
-        """How many tokens to draft in the round that follows these committed tokens."""
+    name: str
 
-    def observe(self, round_: Round) -> None:
-        """A round is over."""
+    def begin(self, context: Sequence[int], sampler: Sampler, max_tokens: int) -> None:
+        """A generation of at most max_tokens starts from these committed tokens."""
+
+    def propose(self, context: Sequence[int], room: int) -> Draft:
+        """At most `room` tokens to follow `context`, all committed tokens so far; perhaps none."""
+
+    def observe(self, context: Sequence[int], verdict: Verdict) -> None:
+        """The target judged the last draft; `context` already holds what was emitted."""
+
+    def learn(self, round_: Round) -> None:
+        """The round is over, this is what it cost."""
+
+    def plain_seconds(self) -> float:
+        """What one token costs in plain decoding at present; 0.0 if that is not known."""
+
+    def end(self, context: Sequence[int]) -> None:
+        """The generation is over, whichever way."""
+
+    def close(self) -> None:
+        """Free what the drafters own."""

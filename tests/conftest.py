@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 from spec_local.download import pull, resolve
+from spec_local.profile import ProfileStore
 from spec_local.registry import load_registry
 from tests.tiny_gguf import write_tiny
 
@@ -33,6 +34,14 @@ def tiny(tiny_directory: Path) -> Path:
 def tiny_draft(tiny_directory: Path) -> Path:
     """Another model with the same vocabulary."""
     return write_tiny(tiny_directory / "tiny-draft.gguf", seed=1)
+
+
+@pytest.fixture(autouse=True)
+def own_profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProfileStore:
+    """What tests learn about the machine is not the user's."""
+    store = ProfileStore(tmp_path / "profiles")
+    monkeypatch.setattr(ProfileStore, "of_user", lambda: store)
+    return store
 
 
 @pytest.fixture

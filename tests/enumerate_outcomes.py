@@ -84,6 +84,8 @@ class Setting:
     with_probabilities: bool = True
     end: int | None = None
     """The token that ends a text."""
+    takes: Callable[[np.ndarray, int], bool] = lambda _q, _token: True
+    """Whether a token drawn from q is part of the draft; if not, the draft ends before it."""
 
 
 def drafts(setting: Setting, text: Text) -> list[tuple[Draft, float]]:
@@ -95,10 +97,14 @@ def drafts(setting: Setting, text: Text) -> list[tuple[Draft, float]]:
         probability = float(np.prod([q[x] for q, x in zip(tables, tokens, strict=True)]))
         if probability == 0:
             continue
-        distributions = tuple(_distribution(q) for q in tables)
-        draft = Draft(tokens, distributions=distributions if setting.with_probabilities else None)
+        taken = [setting.takes(q, x) for q, x in zip(tables, tokens, strict=True)]
+        length = taken.index(False) if False in taken else setting.k
+        distributions = tuple(_distribution(q) for q in tables[:length])
+        draft = Draft(
+            tokens[:length], distributions=distributions if setting.with_probabilities else None
+        )
         draft = draft.before_end(lambda token: token == setting.end)
-        key = (draft.tokens, draft.end)  # drafts that end early are found several times
+        key = (draft.tokens, draft.end)  # shorter drafts are found several times
         found[key] = (draft, found.get(key, (draft, 0.0))[1] + probability)
     return list(found.values())
 

@@ -8,12 +8,22 @@ from functools import cache
 
 import numpy as np
 
-from spec_local.control import FixedK
 from spec_local.decode import generate
 from spec_local.llama.chain import Chain
+from spec_local.rounds import Round
 from spec_local.sampling import ChainSampler
 from spec_local.settings import Sampling
-from spec_local.types import NO_DRAFT, Draft, Drafter, Logits, Round, Sampler, Verdict
+from spec_local.speculate import FixedK
+from spec_local.types import (
+    NO_DRAFT,
+    Draft,
+    Drafter,
+    Logits,
+    Pace,
+    Sampler,
+    Speculator,
+    Verdict,
+)
 from spec_local.verify import VERIFIERS
 
 N_VOCAB = 24
@@ -86,7 +96,10 @@ class ScriptedDrafter:
     def begin(self, context: Sequence[int], sampler: Sampler) -> None:
         pass
 
-    def propose(self, context: Sequence[int], budget: int) -> Draft:
+    def behind(self, context: Sequence[int]) -> int:
+        return 0
+
+    def propose(self, context: Sequence[int], budget: int, pace: Pace | None = None) -> Draft:
         tokens = tuple(self._script(context, budget))
         return Draft(tokens, source=self.name) if tokens else NO_DRAFT
 
@@ -109,20 +122,19 @@ def sampler_for(sampling: Sampling, context: Sequence[int]) -> ChainSampler:
 
 def start(
     target: TableSession,
-    drafter: Drafter,
+    drafter: Drafter | Speculator,
     context: list[int],
     *,
     sampling: Sampling,
-    k: int,
     max_tokens: int,
+    k: int = 4,
     is_end: Callable[[int], bool] = lambda token: token == END,
 ) -> Iterator[Round]:
-    """A generation on the table, round by round."""
+    """A generation on the table, round by round; k is for a drafter that decides nothing."""
     return generate(
         target,
-        drafter,
+        drafter if hasattr(drafter, "learn") else FixedK(drafter, k),
         VERIFIERS[sampling.verify],
-        FixedK(k),
         sampler_for(sampling, context),
         context,
         max_tokens=max_tokens,
@@ -132,7 +144,7 @@ def start(
 
 def run(
     target: TableSession,
-    drafter: Drafter,
+    drafter: Drafter | Speculator,
     *,
     sampling: Sampling,
     k: int = 4,

@@ -52,6 +52,8 @@ def fails_with(done: subprocess.CompletedProcess[str], sentence: str, code: int 
         ["chat"],
         ["models"],
         *(["models", name] for name in ("list", "pull", "path", "check")),
+        ["draft"],
+        ["draft", "trim"],
     ],
     ids=" ".join,
 )

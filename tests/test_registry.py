@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from spec_local import registry
-from spec_local.drafters import BUILDERS
+from spec_local.drafters import AUTO, BUILDERS
 from spec_local.errors import ConfigError
 from spec_local.registry import load_registry, read_registry, shipped_file
 from spec_local.types import DRAFTER_NAMES
@@ -30,7 +30,7 @@ def test_the_shipped_file_is_complete() -> None:
     shipped = load_registry()
     assert {"smollm2", "qwen2.5-coder-1.5b", "llama-3.1-8b", "gemma-3-27b"} <= shipped.pairs.keys()
     assert shipped.pair("smollm2").draft is None
-    assert tuple(BUILDERS) == DRAFTER_NAMES
+    assert (AUTO, *BUILDERS) == DRAFTER_NAMES
     assert len(shipped.model("qwen2.5-coder-1.5b").wheels) == 22
     used = {m for p in shipped.pairs.values() for m in (p.target, p.draft)}
     assert shipped.models.keys() <= used
@@ -92,7 +92,7 @@ def test_the_users_file_adds_and_replaces(no_user_file: Path) -> None:
         ),
         ("[models.a]\nhf = { repo = 'a/b/c', file = 'x' }", "must be of the form owner/name"),
         ("[models.a]\nwheels = [{ requirement = '-r==1', member = 'b' }]", "of the form name==1.0"),
-        ("[pairs.a]\ntarget = 't'\ndrafter = 'modle'", "pairs.a: drafter must be one of none"),
+        ("[pairs.a]\ntarget = 't'\ndrafter = 'modle'", "pairs.a: drafter must be one of auto"),
         ("[pears.a]", "pears: unknown key; only models and pairs"),
         ("models = 3", "models must be a table"),
         ("[models", "cannot be read"),

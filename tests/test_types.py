@@ -6,11 +6,12 @@ import math
 
 import pytest
 
-from spec_local.control import FixedK
+from spec_local.drafters.none import NoDrafter
 from spec_local.errors import ConfigError
 from spec_local.llama.options import LoadOptions
+from spec_local.rounds import Round, Stats
 from spec_local.settings import Sampling
-from spec_local.types import Round, Stats
+from spec_local.speculate import FixedK
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_load_options_name_the_bad_field(field: str, value: object) -> None:
 
 def test_a_negative_draft_length_is_refused() -> None:
     with pytest.raises(ConfigError, match="k, the number of drafted tokens"):
-        FixedK(-1)
+        FixedK(NoDrafter(), -1)
 
 
 def test_stats_add_up() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
+from itertools import product
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from tests.enumerate_outcomes import (
     Setting,
     Table,
     Text,
+    drafts,
     expected_accepted,
     joint,
     joint_of_target,
@@ -130,6 +132,30 @@ def test_drafted_end_tokens_keep_it_lossless(rule: str, name: str, k: int) -> No
     target = random_table(9, 4)
     drafter = drafters(target, 4)[name]
     assert_lossless(Setting(RULES[rule], target, drafter, k, end=3), length=2)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("name", ["good", "bad", "adversarial"])
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_ending_a_draft_by_the_distributions_on_the_way_keeps_it_lossless(
+    rule: str, name: str, k: int
+) -> None:
+    """As `DraftPace` does: the token at hand is left out for what it *might* have been."""
+    target = random_table(5 + k, 4)
+    drafter = drafters(target, 4)[name]
+    cut = Setting(RULES[rule], target, drafter, k, takes=lambda q, _token: q.max() > 0.6)
+    texts = product(range(4), repeat=2)
+    assert {len(draft.tokens) for text in texts for draft, _p in drafts(cut, text)} > {k}
+    assert_lossless(cut, 3 if k < 3 else 2)
+
+
+@pytest.mark.parametrize("rule", STOCHASTIC)
+def test_ending_a_draft_by_the_token_drawn_would_be_biased(rule: str) -> None:
+    """Why `Proposal.confidence` is the best token's probability for these rules."""
+    target = random_table(5, 4)
+    drafter = drafters(target, 4)["good"]
+    cut = Setting(RULES[rule], target, drafter, 1, takes=lambda q, token: q[token] > 0.3)
+    assert joint(cut, 1) != pytest.approx(joint_of_target(cut, 1), abs=1e-3)
 
 
 def tables_of(rows: list[list[float]]) -> Table:

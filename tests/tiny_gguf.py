@@ -5,6 +5,7 @@ Their text is noise, but their rollback, limits and errors are those of real mod
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import gguf
@@ -12,6 +13,21 @@ import numpy as np
 
 N_EMBD, N_HEAD, N_KV, HEAD, N_FF = 64, 4, 2, 16, 96
 LETTERS = " abcdefghijklmnopqrstuvwxyz.,!?\n"
+MERGES = (
+    "t h",
+    "th e",
+    "i n",
+    "in g",
+    "e r",
+    "o n",
+    "a n",
+    "an d",
+    "Ġ the",
+    "Ġ and",
+    "Ġ o",
+    "Ġo n",
+)
+"""Byte-pair merges of the BPE vocabulary, as GGUF spells them; Ġ is a space."""
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + "
     "message['content'] + '<|im_end|>\\n' }}{% endfor %}"
@@ -27,8 +43,15 @@ def write_tiny(
     template: str | None = CHATML,
     extra_tokens: int = 0,
     letters: str = LETTERS,
+    bpe: bool = False,
+    tied: bool = False,
+    token_map: Sequence[int] = (),
 ) -> Path:
-    """arch: llama (attention), gemma3 (sliding window), mamba (recurrent), or bert-like llama."""
+    """arch: llama (attention), gemma3 (sliding window), mamba (recurrent), or bert-like llama.
+
+    bpe: a byte-pair vocabulary instead of a sentencepiece-like one. tied: without an output head of
+    its own. token_map: what marks a trimmed draft.
+    """
     writer = gguf.GGUFWriter(path, arch)
     rng = np.random.default_rng(seed)
     layers = {"llama": 2, "gemma3": 6, "mamba": 2}[arch]
@@ -48,7 +71,9 @@ def write_tiny(
         writer.add_ssm_inner_size(2 * N_EMBD)
         writer.add_ssm_state_size(16)
         writer.add_ssm_time_step_rank(4)
-    n_vocab = _add_vocabulary(writer, letters, extra_tokens)
+    n_vocab = _add_bpe(writer) if bpe else _add_vocabulary(writer, letters, extra_tokens)
+    if token_map:
+        writer.add_array("spec_local.draft.token_map", token_map)
     if template is not None:
         writer.add_chat_template(template)
 
@@ -60,7 +85,8 @@ def write_tiny(
     # A large embedding keeps the tiny model's logits apart, so argmaxes are stable.
     tensor("token_embd.weight", n_vocab, N_EMBD, scale=12.0 if arch != "gemma3" else 4.0)
     tensor("output_norm.weight", N_EMBD, fill=1.0)
-    tensor("output.weight", n_vocab, N_EMBD, scale=6.0)
+    if not tied:
+        tensor("output.weight", n_vocab, N_EMBD, scale=6.0)
     for i in range(layers):
         _add_layer(tensor, arch, f"blk.{i}.")
     writer.write_header_to_file()
@@ -116,4 +142,20 @@ def _add_vocabulary(writer: gguf.GGUFWriter, letters: str, extra_tokens: int) ->
     writer.add_eos_token_id(2)
     writer.add_add_bos_token(True)
     writer.add_add_space_prefix(False)
+    return len(tokens)
+
+
+def _add_bpe(writer: gguf.GGUFWriter) -> int:
+    """Bytes, merged pairs, then specials of which one has a key and one has its spelling only."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    raw = [*map(chr, printable), *(chr(256 + i) for i in range(len(others)))]
+    tokens = [*raw, *(merge.replace(" ", "") for merge in MERGES), "<|endoftext|>", "<|im_end|>"]
+    kinds = [gguf.TokenType.NORMAL] * (len(tokens) - 2) + [gguf.TokenType.CONTROL] * 2
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types(kinds)
+    writer.add_token_merges(MERGES)
+    writer.add_eos_token_id(len(tokens) - 2)
     return len(tokens)

@@ -45,7 +45,7 @@ def chat(
             import readline  # noqa: F401  gives input() its line editing and history
     with load_runner(models, sampling, machine) as runner:
         conversation = runner.chat(system, max_tokens=max_tokens)
-        _greet(runner.target.model.description, runner.drafter.name, runner.template.is_plain)
+        _greet(runner.target.model.description, runner.speculator.name, runner.template.is_plain)
         while (line := _read_line(interactive)) is not None:
             if line.startswith("/"):
                 if not _obey(line, conversation):

@@ -126,7 +126,7 @@ def _as_json(runner: Runner, chunks: list[Chunk]) -> dict[str, Any]:
     return {
         "target": runner.target.model.path.name,
         "draft": runner.draft.model.path.name if runner.draft else None,
-        "drafter": runner.drafter.name,
+        "drafter": runner.speculator.name,
         "sampling": asdict(runner.sampling),
         "text": "".join(chunk.text for chunk in chunks),
         "tokens": [token for chunk in chunks for token in chunk.tokens],

@@ -94,7 +94,7 @@ def check(target: NameOrFile, draft: NameOrFile) -> None:
     with Model(files[0], vocab_only=True) as mine, Model(files[1], vocab_only=True) as theirs:
         for role, model in (("target", mine), ("draft", theirs)):
             print(f"{role:7}{model.path.name}: {_describe(model.vocab)}")
-        differences = list(mine.vocab.differences(theirs.vocab))
+        differences = list(mine.vocab.differences(theirs.vocab, theirs.token_map))
     for difference in differences:
         print(f"differs: {difference}")
     if differences:

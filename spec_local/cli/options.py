@@ -12,6 +12,7 @@ from spec_local.cli.progress import on_terminal
 from spec_local.cli.sampling_options import SamplingOptions
 
 if TYPE_CHECKING:
+    from spec_local.llama.options import LoadOptions
     from spec_local.runner import Runner
 
 _DEFAULT_PAIR = "smollm2"
@@ -30,8 +31,8 @@ def _machine(*flags: str, help: str, **more: Any) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelOptions:
-    """Which models, and how they work together."""
+class PairOptions:
+    """Which models."""
 
     pair: Annotated[
         str | None, _model("--pair", "-p", help="Pair from models.toml.", default=_DEFAULT_PAIR)
@@ -42,17 +43,24 @@ class ModelOptions:
     draft: Annotated[
         str | None, _model("--draft", "-d", help="Draft model: a name or a .gguf file.")
     ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions(PairOptions):
+    """Which models, and how they work together."""
+
     drafter: Annotated[
         str | None,
         _model(
             "--drafter",
-            help="none, lookup, model or lookup-then-model.",
+            help="auto, none, lookup, model or lookup-then-model.",
             default="what the pair recommends",
         ),
     ] = None
     k: Annotated[
-        int, _model("-k", help="Tokens drafted per round.", default=True, min=0, max=32)
-    ] = 3
+        int | None,
+        _model("-k", help="Tokens a named drafter drafts per round.", default="3", min=0, max=32),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +86,11 @@ class MachineOptions:
     mlock: Annotated[bool, _machine("--mlock", help="Keep the weights from being swapped.")] = False
 
 
-def load_runner(models: ModelOptions, sampling: SamplingOptions, machine: MachineOptions) -> Runner:
-    """Load what the options say, showing progress on a terminal; raises SpecLocalError."""
+def load_options(machine: MachineOptions) -> LoadOptions:
+    """What the machine options say; raises ConfigError."""
     from spec_local.llama.options import LoadOptions
-    from spec_local.runner import Runner
-    from spec_local.settings import Sampling
 
-    options = LoadOptions(
+    return LoadOptions(
         n_ctx=machine.ctx_size,
         n_threads=machine.threads,
         n_batch=machine.batch,
@@ -96,12 +102,24 @@ def load_runner(models: ModelOptions, sampling: SamplingOptions, machine: Machin
         mmap=machine.mmap,
         mlock=machine.mlock,
     )
+
+
+def pair_name(models: PairOptions) -> str | None:
+    """The pair asked for, which is the default one if nothing is."""
+    return _DEFAULT_PAIR if models.pair is models.target is None else models.pair
+
+
+def load_runner(models: ModelOptions, sampling: SamplingOptions, machine: MachineOptions) -> Runner:
+    """Load what the options say, showing progress on a terminal; raises SpecLocalError."""
+    from spec_local.runner import Runner
+    from spec_local.settings import Sampling
+
     changes = sampling.changes()
     Sampling(**changes)  # say what is wrong before anything is loaded
-    pair = _DEFAULT_PAIR if models.pair is models.target is None else models.pair
+    options = load_options(machine)
     with on_terminal() as progress:
         runner = Runner.load(
-            pair,
+            pair_name(models),
             target=models.target,
             draft=models.draft,
             drafter=models.drafter,

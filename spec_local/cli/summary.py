@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spec_local.types import FinishReason, Stats
+from spec_local.rounds import FinishReason, Stats
 
 _REASONS: dict[FinishReason, str] = {
     "stop": "",
@@ -24,4 +24,6 @@ def summary(stats: Stats, reason: FinishReason | None = None) -> str:
             f"; {stats.acceptance_rate:.0%} of {stats.drafted:,} drafted accepted, "
             f"{stats.mean_accepted_length:.2f} tokens per evaluation"
         )
+        if stats.speedup:
+            line += f", about {stats.speedup:.2f} x plain decoding"
     return line + ("" if reason is None else _REASONS[reason]) + "]"

@@ -14,6 +14,9 @@ from spec_local.types import Drafter, EvaluationSession
 SURE_MATCH = 6
 """Tokens that must agree before lookup goes first where a draft model could be asked instead."""
 
+AUTO = "auto"
+"""Not a drafter but all that can be had, and a controller that chooses."""
+
 DraftSessions = Callable[[], tuple[EvaluationSession, int, Callable[[int], bool]]]
 """Opens the draft model's session; gives it, the size of the shared vocabulary, and what tells
 end-of-generation tokens.
@@ -37,17 +40,22 @@ _NEED_MODEL = frozenset({"model", "lookup-then-model"})
 
 
 def needs_model(name: str) -> bool:
-    """Whether that drafter asks for a draft model; raises ConfigError for an unknown drafter."""
-    _builder(name)
+    """Whether that drafter must have a draft model; raises ConfigError for an unknown drafter."""
+    _check(name)
     return name in _NEED_MODEL
+
+
+def uses_model(name: str) -> bool:
+    """Whether that drafter can use a draft model; raises ConfigError for an unknown drafter."""
+    return needs_model(name) or name == AUTO
 
 
 def build(name: str, open_draft: DraftSessions) -> Drafter:
     """The drafter of that name; raises ConfigError for an unknown drafter."""
-    return _builder(name)(open_draft)
+    _check(name)
+    return BUILDERS[name](open_draft)
 
 
-def _builder(name: str) -> Callable[[DraftSessions], Drafter]:
-    known = ", ".join(BUILDERS)
-    require(name in BUILDERS, f"There is no drafter {name!r}; choose from: {known}.")
-    return BUILDERS[name]
+def _check(name: str) -> None:
+    known = (AUTO, *BUILDERS)
+    require(name in known, f"There is no drafter {name!r}; choose from: {', '.join(known)}.")

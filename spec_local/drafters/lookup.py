@@ -12,7 +12,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 
 from spec_local.errors import require
-from spec_local.types import NO_DRAFT, Draft, Sampler, Verdict
+from spec_local.types import NO_DRAFT, Draft, Pace, Sampler, Verdict
 
 _OCCURRENCES = 16
 """How many of the latest occurrences of an n-gram are remembered; bounds the work of a draft."""
@@ -50,15 +50,22 @@ class LookupDrafter:
             self._reset()
         self._sampler = sampler
 
-    def propose(self, context: Sequence[int], budget: int) -> Draft:
+    def behind(self, context: Sequence[int]) -> int:
+        return 0
+
+    def propose(self, context: Sequence[int], budget: int, pace: Pace | None = None) -> Draft:
         self._index(context)
-        ends = self._longest_matches()
+        ends, length = self._longest_matches()
         if not ends:
             return NO_DRAFT
-        tokens = self._vote(ends, budget)
+        tokens, shares = self._vote(ends, budget)
         assert self._sampler is not None
         possible = self._sampler.possible(tokens)
-        return Draft(tuple(tokens[:possible]), source=self.name)
+        # A long match goes on more often than a short one, and if the first drafted token is right,
+        # the match of the second is one longer. n / (n + 1) is the rule of succession.
+        confidences = (share * (1 - 1 / (length + i)) for i, share in enumerate(shares, start=1))
+        draft = Draft(tuple(tokens), source=self.name, confidences=tuple(confidences))
+        return draft.first(possible)
 
     def observe(self, context: Sequence[int], verdict: Verdict) -> None:
         """Emitted tokens are indexed when the next draft is asked for."""
@@ -78,13 +85,13 @@ class LookupDrafter:
                 self._after[tuple(tokens[-size:])].append(len(tokens))
             tokens.append(token)
 
-    def _longest_matches(self) -> list[int]:
-        """Positions that follow the longest earlier occurrences of the end of the text."""
+    def _longest_matches(self) -> tuple[list[int], int]:
+        """Positions that follow the longest earlier occurrences of the text's end; their length."""
         tokens, size = self._tokens, self._min_match
         ends = self._after.get(tuple(tokens[-size:]), ()) if len(tokens) >= size else ()
         lengths = {end: self._match_length(end) for end in ends}
         longest = max(lengths.values(), default=0)
-        return [end for end, length in lengths.items() if length == longest]
+        return [end for end, length in lengths.items() if length == longest], longest
 
     def _match_length(self, end: int) -> int:
         """How many tokens before `end` equal those at the end of the text, up to _LONGEST."""
@@ -94,14 +101,16 @@ class LookupDrafter:
             length += 1
         return length
 
-    def _vote(self, ends: list[int], budget: int) -> list[int]:
+    def _vote(self, ends: list[int], budget: int) -> tuple[list[int], list[float]]:
         """Follow all matches at once; those that disagree with the majority drop out.
+
+        Returns the tokens, and the share of the votes that each got.
 
         A match that reaches the end of the text goes on into the draft itself, so a repetition is
         continued however short its period.
         """
         tokens, known = self._tokens, len(self._tokens)
-        draft: list[int] = []
+        draft, shares = list[int](), list[float]()
 
         def at(position: int) -> int:
             return tokens[position] if position < known else draft[position - known]
@@ -110,6 +119,7 @@ class LookupDrafter:
             votes = Counter(map(at, ends))
             most = max(votes.values())
             chosen = next(at(end) for end in reversed(ends) if votes[at(end)] == most)
-            draft.append(chosen)
+            shares.append(most / len(ends))
             ends = [end + 1 for end in ends if at(end) == chosen]
-        return draft
+            draft.append(chosen)
+        return draft, shares

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from time import perf_counter
 
 from spec_local.distribution import Distribution
-from spec_local.errors import NoTokenAllowed
-from spec_local.types import NO_DRAFT, Draft, EvaluationSession, Sampler, Verdict
+from spec_local.errors import ContextOverflow, NoTokenAllowed
+from spec_local.types import NO_DRAFT, Draft, EvaluationSession, Pace, Sampler, Verdict
 
 
 class ModelDrafter:
@@ -47,7 +48,10 @@ class ModelDrafter:
         self._target_sampler = sampler
         self._sampler = sampler.copy()
 
-    def propose(self, context: Sequence[int], budget: int) -> Draft:
+    def behind(self, context: Sequence[int]) -> int:
+        return len(context) - len(self._session.tokens)
+
+    def propose(self, context: Sequence[int], budget: int, pace: Pace | None = None) -> Draft:
         assert self._sampler is not None
         assert self._target_sampler is not None
         session = self._session
@@ -57,21 +61,37 @@ class ModelDrafter:
         if budget < 1 or any(token >= session.n_vocab for token in missing):
             return NO_DRAFT
         self._sampler.follow(self._target_sampler)
-        tokens, distributions, evaluated = list[int](), list[Distribution](), 0
-        with suppress(NoTokenAllowed):  # the target's vocabulary may be larger; leave it to it
-            while len(tokens) < budget:
+        tokens, confidences, distributions = list[int](), list[float](), list[Distribution]()
+        steps = list[tuple[int, float]]()
+        refused = None
+        # The target's vocabulary may be larger, and what a trimmed draft spells may be longer than
+        # the context has room for: then the target goes on alone.
+        with suppress(NoTokenAllowed, ContextOverflow):
+            while len(tokens) < budget and (pace is None or pace.more()):
+                started = perf_counter()
                 rows = session.evaluate(missing)
-                evaluated += len(missing)
                 if not tokens:
                     session.mark(budget - 1)
-                token, distribution = self._sampler.propose(rows[-1, : self._n_vocab])
-                tokens.append(token)
-                missing = [token]
-                if distribution is not None:
-                    distributions.append(distribution)
-                if self._is_end(token):
+                steps.append((len(missing), perf_counter() - started))
+                proposal = self._sampler.propose(rows[-1, : self._n_vocab])
+                confidences.append(proposal.confidence)
+                if pace is not None and not pace.take(proposal.confidence):
+                    refused = proposal.token
                     break
-        return Draft(tuple(tokens), self.name, evaluated, tuple(distributions) or None)
+                tokens.append(proposal.token)
+                missing = [proposal.token]
+                if proposal.distribution is not None:
+                    distributions.append(proposal.distribution)
+                if self._is_end(proposal.token):
+                    break
+        return Draft(
+            tuple(tokens),
+            self.name,
+            distributions=tuple(distributions) or None,
+            confidences=tuple(confidences),
+            refused=refused,
+            steps=tuple(steps),
+        )
 
     def observe(self, context: Sequence[int], verdict: Verdict) -> None:
         """Keep what was accepted, drop the rest and, should it be there, the pending token."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spec_local.types import NO_DRAFT, Draft, Sampler, Verdict
+from spec_local.types import NO_DRAFT, Draft, Pace, Sampler, Verdict
 
 
 class NoDrafter:
@@ -15,7 +15,10 @@ class NoDrafter:
     def begin(self, context: Sequence[int], sampler: Sampler) -> None:
         pass
 
-    def propose(self, context: Sequence[int], budget: int) -> Draft:
+    def behind(self, context: Sequence[int]) -> int:
+        return 0
+
+    def propose(self, context: Sequence[int], budget: int, pace: Pace | None = None) -> Draft:
         return NO_DRAFT
 
     def observe(self, context: Sequence[int], verdict: Verdict) -> None:

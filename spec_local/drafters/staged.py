@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spec_local.types import NO_DRAFT, Draft, Drafter, Sampler, Verdict
+from spec_local.types import NO_DRAFT, Draft, Drafter, Pace, Sampler, Verdict
 
 
 class StagedDrafter:
@@ -22,8 +22,11 @@ class StagedDrafter:
         for stage in self._stages:
             stage.begin(context, sampler)
 
-    def propose(self, context: Sequence[int], budget: int) -> Draft:
-        drafts = (stage.propose(context, budget) for stage in self._stages)
+    def behind(self, context: Sequence[int]) -> int:
+        return max(stage.behind(context) for stage in self._stages)
+
+    def propose(self, context: Sequence[int], budget: int, pace: Pace | None = None) -> Draft:
+        drafts = (stage.propose(context, budget, pace) for stage in self._stages)
         return next((draft for draft in drafts if draft.tokens), NO_DRAFT)
 
     def observe(self, context: Sequence[int], verdict: Verdict) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from spec_local.errors import ModelFileError
-from spec_local.gguf_header import check_model_file
+from spec_local.gguf_header import TOKEN_MAP, check_model_file
 from spec_local.llama.backend import collected_errors, device_list, lib, repack_is_safe
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.vocab import Vocabulary
@@ -37,6 +37,11 @@ class Model:
         self.header = check_model_file(self.path)
         self._handle = self._load(progress, vocab_only)
         self.vocab = Vocabulary(lib.llama_model_get_vocab(self._handle))
+        self.token_map = self._token_map()
+        """Of a trimmed draft, the id that each token has in the model it was cut from; else None.
+
+        Shape (n_vocab,), every id once.
+        """
         if not vocab_only and not self._decodes():
             self.close()
             raise ModelFileError(
@@ -78,6 +83,22 @@ class Model:
             reason = errors[0] if errors else "llama.cpp gave no reason"
             raise ModelFileError(f"llama.cpp cannot load {self.path.name}: {reason}.")
         return ctypes.c_void_p(handle) if isinstance(handle, int) else handle
+
+    def _token_map(self) -> tuple[int, ...] | None:
+        if TOKEN_MAP not in self.header.metadata:
+            return None
+        found = self.header.metadata[TOKEN_MAP]
+        if (
+            not isinstance(found, tuple)
+            or not all(isinstance(token, int) and token >= 0 for token in found)
+            or not len(found) == len(set(found)) == self.vocab.n_tokens
+        ):
+            self.close()
+            raise ModelFileError(
+                f"{self.path.name} is damaged: its token map does not fit its vocabulary; "
+                "trim the original again."
+            )
+        return found
 
     def _decodes(self) -> bool:
         decoder_only = lib.llama_model_has_decoder(self.handle) and not lib.llama_model_has_encoder(

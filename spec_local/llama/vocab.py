@@ -13,6 +13,12 @@ PADDING_TOLERANCE = 128
 """Models of one family may pad the embedding to different sizes; llama.cpp allows the same."""
 
 _SPECIALS = ("bos", "eos", "eot", "sep", "nl", "pad")
+_SPECIAL = (
+    lib.LLAMA_TOKEN_ATTR_CONTROL
+    | lib.LLAMA_TOKEN_ATTR_USER_DEFINED
+    | lib.LLAMA_TOKEN_ATTR_UNKNOWN
+    | lib.LLAMA_TOKEN_ATTR_BYTE
+)
 _TYPES = {0: "none", 1: "SPM", 2: "BPE", 3: "WPM", 4: "UGM", 5: "RWKV", 6: "PLaMo-2"}
 
 
@@ -51,6 +57,10 @@ class Vocabulary:
     def is_end(self, token: int) -> bool:
         """Whether the token ends a generation (end of text, of turn, of message …)."""
         return bool(lib.llama_vocab_is_eog(self.handle, token))
+
+    def is_special(self, token: int) -> bool:
+        """Whether it is no ordinary text: control, user-defined, unknown, a raw byte, an end."""
+        return bool(lib.llama_vocab_get_attr(self.handle, token) & _SPECIAL) or self.is_end(token)
 
     def text(self, token: int) -> bytes:
         """The token as the vocabulary spells it (escaped, unlike `piece`)."""
@@ -95,26 +105,36 @@ class Vocabulary:
         """The bytes the tokens write."""
         return b"".join(map(self.piece, tokens))
 
-    def differences(self, other: Vocabulary) -> Iterator[str]:
+    def differences(
+        self, other: Vocabulary, token_map: Sequence[int] | None = None
+    ) -> Iterator[str]:
         """What keeps `other` from drafting for this vocabulary, one phrase each; none if nothing.
 
-        Sizes may differ by padding at the end; a drafted token beyond the smaller one is never
+        token_map: of a trimmed draft, this vocabulary's id of each of its tokens. Without one,
+        sizes may differ by padding at the end; a drafted token beyond the smaller one is never
         proposed.
         """
         if self.kind != other.kind:
             yield f"the tokenizer is {self.kind} here and {other.kind} there"
-        if abs(self.n_tokens - other.n_tokens) > PADDING_TOLERANCE:
-            yield f"the size is {self.n_tokens:,} here and {other.n_tokens:,} there"
+        if token_map is None:
+            if abs(self.n_tokens - other.n_tokens) > PADDING_TOLERANCE:
+                yield f"the size is {self.n_tokens:,} here and {other.n_tokens:,} there"
+            token_map = range(min(self.n_tokens, other.n_tokens))
+        elif max(token_map) >= self.n_tokens:
+            yield f"the size is {self.n_tokens:,} here, but {max(token_map)} is a token there"
+            return
         for name in ("bos", "eos"):
             mine, theirs = self.special_ids.get(name), other.special_ids.get(name)
+            if theirs is not None and theirs < len(token_map):
+                theirs = token_map[theirs]
             if mine != theirs and not (name == "bos" and not (self.adds_bos or other.adds_bos)):
                 yield f"the {name.upper()} token is {mine} here and {theirs} there"
-        shared = range(min(self.n_tokens, other.n_tokens))
-        differing = [token for token in shared if self.text(token) != other.text(token)]
+        pairs = [(token, self.text(token), other.text(i)) for i, token in enumerate(token_map)]
+        differing = [pair for pair in pairs if pair[1] != pair[2]]
         if differing:
-            first = differing[0]
-            mine_text, their_text = (v.text(first).decode(errors="replace") for v in (self, other))
+            first, *texts = differing[0]
+            mine_text, their_text = (text.decode(errors="replace") for text in texts)
             yield (
-                f"{len(differing):,} of {len(shared):,} tokens are spelled differently, "
+                f"{len(differing):,} of {len(pairs):,} tokens are spelled differently, "
                 f"the first is {first} ({mine_text!r} here, {their_text!r} there)"
             )

@@ -1,0 +1,136 @@
+"""`spec-local tune`: what evaluations cost on this machine, and what follows from it."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spec_local.cli.flat import flat
+from spec_local.cli.options import MachineOptions, PairOptions, load_options, pair_name
+from spec_local.cli.progress import on_terminal
+from spec_local.costs import MAX_WIDTH
+from spec_local.errors import ConfigError
+
+if TYPE_CHECKING:
+    from spec_local.costs import CostCurve
+    from spec_local.llama.options import LoadOptions
+    from spec_local.profile import ProfileStore
+
+_BAR = 30
+
+
+@flat
+def tune(
+    *,
+    show: Annotated[
+        bool, typer.Option("--show", help="Measure nothing; explain what is stored.")
+    ] = False,
+    seconds: Annotated[
+        float, typer.Option("--seconds", help="Time for each model.", min=1.0, max=3600.0)
+    ] = 40.0,
+    models: PairOptions,
+    machine: MachineOptions,
+) -> None:
+    """Measure what checking several tokens at once costs here, and keep it.
+
+    Nothing else should run meanwhile. Without this command costs are learned in use.
+    """
+    from spec_local.loading import choose_pair
+    from spec_local.profile import ProfileStore
+    from spec_local.registry import load_registry
+
+    registry = load_registry()
+    spec = choose_pair(registry, pair_name(models), models.target, models.draft)
+    names = [spec.target] if spec.draft is None else [spec.target, spec.draft]
+    options, store = load_options(machine), ProfileStore.of_user()
+    paths = [_path(name) for name in names] if show else _measure(names, options, store, seconds)
+    _explain(paths, options, store)
+
+
+def _path(name: str) -> Path:
+    from spec_local.download import resolve
+    from spec_local.registry import load_registry
+
+    path = resolve(name, load_registry())
+    if path is None:
+        raise ConfigError(f"{name} has not been pulled; run spec-local models pull {name}.")
+    return path
+
+
+def _measure(
+    names: list[str], options: LoadOptions, store: ProfileStore, seconds: float
+) -> list[Path]:
+    """Measure the models one after the other, keep and print their curves."""
+    from spec_local.llama.identity import identity
+    from spec_local.llama.session import Session
+    from spec_local.loading import load_models
+    from spec_local.registry import load_registry
+    from spec_local.tune import tune as measure
+
+    with ExitStack() as stack, on_terminal() as progress:
+        loaded = load_models(names, load_registry(), options, progress, stack)
+        for model in loaded:
+            show = partial(progress, f"measure {model.path.stem}")
+            with Session(model) as session:
+                curve, _measured = measure(session, seconds, show)
+            store.save_curve(identity(model.path, options), curve, tuned=True)
+        return [model.path for model in loaded]
+
+
+def _explain(paths: list[Path], options: LoadOptions, store: ProfileStore) -> None:
+    from spec_local.advice import explain
+    from spec_local.experience import pair_of
+    from spec_local.llama.identity import identity
+
+    identities = [identity(path, options) for path in paths]
+    curves = [store.curve(each) for each in identities]
+    for path, curve, each in zip(paths, curves, identities, strict=True):
+        if not curve.is_known:
+            raise ConfigError(f"Nothing is known of {path.name} yet; measure it without --show.")
+        how = "measured by spec-local tune" if store.is_tuned(each) else "learned in use"
+        typer.echo(f"{path.name} ({how})\n")
+        _print_curve(curve)
+    draft = identities[1] if len(identities) > 1 else None
+    pair = pair_of(identities[0], draft)
+    drafters = ["lookup"] if draft is None else ["lookup", "model"]
+    known = {name: store.acceptance(pair, name) for name in drafters}
+    for sentence in explain(curves[0], curves[1] if draft else None, known):
+        typer.echo(f"- {sentence}")
+
+
+def _print_curve(curve: CostCurve) -> None:
+    """A table of the widths measured, with bars; a second context length only as figures."""
+    from rich.console import Console
+    from rich.table import Table
+
+    contexts = curve.measured()
+    first, *others = contexts
+    table = Table("width", "ms", "x one", "ms a token", "", box=None, pad_edge=False)
+    for context in others:
+        table.add_column(f"x one at {context:,}", justify="right")
+    for column in table.columns[:4]:
+        column.justify = "right"
+    widths = [width for width in contexts[first] if width <= MAX_WIDTH]
+    scale = _BAR / curve.seconds(widths[-1], first)
+    for width in widths:
+        seconds = curve.seconds(width, first)
+        table.add_row(
+            str(width),
+            f"{seconds * 1e3:.1f}",
+            f"{seconds / curve.seconds(1, first):.2f}",
+            f"{seconds * 1e3 / width:.1f}",
+            "█" * max(1, round(seconds * scale)),
+            *(f"{curve.seconds(width, c) / curve.seconds(1, c):.2f}" for c in others),
+        )
+    console = Console()
+    console.print(f"Evaluations of up to {first:,} tokens of context:", highlight=False)
+    console.print(table)
+    wide = max(contexts[first])
+    if wide > MAX_WIDTH:
+        rate = wide / curve.seconds(wide, first)
+        console.print(f"Prompts are read at {rate:,.0f} tokens/s.", highlight=False)
+    console.print()

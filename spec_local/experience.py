@@ -1,0 +1,68 @@
+"""What a pair of models has taught on this machine: read into a controller, kept when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spec_local.acceptance import Acceptance
+from spec_local.control import Controller, Source
+from spec_local.costs import CostCurve
+from spec_local.llama.identity import identity
+from spec_local.llama.session import Session
+from spec_local.profile import Identity, ProfileStore
+
+
+class Experience:
+    """The controller of a pair, made from what is known of it, and where that is kept."""
+
+    def __init__(
+        self,
+        target: Session,
+        draft: Session | None,
+        drafters: Sequence[str],
+        store: ProfileStore | None,
+    ) -> None:
+        """drafters: by name; "model" is the one that uses `draft`. store: None keeps nothing."""
+        self._store = store
+        self._target = _identity(target)
+        self._draft = None if draft is None else _identity(draft)
+        self._pair = pair_of(self._target, self._draft)
+        curve = CostCurve() if store is None else store.curve(self._target)
+        self.controller = Controller(curve, {name: self._source(name) for name in drafters})
+        if draft is not None:
+            size = draft.model.size_bytes / target.model.size_bytes
+            self.controller.sources["model"].size = size
+
+    def _source(self, drafter: str) -> Source:
+        store = self._store
+        known = Acceptance() if store is None else store.acceptance(self._pair, drafter)
+        if drafter != "model" or self._draft is None:
+            return Source(known)
+        return Source(known, CostCurve() if store is None else store.curve(self._draft))
+
+    def save(self) -> None:
+        """Keep what was learned; does nothing without a store."""
+        if self._store is None or not self.controller.target.is_known:
+            return
+        self._store.save_curve(self._target, self.controller.target)
+        sources = self.controller.sources
+        cost = sources["model"].cost if "model" in sources else None
+        if cost is not None and cost.is_measured and self._draft is not None:
+            self._store.save_curve(self._draft, cost)
+        self._store.save_acceptance(
+            self._pair, {name: source.acceptance for name, source in sources.items()}
+        )
+
+
+def _identity(session: Session) -> Identity:
+    return identity(session.model.path, session.model.options)
+
+
+def pair_of(target: Identity, draft: Identity | None) -> Identity:
+    """What acceptance belongs to: the two models, on whatever machine."""
+    return {
+        "model": target["model"],
+        "head": target["head"],
+        "draft": "" if draft is None else draft["model"],
+        "draft_head": "" if draft is None else draft["head"],
+    }

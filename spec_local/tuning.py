@@ -1,0 +1,76 @@
+"""Every number the controller works with, each with its meaning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What is not measured but chosen. Times are in units of one plain token, V(1)."""
+
+    # -- costs (costs.py): sizes of relative errors, as standard deviations of log seconds
+
+    timing_noise: float = 0.06
+    """Of one measured decode around its mean."""
+    speed_drift: float = 0.02
+    """How far the machine's speed wanders from one decode to the next: clocks, other processes."""
+    shape_drift: float = 0.002
+    """How far the cost of one width wanders against the others: practically fixed."""
+    shape_doubt: float = 0.2
+    """Of a width that was interpolated, not measured."""
+    bucket_doubt: float = 0.05
+    """Of a width measured at another context length."""
+    outlier: float = 2.5
+    """A decode further off than this many standard deviations moves the estimate no further."""
+
+    # -- acceptance (acceptance.py)
+
+    confidence_edges: tuple[float, ...] = (0.3, 0.5, 0.65, 0.8, 0.9, 0.96, 0.99)
+    """Borders of the confidence buckets: finer where drafts get long, as 1 - a decides there."""
+    prior_weight: float = 4.0
+    """A bucket without evidence counts like this many tokens accepted at its own confidence."""
+    pair_memory: float = 400.0
+    """Judged tokens a bucket remembers of this pair of models: many answers."""
+    text_memory: float = 24.0
+    """Judged tokens a bucket remembers of the present text: a few sentences, a function."""
+    text_weight: float = 6.0
+    """How many tokens of the present text weigh as much as everything known of the pair."""
+    first_guess: float = 0.8
+    """Acceptance of a draft model nothing is known about: high enough that it is tried."""
+
+    # -- decisions (control.py)
+
+    rate_rounds: float = 12.0
+    """Rounds over which the present token rate is taken: the rate of the text that comes next."""
+    margin: float = 0.02
+    """Tokens a draft must promise beyond plain decoding; less is within the error of the costs."""
+    expected_rest: int = 64
+    """Tokens an answer is expected to have left when it begins, and then as many as it has written
+    beyond that: what an investment (the draft model reading the prompt) must pay for itself in."""
+    recheck_rounds: int = 64
+    """At least one round in so many is plain, since V(1) cannot be learned from wider ones."""
+    retry_tokens: int = 32
+    """Tokens after which a drafter that did not pay is tried again, and what it did in this text
+    weighs half; doubles every time it fails again."""
+    probe_tokens: int = 4
+    """Most tokens drafted to find out whether a drafter has become useful."""
+    hope: float = 0.95
+    """Acceptance a drafter is tried for: where not even that would pay, it is not tried."""
+    chance: float = 0.1
+    """Probability that a drafter thought useless has become that good; halved by every failure."""
+
+    # -- the account (control.py): what speculation may lose
+
+    allowance: float = 4.0
+    """What may be lost before anything was earned: 2 % of an answer of 200 tokens."""
+    allowance_per_token: float = 0.01
+    """What may be lost in the long run: 1 % of plain decoding. Probes are paid from this."""
+    most_saved: float = 24.0
+    """Earned time that may be lost again; more is never put at risk."""
+
+    # -- calibration inside the first answer (control.py)
+
+    calibration: tuple[tuple[int, float], ...] = ((2, 2.2), (4, 2.6), (8, 3.6), (16, 0.0))
+    """Widths measured in this order where no profile exists; the next one only if V(width) is at
+    most so many V(1). The four together cost about the allowance on a machine where they pay."""

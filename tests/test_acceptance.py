@@ -1,0 +1,97 @@
+"""Calibration of a drafter's confidence: counts, censoring, forgetting."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from spec_local.acceptance import Acceptance
+from spec_local.tuning import Tuning
+
+
+def test_without_evidence_a_drafter_is_believed() -> None:
+    acceptance = Acceptance()
+    assert acceptance.rate(0.95) == pytest.approx(0.95)
+    assert acceptance.rate(0.2) == pytest.approx(0.2)
+    assert acceptance.typical == pytest.approx(Tuning().first_guess)
+
+
+def test_evidence_overrules_confidence() -> None:
+    acceptance = Acceptance()
+    for i in range(400):
+        acceptance.observe([0.95], accepted=i % 2, rejected=i % 2 == 0)
+    assert acceptance.rate(0.95) == pytest.approx(0.5, abs=0.03)
+    assert acceptance.rate(0.2) == pytest.approx(0.2)  # another bucket
+
+
+def test_tokens_after_the_first_rejected_one_are_censored() -> None:
+    acceptance = Acceptance()
+    acceptance.observe([0.95, 0.7, 0.2], accepted=1, rejected=True)
+    assert acceptance.rate(0.95) > 0.95
+    assert acceptance.rate(0.7) < 0.7
+    assert acceptance.rate(0.2) == pytest.approx(0.2)
+
+
+def test_a_draft_nobody_judged_to_the_end_has_no_rejected_token() -> None:
+    acceptance = Acceptance()
+    acceptance.observe([0.95, 0.7], accepted=1, rejected=False)
+    assert acceptance.rate(0.7) == pytest.approx(0.7)
+
+
+def test_a_new_text_starts_from_the_pair_and_departs_from_it_within_a_few_sentences() -> None:
+    acceptance = Acceptance()
+    for _ in range(400):
+        acceptance.observe([0.95], accepted=1, rejected=False)
+    acceptance.begin()
+    assert acceptance.rate(0.95) > 0.97
+    for _ in range(24):
+        acceptance.observe([0.95], accepted=0, rejected=True)
+    assert acceptance.rate(0.95) < 0.35
+    acceptance.begin()
+    assert acceptance.rate(0.95) > 0.9
+
+
+def test_what_a_text_taught_fades() -> None:
+    acceptance = Acceptance()
+    for _ in range(400):
+        acceptance.observe([0.95], accepted=1, rejected=False)
+    acceptance.begin()
+    for _ in range(8):
+        acceptance.observe([0.95], accepted=0, rejected=True)
+    low = acceptance.rate(0.95)
+    acceptance.fade(0.5)
+    assert low < acceptance.rate(0.95) < 0.95
+
+
+def test_typical_counts_every_drafted_token_by_its_calibrated_confidence() -> None:
+    acceptance = Acceptance()
+    for _ in range(400):
+        acceptance.drafted(0.4)
+    assert acceptance.typical == pytest.approx(0.4, abs=0.02)
+
+
+def test_what_is_known_of_a_pair_survives_being_written_and_read() -> None:
+    acceptance = Acceptance()
+    for _ in range(50):
+        acceptance.drafted(0.95)
+        acceptance.observe([0.95, 0.7], accepted=1, rejected=True)
+    read = Acceptance.from_dict(json.loads(json.dumps(acceptance.as_dict())))
+    acceptance.begin()
+    assert read.rate(0.7) == pytest.approx(acceptance.rate(0.7))
+    assert read.typical == pytest.approx(acceptance.typical)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {"buckets": [], "typical": [0, 0]},
+        {"buckets": [[0, 0]] * 8},
+        {"buckets": [[2, 1]] * 8, "typical": [0, 0]},
+        {"buckets": [[float("nan"), 1]] * 8, "typical": [0, 0]},
+        {"buckets": [[1]] * 8, "typical": [0, 0]},
+    ],
+)
+def test_damaged_counts_are_refused(damaged: dict[str, object]) -> None:
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        Acceptance.from_dict(damaged)
