@@ -11,7 +11,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from spec_local.tuning import Tuning
 
@@ -24,13 +28,12 @@ class Acceptance:
         buckets = len(self._tuning.confidence_edges) + 1
         self._pair = [[0.0, 0.0] for _ in range(buckets)]
         self._text = [[0.0, 0.0] for _ in range(buckets)]
-        self._pair_typical = [0.0, 0.0]
-        self._text_typical = [0.0, 0.0]
+        self._pair_drafted = [0.0] * buckets
+        self._text_drafted = [0.0] * buckets
 
     def begin(self) -> None:
         """A new text begins; what the last one taught counts for little."""
-        for counts in (*self._text, self._text_typical):
-            counts[:] = [0.0, 0.0]
+        self.fade(0.0)
 
     def rate(self, confidence: float) -> float:
         """Probability that a token of this confidence is accepted, if it is judged."""
@@ -45,17 +48,25 @@ class Acceptance:
         return accepted / judged if judged >= 1.0 else None
 
     @property
-    def typical(self) -> float:
-        """Probability that the next token is accepted, before it is drafted."""
+    def shares(self) -> NDArray[np.float64]:
+        """How often a drafted token falls into each confidence bucket; sums to 1."""
         tuning = self._tuning
-        pair = _mean(self._pair_typical, tuning.first_guess, tuning.prior_weight)
-        return _mean(self._text_typical, pair, tuning.text_weight)
+        guess = np.array(tuning.first_shares)
+        pair = _mix(self._pair_drafted, guess / guess.sum(), tuning.first_weight)
+        return _mix(self._text_drafted, pair, tuning.text_weight)
+
+    @property
+    def rates(self) -> NDArray[np.float64]:
+        """The acceptance of each confidence bucket."""
+        edges = (0.0, *self._tuning.confidence_edges, 1.0)
+        return np.array([self.rate((low + high) / 2) for low, high in pairwise(edges)])
 
     def drafted(self, confidence: float) -> None:
-        """A token was drafted, whether or not it will be judged: counts for `typical`."""
-        rate = self.rate(confidence)
-        for counts, memory in self._both(self._pair_typical, self._text_typical):
-            _count(counts, rate, memory)
+        """A token was drafted, whether or not it will be judged: counts for `shares`."""
+        for counts, memory in self._both(self._pair_drafted, self._text_drafted):
+            for bucket in range(len(counts)):
+                counts[bucket] *= 1.0 - 1.0 / memory
+            counts[self._bucket(confidence)] += 1.0
 
     def observe(self, confidences: Sequence[float], accepted: int, rejected: bool) -> None:
         """The first `accepted` tokens of a draft were accepted; was the next one rejected?"""
@@ -66,9 +77,8 @@ class Acceptance:
 
     def fade(self, keep: float) -> None:
         """Trust what the present text has taught less: the text has moved on since."""
-        for counts in (*self._text, self._text_typical):
-            counts[0] *= keep
-            counts[1] *= keep
+        for counts in (*self._text, self._text_drafted):
+            counts[:] = [keep * count for count in counts]
 
     def _both(self, pair: list[float], text: list[float]) -> Sequence[tuple[list[float], float]]:
         return (pair, self._tuning.pair_memory), (text, self._tuning.text_memory)
@@ -78,7 +88,7 @@ class Acceptance:
 
     def as_dict(self) -> dict[str, Any]:
         """What is known of the pair, as JSON."""
-        return {"buckets": self._pair, "typical": self._pair_typical}
+        return {"buckets": self._pair, "drafted": self._pair_drafted}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], tuning: Tuning | None = None) -> Acceptance:
@@ -86,10 +96,16 @@ class Acceptance:
         found = cls(tuning)
         if data:
             buckets = [_counts(pair) for pair in data["buckets"]]
-            if len(buckets) != len(found._pair):
+            drafted = [_counts((0.0, count))[1] for count in data["drafted"]]
+            if not len(buckets) == len(drafted) == len(found._pair):
                 raise ValueError("other confidence buckets")
-            found._pair, found._pair_typical = buckets, _counts(data["typical"])
+            found._pair, found._pair_drafted = buckets, drafted
         return found
+
+
+def _mix(counts: Sequence[float], prior: NDArray[np.float64], weight: float) -> NDArray[np.float64]:
+    """Shares of counts, with a prior that weighs like `weight` more of them."""
+    return (np.asarray(counts) + weight * prior) / (sum(counts) + weight)
 
 
 def _mean(counts: Sequence[float], prior: float, weight: float) -> float:

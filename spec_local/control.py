@@ -11,7 +11,7 @@ over all widths, since V is neither smooth nor monotone. Not to draft has gain 0
 An account guards the promise never to be slower. Time saved against plain decoding is paid in, time
 lost is taken out, and a draft is only allowed if its complete failure could be paid for
 (conservative bandits, Wu et al., arXiv 1602.04282). However wrong the estimates of acceptance are,
-no more is lost than was earned before, an allowance at the start and a hundredth of plain decoding.
+an answer loses no more than it earned before, and an allowance.
 
 This module knows no model, no tokens and no clock: it is told costs and verdicts, so that
 `simulation.py` can put it on any machine.
@@ -93,21 +93,19 @@ class Controller:
     target: CostCurve
     sources: Mapping[str, Source]
     tuning: Tuning = field(default_factory=Tuning)
-    credit: float = -1.0
-    """The account, in plain tokens; carried from one generation to the next."""
+    credit: float = 0.0
+    """The account, in plain tokens."""
     _emitted: int = 0
     _max_tokens: int = 0
     _recent_tokens: float = 0.0
-    _recent_seconds: float = 0.0
+    _recent_cost: float = 0.0
     _since_plain: int = 0
-
-    def __post_init__(self) -> None:
-        self.credit = max(self.credit, self.tuning.allowance)
 
     def begin(self, max_tokens: int) -> None:
         """A generation of at most so many tokens begins."""
         self._emitted, self._max_tokens, self._since_plain = 0, max_tokens, 0
-        self._recent_tokens = self._recent_seconds = 0.0
+        self._recent_tokens = self._recent_cost = 0.0
+        self.credit = self.tuning.allowance
         for source in self.sources.values():
             source.acceptance.begin()
             source.started, source.failures, source.run, source.idle = False, 0, 0.0, 0
@@ -119,7 +117,7 @@ class Controller:
             return PLAIN
         row = self.target.row(context)
         missing = self._width_to_measure(row, context)
-        if missing and missing <= room + 1 and self._affordable(row[missing], row):
+        if missing and missing <= room + 1:
             return Plan(CALIBRATION, missing - 1)
         if self._since_plain >= self.tuning.recheck_rounds:
             return PLAIN
@@ -152,8 +150,8 @@ class Controller:
 
     def _rate(self, row: Sequence[float]) -> float:
         """Tokens per second that the coming rounds will bring: what they lately brought."""
-        plain = 1.0 / row[1]
-        return max(plain, self._recent_tokens / self._recent_seconds if self._recent_seconds else 0)
+        lately = self._recent_tokens / self._recent_cost if self._recent_cost else 0.0
+        return max(1.0, lately) / row[1]
 
     def _choices(
         self, offer: Offer, row: Sequence[float], context: int, room: int
@@ -170,17 +168,16 @@ class Controller:
                     yield expected - rate * (row[k + 1] - row[1]), Plan(offer.drafter, k)
             return
         step, first, investment = self._draft_costs(source, offer.behind, context)
-        typical = acceptance.typical
-        limit = 0
-        for k in range(1, room + 1):
-            if self._affordable(row[k + 1] + first + (k - 1) * step, row):
-                limit = k
-        for k in range(1, limit + 1):
-            survival *= typical
-            expected += survival
-            seconds = first + (k - 1) * step + investment * (1.0 + expected)
+        affordable = (
+            k
+            for k in range(1, room + 1)
+            if self._affordable(row[k + 1] + first + (k - 1) * step, row)
+        )
+        limit = max(affordable, default=0)
+        if limit:
             pace = DraftPace(acceptance, row, step, rate, limit)
-            gain = expected - rate * (row[k + 1] - row[1] + seconds)
+            gain = pace.value + rate * (row[1] - (first - step))
+            gain -= rate * investment * (2.0 + gain)
             yield gain, Plan(offer.drafter, limit, pace)
 
     def _probe(self, offer: Offer, row: Sequence[float], context: int, room: int) -> Plan | None:
@@ -252,10 +249,12 @@ class Controller:
         if self._emitted == tokens or plain <= 0:
             return  # the first round evaluates the prompt
         self._since_plain = 0 if width == 1 else self._since_plain + 1
+        # The shape tells what this width costs; the clock also tells what else the machine did.
+        cost = self.target.seconds(width, context) / plain + drafting / plain
         keep = 1.0 - 1.0 / self.tuning.rate_rounds
         self._recent_tokens = self._recent_tokens * keep + tokens
-        self._recent_seconds = self._recent_seconds * keep + evaluate_seconds + drafting
-        saved = tokens - (evaluate_seconds + drafting) / plain if source else 0.0
+        self._recent_cost = self._recent_cost * keep + cost
+        saved = 0.0 if source == CALIBRATION else tokens - cost
         allowance = self.tuning.allowance_per_token * tokens
         self.credit = min(self.credit + saved + allowance, self.tuning.most_saved)
         for name, known in self.sources.items():

@@ -48,6 +48,8 @@ class CostCurve:
         """Logarithms, shape (factors + 1,): the scale, then the factors."""
         self._covariance = np.zeros((1, 1))
         self._rows: dict[int, list[float]] = {}
+        self._unrest = 0.0
+        """Mean squared surprise of the last decodes: how much the machine's speed jumps about."""
         self._early: tuple[int, int, float] | None = None
         self.is_measured = False
         """Whether something of it was measured, and not all is assumed."""
@@ -80,12 +82,14 @@ class CostCurve:
     def _filter(self, parts: list[int], measured: float) -> None:
         """Correct the state by one measurement of the sum of some of its parts."""
         tuning, state, covariance = self._tuning, self._state, self._covariance
-        covariance[_SCALE, _SCALE] += tuning.speed_drift**2
+        jumps = (self._unrest - tuning.timing_noise**2) / 2
+        covariance[_SCALE, _SCALE] += max(tuning.speed_drift**2, jumps)
         for part in parts[2:]:
             covariance[part, part] += tuning.shape_drift**2
         reach = covariance[:, parts].sum(axis=1)
         variance = reach[parts].sum() + tuning.timing_noise**2
         surprise = measured - state[parts].sum()
+        self._unrest += (min(1.0, surprise**2) - self._unrest) / tuning.unrest_memory
         bound = tuning.outlier * sqrt(variance)
         clipped = max(-bound, min(bound, surprise))
         state += reach * (clipped / variance)

@@ -49,9 +49,8 @@ class Experience:
         cost = sources["model"].cost if "model" in sources else None
         if cost is not None and cost.is_measured and self._draft is not None:
             self._store.save_curve(self._draft, cost)
-        self._store.save_acceptance(
-            self._pair, {name: source.acceptance for name, source in sources.items()}
-        )
+        known = {name: source.acceptance for name, source in sources.items()}
+        self._store.save_acceptance(self._pair, known)
 
 
 def _identity(session: Session) -> Identity:

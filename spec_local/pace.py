@@ -1,19 +1,30 @@
-"""How far a draft model goes in one round: decided anew after every token it drafts.
+"""How far a draft model goes in one round: optimal stopping, solved backwards.
 
-Early stopping by the draft's own confidence, as in llama.cpp's `p_min`, but with a price: a token
-is worth drafting if some longer draft is worth more than what it costs, by the measured curve. So a
-draft also goes on to the end of a plateau, where more tokens cost nothing.
+Early stopping by the draft's own confidence, as in llama.cpp's `p_min`, but with a price. Having
+taken i tokens that all survive with probability S, the drafter may stop, or draft one more for d
+seconds, see its confidence bucket b, and leave it or take it. With r the tokens a second is worth,
+h_b how often a drafted token falls into bucket b and a_b how often such a token is accepted, the
+value of going on optimally is
+
+    W_i(S) = max( -r V(i + 1),
+                  -r d + Σ_b h_b max( -r V(i + 1),  S a_b + W_{i+1}(S a_b) ) )
+
+and the longest draft must stop. So drafts end where confidence is low, and go on to the end of a
+plateau of V, where more tokens cost nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import numpy as np
 
 from spec_local.acceptance import Acceptance
 
+_GRID = np.geomspace(1e-3, 1.0, 40)
+"""Survival probabilities for which W is computed; between them it is interpolated."""
 
-@dataclass(slots=True)
+
 class DraftPace:
     """Decides, while a model drafts, after every token: is it part of the draft, and go on?
 
@@ -21,51 +32,55 @@ class DraftPace:
     token: a token that is taken stays. Every verification rule stays lossless with that.
     """
 
-    acceptance: Acceptance
-    row: Sequence[float]
-    """V(w) in seconds for every width w."""
-    step: float
-    """Seconds of one more drafted token."""
-    rate: float
-    """Tokens per second: what a second is worth."""
-    limit: int
-    """Most tokens that may be drafted."""
-    probe: bool = False
-    """Draft them all, so that it shows what the drafter is worth."""
-    taken: int = 0
-    survival: float = 1.0
-    expected: float = 0.0
+    def __init__(
+        self,
+        acceptance: Acceptance,
+        row: Sequence[float],
+        step: float,
+        rate: float,
+        limit: int,
+        probe: bool = False,
+    ) -> None:
+        """row: V(w) in seconds for every width w; step: d; rate: r; limit: the longest draft.
+
+        probe: draft up to the limit whatever it promises, to find out what the drafter is worth.
+        """
+        self.limit = limit
+        self.taken = 0
+        self._acceptance, self._probe = acceptance, probe
+        self._stop = -rate * np.asarray(row[1 : limit + 2])
+        self._survival = 1.0
+        shares, rates = acceptance.shares, acceptance.rates
+        reached = np.minimum(1.0, np.outer(_GRID, rates))  # survival after taking a token
+        best = np.full(len(_GRID), self._stop[limit])
+        self._values = [best]  # W_i on the grid, for i from the limit down to 0
+        for taken in range(limit - 1, -1, -1):
+            with_it = reached + np.interp(reached, _GRID, best)
+            drafted = np.maximum(self._stop[taken], with_it) @ shares - rate * step
+            best = np.maximum(self._stop[taken], drafted)
+            self._values.append(best)
+        self._values.reverse()
+
+    @property
+    def value(self) -> float:
+        """W_0(1): tokens expected of the draft, less what everything costs, verification too."""
+        return float(self._values[0][-1])
 
     def more(self) -> bool:
         """Whether to draft another token."""
-        if self.probe or self.taken == self.limit:
+        if self._probe or self.taken == self.limit:
             return self.taken < self.limit
-        longer = self._best_extension(self.taken, self.survival, self.expected)
-        return longer > self._submitted(self.taken, self.expected)
+        return self._value(self.taken, self._survival) > float(self._stop[self.taken])
 
     def take(self, confidence: float) -> bool:
         """Whether the token just drafted is to be verified; if not, the draft ends before it."""
-        self.acceptance.drafted(confidence)
-        survival = self.survival * self.acceptance.rate(confidence)
-        expected = self.expected + survival
-        with_it = max(
-            self._submitted(self.taken + 1, expected),
-            self._best_extension(self.taken + 1, survival, expected),
-        )
-        if with_it <= self._submitted(self.taken, self.expected) and not self.probe:
+        self._acceptance.drafted(confidence)
+        survival = self._survival * self._acceptance.rate(confidence)
+        with_it = survival + self._value(self.taken + 1, survival)
+        if with_it <= float(self._stop[self.taken]) and not self._probe:
             return False
-        self.taken, self.survival, self.expected = self.taken + 1, survival, expected
+        self.taken, self._survival = self.taken + 1, survival
         return True
 
-    def _submitted(self, taken: int, expected: float) -> float:
-        return expected - self.rate * self.row[taken + 1]
-
-    def _best_extension(self, taken: int, survival: float, expected: float) -> float:
-        """Value of the best longer draft, if tokens to come are as good as they typically are."""
-        best, typical, drafting = float("-inf"), self.acceptance.typical, 0.0
-        for length in range(taken + 1, self.limit + 1):
-            survival *= typical
-            expected += survival
-            drafting += self.step
-            best = max(best, expected - self.rate * (self.row[length + 1] + drafting))
-        return best
+    def _value(self, taken: int, survival: float) -> float:
+        return float(np.interp(survival, _GRID, self._values[taken]))

@@ -311,9 +311,9 @@ def test_padding_at_the_end_of_the_vocabulary_is_allowed(tiny: Path, tmp_path: P
         ({}, "Give a pair or a target"),
         ({"pair": "smollm2", "target": "x.gguf"}, "not both"),
         ({"pair": "smolm2"}, "did you mean smollm2"),
-        ({"target": "TINY", "drafter": "magic"}, "no drafter 'magic'; choose from: none, lookup"),
+        ({"target": "TINY", "drafter": "magic"}, "no drafter 'magic'; choose from: auto, none"),
         ({"target": "TINY", "drafter": "model"}, "needs a draft model: a pair with one"),
-        ({"target": "TINY", "k": 40}, "k can be at most 32, not 40"),
+        ({"target": "TINY", "drafter": "lookup", "k": 40}, "k can be at most 32, not 40"),
     ],
 )
 def test_loading_says_what_is_wrong(tiny: Path, how: dict[str, object], complaint: str) -> None:
