@@ -117,7 +117,7 @@ class Controller:
             return PLAIN
         row = self.target.row(context)
         missing = self._width_to_measure(row, context)
-        if missing and missing <= room + 1:
+        if missing and missing <= room + 1 and self._since_plain == 0:  # next to a plain round
             return Plan(CALIBRATION, missing - 1)
         if self._since_plain >= self.tuning.recheck_rounds:
             return PLAIN
@@ -145,8 +145,11 @@ class Controller:
         return 0
 
     def _affordable(self, seconds: float, row: Sequence[float]) -> bool:
-        """Whether a round of so many seconds that emits one token only could be paid for."""
-        return seconds / row[1] - 1.0 <= self.credit
+        """Whether a round of so many seconds that emits one token only could be paid for.
+
+        Only a part of the account is risked at once: losses make drafts shorter, not impossible.
+        """
+        return seconds / row[1] - 1.0 <= self.tuning.stake * self.credit
 
     def _rate(self, row: Sequence[float]) -> float:
         """Tokens per second that the coming rounds will bring: what they lately brought."""
@@ -238,7 +241,7 @@ class Controller:
         steps: (tokens, seconds) of each evaluation of the draft model in it.
         judged: by drafter, also of those that were not asked to submit.
         """
-        self.target.observe(width, context, evaluate_seconds)
+        self._observe_speed(width, context, evaluate_seconds)
         for name, verdict in (judged or {}).items():
             self.sources[name].acceptance.observe(
                 verdict.confidences, verdict.accepted, verdict.rejected
@@ -259,6 +262,14 @@ class Controller:
         self.credit = min(self.credit + saved + allowance, self.tuning.most_saved)
         for name, known in self.sources.items():
             self._keep_books(known, name == source, saved, tokens)
+
+    def _observe_speed(self, width: int, context: int, seconds: float) -> None:
+        """The target's cost; if the machine's speed has changed, so it has for the drafts."""
+        known, before = self.target.is_known, self.target.scale
+        self.target.observe(width, context, seconds)
+        for source in self.sources.values():
+            if known and source.cost is not None:
+                source.cost.rescale(self.target.scale - before)
 
     def _learn_drafting(
         self, source: str, steps: Sequence[tuple[int, float]], context: int

@@ -27,6 +27,9 @@ _LAST_BUCKET = 9
 _SCALE = 0
 """Index of the scale in the filter's state."""
 
+_NO_IDEA = 4.0
+"""Variance of a logarithm nothing is known of."""
+
 Factor = tuple[int, int]
 """(bucket, width) of a factor of the cost. Width 1 is the bucket's level, log V(1) less the scale;
 any other is log V(width) / V(1)."""
@@ -49,7 +52,7 @@ class CostCurve:
         self._covariance = np.zeros((1, 1))
         self._rows: dict[int, list[float]] = {}
         self._unrest = 0.0
-        """Mean squared surprise of the last decodes: how much the machine's speed jumps about."""
+        """How much the speed jumps from one decode to the next: variance that nothing explains."""
         self._early: tuple[int, int, float] | None = None
         self.is_measured = False
         """Whether something of it was measured, and not all is assumed."""
@@ -72,24 +75,29 @@ class CostCurve:
             return
         self.is_measured = True
         width, seconds = _to_knot(width, seconds)
+        known = len(self._factors)
         parts = self._parts(bucket_of(context), width, log(seconds))
-        self._filter(parts, log(seconds))
+        self._filter(parts, log(seconds), new=len(self._factors) > known)
         self._rows.clear()
         if self._early is not None:
             early, self._early = self._early, None
             self.observe(*early)
 
-    def _filter(self, parts: list[int], measured: float) -> None:
-        """Correct the state by one measurement of the sum of some of its parts."""
+    def _filter(self, parts: list[int], measured: float, new: bool) -> None:
+        """Correct the state by one measurement of the sum of some of its parts.
+
+        new: one of them is only a guess as yet, so a surprise says nothing about the machine.
+        """
         tuning, state, covariance = self._tuning, self._state, self._covariance
-        jumps = (self._unrest - tuning.timing_noise**2) / 2
-        covariance[_SCALE, _SCALE] += max(tuning.speed_drift**2, jumps)
+        covariance[_SCALE, _SCALE] += max(tuning.speed_drift**2, self._unrest)
         for part in parts[2:]:
             covariance[part, part] += tuning.shape_drift**2
         reach = covariance[:, parts].sum(axis=1)
         variance = reach[parts].sum() + tuning.timing_noise**2
         surprise = measured - state[parts].sum()
-        self._unrest += (min(1.0, surprise**2) - self._unrest) / tuning.unrest_memory
+        if not new:
+            unexplained = min(1.0, max(0.0, surprise**2 - variance + self._unrest))
+            self._unrest += (unexplained - self._unrest) / tuning.unrest_memory
         bound = tuning.outlier * sqrt(variance)
         clipped = max(-bound, min(bound, surprise))
         state += reach * (clipped / variance)
@@ -102,7 +110,7 @@ class CostCurve:
         """Where the factors of this cost stand in the state; new ones are added."""
         tuning = self._tuning
         if not self.is_known:  # the first bucket's level defines the scale
-            self._state, self._covariance = np.array([measured]), np.ones((1, 1))
+            self._state, self._covariance = np.array([measured]), np.full((1, 1), _NO_IDEA)
             self._add((bucket, 1), 0.0, 0.0)
         if (bucket, 1) not in self._factors:  # begins as its nearest neighbour
             near = self._nearest(bucket)
@@ -110,10 +118,7 @@ class CostCurve:
                 self._add((bucket, other), self._state[index], tuning.bucket_doubt**2, index)
         if (bucket, width) not in self._factors:
             guess = log(float(self._shape(bucket, [width])[0]))
-            # An extrapolated cost is the greatest possible one; the least is that of the widest.
-            widest = max(w for b, w in self._factors if b == bucket)
-            doubt = max(tuning.shape_doubt, log(width / widest) / 2)
-            self._add((bucket, width), guess, doubt**2)
+            self._add((bucket, width), guess, _NO_IDEA)  # the first measurement decides alone
         level = [_SCALE, self._factors[bucket, 1]]
         return level if width == 1 else [*level, self._factors[bucket, width]]
 
@@ -140,6 +145,17 @@ class CostCurve:
         for known, index in other._factors.items():
             self._add(known, other._state[index], doubt)
         self._rows.clear()
+
+    @property
+    def scale(self) -> float:
+        """Logarithm of the machine's present speed factor; only differences have a meaning."""
+        return float(self._state[_SCALE])
+
+    def rescale(self, change: float) -> None:
+        """Another model's decodes show that the machine's scale has changed by so much."""
+        if self.is_known and change:
+            self._state[_SCALE] += change
+            self._rows.clear()
 
     def seconds(self, width: int, context: int) -> float:
         """Expected seconds of evaluating `width` tokens after `context`; 0.0 if it is not known."""

@@ -39,7 +39,10 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """One drafter along a text; every sequence has one entry per position."""
+    """One drafter along a text, token by token; every sequence has one entry per position.
+
+    What it drafts at a position does not depend on where the draft began, as with a model.
+    """
 
     rate: Sequence[float]
     """Probability that its token there is accepted, if those before it were; 0: it has none."""
@@ -49,23 +52,47 @@ class Track:
     free: bool = False
     """Drafts without a model, as lookup does."""
 
+    def rates(self, start: int, limit: int) -> Sequence[float]:
+        """Of the tokens it has to offer from `start`, at most so many."""
+        end = start
+        while end < min(len(self.rate), start + limit) and self.rate[end] > 0:
+            end += 1
+        return self.rate[start:end]
+
+    def confidences(self, start: int, limit: int) -> Sequence[float]:
+        """Of the same tokens."""
+        return self.confidence[start : start + len(self.rates(start, limit))]
+
     def accepted(self, start: int, k: int) -> int:
         """Accepted tokens of a draft of k from `start`."""
-        for count in range(k):
-            if start + count >= len(self.hit) or not self.hit[start + count]:
-                return count
-        return k
-
-    def length(self, start: int, limit: int) -> int:
-        """Tokens it has to offer from `start`."""
-        end = start
-        while end < len(self.rate) and end - start < limit and self.rate[end] > 0:
-            end += 1
-        return end - start
+        wrong = (i for i in range(k) if start + i >= len(self.hit) or not self.hit[start + i])
+        return next(wrong, k)
 
 
-Text = Mapping[str, Track]
-"""Drafters by name along one text; all tracks have its length."""
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A drafter whose drafts were recorded whole at every position, as those of lookup."""
+
+    drafts: Sequence[Sequence[float]]
+    """By position, the confidences of the tokens drafted from there."""
+    right: Sequence[int]
+    """By position, how many of them are accepted."""
+    calibrated: Callable[[float], float]
+    """From a confidence to the probability of being accepted."""
+    free: bool = True
+
+    def rates(self, start: int, limit: int) -> Sequence[float]:
+        return [self.calibrated(confidence) for confidence in self.confidences(start, limit)]
+
+    def confidences(self, start: int, limit: int) -> Sequence[float]:
+        return self.drafts[start][:limit] if start < len(self.drafts) else ()
+
+    def accepted(self, start: int, k: int) -> int:
+        return min(k, self.right[start]) if start < len(self.right) else 0
+
+
+Text = Mapping[str, Track | Looked]
+"""Drafters by name along one text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,46 +110,37 @@ class Outcome:
         return self.plain_seconds / self.seconds
 
 
-def run(controller: Controller, machine: Machine, text: Text, max_tokens: int = 0) -> Outcome:
-    """Write the text as the controller decides; the first token is already out."""
-    length = len(next(iter(text.values())).hit)
-    controller.begin(max_tokens or length + 1)
+def run(controller: Controller, machine: Machine, text: Text, length: int) -> Outcome:
+    """Write so many tokens as the controller decides; the first one is already out."""
+    controller.begin(length + 1)
     controller.learn(tokens=1, width=1, context=0, evaluate_seconds=machine.verify[1])
     behind = {name: machine.prompt + 1 for name, track in text.items() if not track.free}
     position, total, rounds = 0, 0.0, 0
     while position < length:
         room = min(_MOST, length - position)
-        offers = []
-        for name, track in text.items():
-            offered = track.length(position, room)
-            if track.free:
-                offers.append(Offer(name, tuple(track.confidence[position : position + offered])))
-            elif offered:
-                offers.append(Offer(name, behind=behind[name]))
+        offers = [
+            Offer(name, tuple(track.confidences(position, room)))
+            if track.free
+            else Offer(name, behind=behind[name])
+            for name, track in text.items()
+        ]
         plan = controller.plan(offers, position, room)
-        steps: list[tuple[int, float]] = []
-        k = plan.k
+        k, steps = plan.k, list[tuple[int, float]]()
         if plan.pace is not None:
             k, waiting = 0, behind[plan.drafter]
-            while plan.pace.more():
+            confidences = text[plan.drafter].confidences(position, room)
+            while k < len(confidences) and plan.pace.more():
                 steps.append((waiting, machine.draft_seconds(waiting) * machine.noise()))
                 waiting = 1
-                if position + k >= length or not plan.pace.take(
-                    text[plan.drafter].confidence[position + k]
-                ):
+                if not plan.pace.take(confidences[k]):
                     break
                 k += 1
         accepted = text[plan.drafter].accepted(position, k) if plan.drafter in text else 0
         evaluate = machine.verify[k + 1] * machine.noise()
-        judged = {}
-        for name, track in text.items():
-            watched = track.length(position, accepted + 1) if track.free else 0
-            if name == plan.drafter:
-                # also the token it was not allowed to add, if the text got that far
-                watched = max(watched, len(steps))
-            right = track.accepted(position, min(watched, accepted + 1))
-            confidences = track.confidence[position : position + watched]
-            judged[name] = Judged(confidences, right, right < min(watched, accepted + 1))
+        judged = {
+            name: _judge(track, position, accepted + 1, len(steps) if name == plan.drafter else 0)
+            for name, track in text.items()
+        }
         for name in behind:
             behind[name] += accepted + 1
         if steps:  # the last drafted token is not in the draft's cache
@@ -143,13 +161,20 @@ def run(controller: Controller, machine: Machine, text: Text, max_tokens: int = 
     return Outcome(total, length, length * machine.verify[1], rounds)
 
 
-def static(drafter: str, k: int, machine: Machine, text: Text) -> Outcome:
-    """Write the text with k drafted tokens in every round, where the drafter has so many."""
+def _judge(track: Track | Looked, position: int, emitted: int, drafted: int) -> Judged:
+    """What the emitted tokens show of a drafter: one that is free is watched in every round."""
+    confidences = track.confidences(position, emitted if track.free else min(drafted, emitted))
+    right = track.accepted(position, len(confidences))
+    return Judged(confidences, right, right < len(confidences))
+
+
+def static(drafter: str, k: int, machine: Machine, text: Text, length: int) -> Outcome:
+    """Write the tokens with k drafted ones in every round, where the drafter has so many."""
     track = text[drafter]
-    length, position, total, rounds = len(track.hit), 0, 0.0, 0
+    position, total, rounds = 0, 0.0, 0
     behind = machine.prompt + 1
     while position < length:
-        drafted = track.length(position, min(k, length - position))
+        drafted = len(track.confidences(position, min(k, length - position)))
         accepted = track.accepted(position, drafted)
         if drafted and not track.free:
             total += machine.draft_seconds(behind) + (drafted - 1) * machine.draft
@@ -162,21 +187,17 @@ def static(drafter: str, k: int, machine: Machine, text: Text) -> Outcome:
     return Outcome(total, length, length * machine.verify[1], rounds)
 
 
-def clairvoyant(machine: Machine, text: Text, widths: Sequence[int] = ()) -> Outcome:
+def clairvoyant(machine: Machine, text: Text, length: int) -> Outcome:
     """The least expected time, by dynamic programming over positions; its prompt costs nothing."""
-    length = len(next(iter(text.values())).hit)
-    ks = [width - 1 for width in widths] or list(range(1, _MOST + 1))
     rest = [0.0] * (length + _MOST + 2)
     for position in range(length - 1, -1, -1):
         best = machine.verify[1] + rest[position + 1]
         for track in text.values():
             survival, expected = 1.0, 0.0  # of reaching a token; time after stopping before it
-            for k in range(1, track.length(position, max(ks)) + 1):
-                rate = track.rate[position + k - 1]
+            rates = track.rates(position, min(_MOST, length - position))
+            for k, rate in enumerate(rates, start=1):
                 expected += survival * (1.0 - rate) * rest[position + k]
                 survival *= rate
-                if k not in ks or position + k > length:
-                    continue
                 seconds = machine.verify[k + 1] + (0.0 if track.free else k * machine.draft)
                 best = min(best, seconds + expected + survival * rest[position + k + 1])
         rest[position] = best

@@ -1,15 +1,16 @@
 """Measuring what evaluations cost on this machine, properly and in under a minute per model.
 
 Prompt evaluation and every width are measured at one or more context lengths. The widths are gone
-through again and again in turn, so that what else the machine does meanwhile falls on all of them.
+through again and again, so that what else the machine does meanwhile falls on all of them.
 """
 
 from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from time import perf_counter
 
 from spec_local.costs import CostCurve
@@ -59,7 +60,8 @@ def tune(
             curve.observe(missing, context - missing, perf_counter() - filling)
             samples = defaultdict[int, list[float]](list)
             for _ in _passes(started + share):
-                for width in WIDTHS:
+                # Each width next to a plain token: what the machine's speed does shows in both.
+                for width in chain.from_iterable((1, width) for width in WIDTHS[1:]):
                     tokens = (text * 3)[:width]
                     begun = perf_counter()
                     session.evaluate(tokens, rows=width)
@@ -72,6 +74,24 @@ def tune(
         session.truncate(0)
     progress(1.0)
     return curve, measured
+
+
+def compare(sessions: Sequence[Session], curves: Sequence[CostCurve], passes: int = 20) -> None:
+    """Bring the scales of curves measured one after the other to the same moment.
+
+    The machine may have had another speed for each of them, but what a drafted token costs is
+    compared with a token of the target in every decision. So plain tokens are measured in turn.
+    """
+    for session in sessions:
+        session.truncate(0)
+    for _ in range(passes):
+        for session, curve in zip(sessions, curves, strict=True):
+            (token, *_more) = session.model.vocab.tokenize(
+                _TEXT, add_special=False, parse_special=False
+            )
+            begun = perf_counter()
+            session.evaluate([token])
+            curve.observe(1, len(session.tokens), perf_counter() - begun)
 
 
 def _fitting(session: Session) -> list[int]:

@@ -21,7 +21,7 @@ class Tuning:
     shape_drift: float = 0.002
     """How far the cost of one width wanders against the others: practically fixed."""
     shape_doubt: float = 0.2
-    """Of a width that was interpolated, not measured."""
+    """Of what was measured in another state of the machine, or of another model."""
     bucket_doubt: float = 0.05
     """Of a width measured at another context length."""
     outlier: float = 2.5
@@ -72,6 +72,8 @@ class Tuning:
     """What may be lost before anything was earned: 1.5 % of an answer of 200 tokens."""
     allowance_per_token: float = 0.005
     """What more may be lost with every token. Probes are paid from this."""
+    stake: float = 0.4
+    """Share of the account that one round may lose."""
     most_saved: float = 24.0
     """Earned time that may be lost again; more is never put at risk."""
 

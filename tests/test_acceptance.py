@@ -14,7 +14,11 @@ def test_without_evidence_a_drafter_is_believed() -> None:
     acceptance = Acceptance()
     assert acceptance.rate(0.95) == pytest.approx(0.95)
     assert acceptance.rate(0.2) == pytest.approx(0.2)
-    assert acceptance.typical == pytest.approx(Tuning().first_guess)
+    assert acceptance.overall is None
+    assert acceptance.shares.sum() == pytest.approx(1)
+    assert acceptance.shares == pytest.approx(
+        [share / sum(Tuning().first_shares) for share in Tuning().first_shares]
+    )
 
 
 def test_evidence_overrules_confidence() -> None:
@@ -64,11 +68,14 @@ def test_what_a_text_taught_fades() -> None:
     assert low < acceptance.rate(0.95) < 0.95
 
 
-def test_typical_counts_every_drafted_token_by_its_calibrated_confidence() -> None:
+def test_every_drafted_token_counts_for_what_to_expect_of_the_next() -> None:
     acceptance = Acceptance()
-    for _ in range(400):
-        acceptance.drafted(0.4)
-    assert acceptance.typical == pytest.approx(0.4, abs=0.02)
+    for i in range(800):
+        acceptance.drafted(0.95 if i % 4 else 0.2)
+    assert acceptance.shares @ acceptance.rates == pytest.approx(
+        0.75 * 0.93 + 0.25 * 0.15, abs=0.03
+    )
+    assert acceptance.shares.max() == pytest.approx(0.75, abs=0.03)
 
 
 def test_what_is_known_of_a_pair_survives_being_written_and_read() -> None:
@@ -79,17 +86,19 @@ def test_what_is_known_of_a_pair_survives_being_written_and_read() -> None:
     read = Acceptance.from_dict(json.loads(json.dumps(acceptance.as_dict())))
     acceptance.begin()
     assert read.rate(0.7) == pytest.approx(acceptance.rate(0.7))
-    assert read.typical == pytest.approx(acceptance.typical)
+    assert read.shares == pytest.approx(acceptance.shares)
 
 
 @pytest.mark.parametrize(
     "damaged",
     [
-        {"buckets": [], "typical": [0, 0]},
+        {"buckets": [], "drafted": [0] * 8},
         {"buckets": [[0, 0]] * 8},
-        {"buckets": [[2, 1]] * 8, "typical": [0, 0]},
-        {"buckets": [[float("nan"), 1]] * 8, "typical": [0, 0]},
-        {"buckets": [[1]] * 8, "typical": [0, 0]},
+        {"buckets": [[0, 0]] * 8, "drafted": [0]},
+        {"buckets": [[0, 0]] * 8, "drafted": [-1] * 8},
+        {"buckets": [[2, 1]] * 8, "drafted": [0] * 8},
+        {"buckets": [[float("nan"), 1]] * 8, "drafted": [0] * 8},
+        {"buckets": [[1]] * 8, "drafted": [0] * 8},
     ],
 )
 def test_damaged_counts_are_refused(damaged: dict[str, object]) -> None:

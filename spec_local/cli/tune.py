@@ -64,19 +64,23 @@ def _path(name: str) -> Path:
 def _measure(
     names: list[str], options: LoadOptions, store: ProfileStore, seconds: float
 ) -> list[Path]:
-    """Measure the models one after the other, keep and print their curves."""
+    """Measure the models one after the other and keep their curves."""
     from spec_local.llama.identity import identity
     from spec_local.llama.session import Session
     from spec_local.loading import load_models
     from spec_local.registry import load_registry
+    from spec_local.tune import compare
     from spec_local.tune import tune as measure
 
     with ExitStack() as stack, on_terminal() as progress:
         loaded = load_models(names, load_registry(), options, progress, stack)
-        for model in loaded:
-            show = partial(progress, f"measure {model.path.stem}")
-            with Session(model) as session:
-                curve, _measured = measure(session, seconds, show)
+        sessions = [stack.enter_context(Session(model)) for model in loaded]
+        curves = []
+        for session in sessions:
+            show = partial(progress, f"measure {session.model.path.stem}")
+            curves.append(measure(session, seconds, show)[0])
+        compare(sessions, curves)
+        for model, curve in zip(loaded, curves, strict=True):
             store.save_curve(identity(model.path, options), curve, tuned=True)
         return [model.path for model in loaded]
 

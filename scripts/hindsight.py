@@ -1,0 +1,225 @@
+"""How close is the controller to the best static choice, and to what could be known at all?
+
+    python scripts/hindsight.py --target TARGET --draft DRAFT --json FILE
+
+Writes an answer to every prompt once, then looks at it from every drafter: which tokens would have
+been right, with which confidence, at every position. With that and the cost curves that `spec-local
+tune` has measured, every schedule can be priced without running it and without the machine's noise
+(`spec_local/simulation.py`): plain decoding, every static drafter and k, the controller, and the
+clairvoyant plan, which knows every position's calibrated acceptance in advance. The oracle also
+knows which tokens are right: no schedule that drafts with these drafters can be faster.
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+
+from spec_local import Runner, Sampling
+from spec_local.acceptance import Acceptance
+from spec_local.control import Controller, Source
+from spec_local.costs import MAX_WIDTH, CostCurve
+from spec_local.drafters.lookup import LookupDrafter
+from spec_local.llama.identity import identity
+from spec_local.llama.samplers import Samplers
+from spec_local.llama.session import Session
+from spec_local.mapped import MappedSession
+from spec_local.profile import ProfileStore
+from spec_local.simulation import Looked, Machine, Text, Track, clairvoyant, run, static
+
+PROMPTS = Path(__file__).with_name("prompts.jsonl")
+CATEGORIES = ("code edit", "code generation", "chat", "json", "summary")
+KS = (1, 2, 3, 4, 6, 8, 12, 16)
+_MOST = MAX_WIDTH - 1
+
+
+def main() -> None:
+    arguments = parse()
+    lines = [json.loads(line) for line in PROMPTS.read_text().splitlines()]
+    sampling = Sampling(temperature=arguments.temperature, seed=1)
+    with Runner.load(target=arguments.target, draft=arguments.draft) as runner:
+        recorded = []
+        for category in CATEGORIES:
+            prompts = [line["prompt"] for line in lines if line["category"] == category]
+            recorded += [
+                (category, *record(runner, prompt, sampling, arguments.tokens))
+                for prompt in prompts[: arguments.prompts]
+            ]
+        assert runner.draft is not None
+        curves = [curve_of(session) for session in (runner.target, runner.draft)]
+    calibration = {name: calibrate([r[3][name] for r in recorded]) for name in ("model", "lookup")}
+    results = []
+    warm: dict[str, Acceptance] = {"model": Acceptance(), "lookup": Acceptance()}
+    for _pass in range(2):  # the second one knows the pair, as after some use
+        results = [price(*each, curves, calibration, warm) for each in recorded]
+    cells = summary(results)
+    print(json.dumps(cells, indent=1))
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"cells": cells, "prompts": results}, indent=1) + "\n")
+
+
+def curve_of(session: Session) -> CostCurve:
+    return ProfileStore.of_user().curve(identity(session.model.path, session.model.options))
+
+
+Recording = dict[str, list[tuple[float, ...]]]
+"""What each drafter would have drafted. model: by position, (right or not, confidence); lookup: by
+position, (accepted tokens, *confidences)."""
+
+
+def record(
+    runner: Runner, prompt: str, sampling: Sampling, tokens: int
+) -> tuple[int, int, Recording]:
+    """Prompt tokens, tokens after the first one, and what drafters would have done."""
+    messages = [{"role": "user", "content": prompt}]
+    context = runner.tokenize(messages)
+    answer = list(runner.complete(messages, max_tokens=tokens, sampling=sampling).tokens)
+    draft, vocab = runner.draft, runner.target.model.vocab
+    assert draft is not None
+    draft.truncate(0)
+    token_map, n_vocab = draft.model.token_map, runner.target.n_vocab
+    session = (
+        draft
+        if token_map is None
+        else MappedSession(draft, token_map, n_vocab, draft.model.vocab.piece, vocab.piece)
+    )
+    samplers = Samplers(runner.target)
+    sampler = samplers.open(sampling, context)
+    sampler.accept(answer[0])  # the first token is the target's own
+    own, lookup = sampler.copy(), LookupDrafter()
+    session.evaluate([*context, answer[0]][:-1])
+    model, looked = list[tuple[float, ...]](), list[tuple[float, ...]]()
+    lookup.begin(context, sampler)
+    for position in range(1, len(answer)):
+        row = session.evaluate([answer[position - 1]])[-1]
+        own.follow(sampler)
+        proposal = own.propose(row[:n_vocab])
+        model.append((float(proposal.token == answer[position]), proposal.confidence))
+        found = lookup.propose([*context, *answer[:position]], _MOST)
+        pairs = zip(found.tokens, answer[position:], strict=False)
+        right = next((i for i, (a, b) in enumerate(pairs) if a != b), None)
+        most = min(len(found.tokens), len(answer) - position)
+        looked.append((float(most if right is None else right), *found.confidences))
+        sampler.accept(answer[position])
+    own.close()
+    sampler.close()
+    samplers.close()
+    return len(context), len(answer) - 1, {"model": model, "lookup": looked}
+
+
+def calibrate(recordings: Sequence[list[tuple[float, ...]]]) -> Callable[[float], float]:
+    """From confidence to acceptance, over everything recorded of a drafter."""
+    acceptance = Acceptance()
+    for recording in recordings:
+        for first, *confidences in recording:
+            right = int(first)
+            judged = len(confidences)
+            acceptance.observe(confidences, min(right, judged), right < judged)
+    acceptance.begin()
+    return acceptance.rate
+
+
+def price(
+    category: str,
+    prompt_tokens: int,
+    length: int,
+    recording: Recording,
+    curves: Sequence[CostCurve],
+    calibration: dict[str, Callable[[float], float]],
+    warm: dict[str, Acceptance],
+) -> dict[str, object]:
+    """Speed-ups over plain decoding of one answer under every schedule."""
+    target, draft = curves
+    row = target.row(256)
+    step = draft.seconds(1, 256)
+    catch_up = (draft.seconds(512, 256) - step) / 511
+    machine = Machine(row, step, catch_up, prompt_tokens)
+    hits = [bool(first) for first, _confidence in recording["model"]]
+    confidences = [confidence for _first, confidence in recording["model"]]
+    text: Text = {
+        "model": Track([calibration["model"](c) for c in confidences], hits, confidences),
+        "lookup": Looked(
+            [tuple(drafted) for _right, *drafted in recording["lookup"]],
+            [int(right) for right, *_drafted in recording["lookup"]],
+            calibration["lookup"],
+        ),
+    }
+    schedules = {
+        f"{drafter} {k}": static(drafter, k, machine, text, length).speedup
+        for drafter in ("lookup", "model")
+        for k in KS
+    } | {"plain": 1.0}
+    sources = {
+        "lookup": Source(warm["lookup"]),
+        "model": Source(warm["model"], CostCurve.from_dict(draft.as_dict())),
+    }
+    controller = Controller(CostCurve.from_dict(target.as_dict()), sources)
+    best = max(schedules, key=lambda name: schedules[name])
+    return {
+        "category": category,
+        "tokens": length,
+        "controller": round(run(controller, machine, text, length).speedup, 3),
+        "static": {name: round(speedup, 3) for name, speedup in schedules.items()},
+        "best static": best,
+        "clairvoyant": round(clairvoyant(machine, text, length).speedup, 3),
+        "oracle": round(oracle(machine, recording, length), 3),
+    }
+
+
+def oracle(machine: Machine, recording: Recording, length: int) -> float:
+    """Plain time / the least time of a schedule that knows which tokens are right."""
+    hits = [bool(first) for first, _confidence in recording["model"]]
+    looked = [int(right) for right, *_confidences in recording["lookup"]]
+    rest = [0.0] * (length + 1)
+    for position in range(length - 1, -1, -1):
+        best = machine.verify[1] + rest[position + 1]
+        run_of_hits = 0
+        while position + run_of_hits < length - 1 and hits[position + run_of_hits]:
+            run_of_hits += 1
+        for most, step in ((run_of_hits, machine.draft), (looked[position], 0.0)):
+            for k in range(1, min(most, _MOST, length - 1 - position) + 1):
+                seconds = machine.verify[k + 1] + k * step
+                best = min(best, seconds + rest[position + k + 1])
+        rest[position] = best
+    return length * machine.verify[1] / rest[0]
+
+
+def summary(results: Sequence[dict[str, object]]) -> dict[str, object]:
+    """By category: medians; the best static schedule is chosen once for each category."""
+    cells: dict[str, dict[str, object]] = {}
+    for category in CATEGORIES:
+        here = [result for result in results if result["category"] == category]
+        if not here:
+            continue
+        tables = [result["static"] for result in here]
+        static_medians = {
+            name: median(table[name] for table in tables)  # type: ignore[index]
+            for name in tables[0]  # type: ignore[attr-defined]
+        }
+        best = max(static_medians, key=lambda name: static_medians[name])
+        cells[category] = {
+            name: round(median(float(str(result[name])) for result in here), 3)
+            for name in ("controller", "clairvoyant", "oracle")
+        } | {"best static": best, "its speed-up": round(static_medians[best], 3)}
+    gains = [
+        float(str(cell["controller"])) / float(str(cell["its speed-up"])) for cell in cells.values()
+    ]
+    mean = math.exp(sum(map(math.log, gains)) / len(gains))
+    return {**cells, "controller / best static, geometric mean": round(mean, 3)}
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--target", default="qwen2.5-coder-1.5b", help="name or .gguf file")
+    parser.add_argument("--draft", default="qwen2.5-coder-0.5b", help="name or .gguf file")
+    parser.add_argument("--temperature", type=float, default=0.0)
+    parser.add_argument("--tokens", type=int, default=200)
+    parser.add_argument("--prompts", type=int, default=3, help="of each category")
+    parser.add_argument("--json", type=Path, default=None)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

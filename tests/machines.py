@@ -1,0 +1,142 @@
+"""Made-up machines and texts for the simulator: many kinds, each from one seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from spec_local.acceptance import Acceptance
+from spec_local.control import Controller, Source
+from spec_local.costs import MAX_WIDTH, CostCurve
+from spec_local.simulation import Machine, Text, Track
+
+PLAIN = 0.05
+"""Seconds of one plain token."""
+
+Q4_K_M = {1: 65, 2: 96, 3: 119, 4: 105, 5: 134, 6: 155, 7: 178, 8: 184, 12: 229, 16: 228, 33: 460}
+"""Milliseconds measured on 2 CPU cores, Qwen2.5-Coder 1.5B."""
+
+
+def _measured(width: int) -> float:
+    knots = sorted(Q4_K_M)
+    low = max(knot for knot in knots if knot <= width)
+    high = min(knot for knot in knots if knot >= width)
+    share = (width - low) / (high - low) if high > low else 0.0
+    return (Q4_K_M[low] + (Q4_K_M[high] - Q4_K_M[low]) * share) / Q4_K_M[1]
+
+
+def _compute_bound(rng: random.Random) -> Callable[[int], float]:
+    slope = rng.uniform(0.5, 1.0)
+    return lambda w: 1 + slope * (w - 1)
+
+
+def _bandwidth_bound(rng: random.Random) -> Callable[[int], float]:
+    slope = rng.uniform(0.02, 0.15)
+    return lambda w: 1 + slope * (w - 1)
+
+
+def _mixed(rng: random.Random) -> Callable[[int], float]:
+    slope = rng.uniform(0.1, 0.5)
+    return lambda w: 1 + slope * (w - 1)
+
+
+def _cliff(rng: random.Random) -> Callable[[int], float]:
+    slope, at, height = rng.uniform(0.05, 0.4), rng.randint(3, 9), rng.uniform(0.3, 1.5)
+    return lambda w: 1 + slope * (w - 1) + (height if w >= at else 0.0)
+
+
+def _plateau(rng: random.Random) -> Callable[[int], float]:
+    height, length = rng.uniform(0.3, 1.2), rng.choice([4, 8, 16])
+    return lambda w: 1 + height * ((w - 1) // length) + 0.02 * (w - 1)
+
+
+CURVES: dict[str, Callable[[random.Random], Callable[[int], float]]] = {
+    "compute bound": _compute_bound,
+    "bandwidth bound": _bandwidth_bound,
+    "mixed": _mixed,
+    "cliff": _cliff,
+    "plateau": _plateau,
+    "flat as a GPU": lambda _rng: lambda w: 1 + 0.01 * (w - 1),
+    "measured": lambda _rng: _measured,
+}
+
+
+def machine(rng: random.Random, kind: str, prompt: int = 0) -> Machine:
+    """The draft model costs 1 % to 80 % of the target."""
+    curve = CURVES[kind](rng)
+    draft = PLAIN * rng.choice([0.01, 0.03, 0.1, 0.2, 0.35, 0.5, 0.8])
+    noise = rng.choice([0.0, 0.02, 0.05])
+    return Machine(
+        verify=[0.0, *(PLAIN * curve(w) for w in range(1, MAX_WIDTH + 1))],
+        draft=draft,
+        catch_up=draft * rng.uniform(0.1, 0.4),
+        prompt=prompt,
+        noise=lambda: max(0.8, rng.gauss(1.0, noise)),
+    )
+
+
+def _independent(rng: random.Random, n: int) -> list[float]:
+    return [rng.uniform(0.2, 0.98)] * n
+
+
+def _sure_and_unsure(rng: random.Random, n: int) -> list[float]:
+    sure = rng.uniform(0.1, 0.9)
+    return rng.choices([0.98, 0.75, 0.3], [sure, (1 - sure) / 2, (1 - sure) / 2], k=n)
+
+
+def _bursty(rng: random.Random, n: int) -> list[float]:
+    rates: list[float] = []
+    while len(rates) < n:
+        rates += [rng.choice([0.97, 0.9, 0.7, 0.4, 0.15])] * rng.randint(20, 80)
+    return rates[:n]
+
+
+def _drifting(rng: random.Random, n: int) -> list[float]:
+    first, last = rng.uniform(0.2, 0.98), rng.uniform(0.2, 0.98)
+    return [first + (last - first) * i / n for i in range(n)]
+
+
+def _adversarial(rng: random.Random, n: int) -> list[float]:
+    """Good for so long that it is trusted, then useless, and again."""
+    half = rng.choice([100, 200])
+    return [0.97 if i // half % 2 == 0 else 0.03 for i in range(n)]
+
+
+TEXTS: dict[str, Callable[[random.Random, int], list[float]]] = {
+    "independent": _independent,
+    "sure and unsure": _sure_and_unsure,
+    "bursty": _bursty,
+    "drifting": _drifting,
+    "adversarial": _adversarial,
+}
+STATIONARY = ("independent", "sure and unsure")
+
+
+def track(rng: random.Random, kind: str, n: int, free: bool = False) -> Track:
+    """A drafter whose confidence is informative, but neither exact nor calibrated.
+
+    A free one has something to say in stretches only, as lookup has.
+    """
+    rates = TEXTS[kind](rng, n)
+    exponent = rng.choice([0.5, 1.0, 2.0])
+    if free:
+        speaks: list[bool] = []
+        while len(speaks) < n:
+            speaks += [True] * rng.randint(5, 40) + [False] * rng.randint(5, 60)
+        rates = [rate if here else 0.0 for rate, here in zip(rates, speaks, strict=False)]
+    confidence = [min(1.0, max(0.0, rate**exponent + rng.gauss(0, 0.05))) for rate in rates]
+    return Track(rates, [rng.random() < rate for rate in rates], confidence, free)
+
+
+def text(rng: random.Random, kind: str, n: int) -> Text:
+    return {"model": track(rng, kind, n), "lookup": track(rng, kind, n, free=True)}
+
+
+def controller(machine: Machine) -> Controller:
+    """One that knows nothing of the machine or the drafters, except the draft model's size."""
+    size = machine.draft / machine.verify[1]
+    sources = {
+        "model": Source(Acceptance(), CostCurve(), size=size),
+        "lookup": Source(Acceptance()),
+    }
+    return Controller(CostCurve(), sources)

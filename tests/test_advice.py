@@ -1,0 +1,106 @@
+"""What a cost curve means, in numbers and in words; and `spec-local tune`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from spec_local.acceptance import Acceptance
+from spec_local.advice import best_k, break_even, expected_speedup, explain
+from spec_local.cli.app import app
+from spec_local.costs import CostCurve
+from spec_local.llama.model import Model
+from spec_local.llama.options import LoadOptions
+from spec_local.llama.session import Session
+from spec_local.profile import ProfileStore
+from spec_local.tune import WIDTHS, tune
+
+
+def curve(cost: Callable[[int], float]) -> CostCurve:
+    found = CostCurve()
+    for _ in range(10):
+        for width in range(1, 34):
+            found.observe(width, 100, cost(width))
+    return found
+
+
+FLAT = curve(lambda _width: 0.1)
+LINEAR = curve(lambda width: 0.1 * width)
+DRAFT = curve(lambda _width: 0.02)
+
+
+def judged(share: float) -> Acceptance:
+    acceptance = Acceptance()
+    for i in range(400):
+        right = i % 100 < share * 100
+        acceptance.observe([0.9], accepted=int(right), rejected=not right)
+    return acceptance
+
+
+def test_the_expected_speedup_is_the_papers_formula_with_measured_costs() -> None:
+    assert expected_speedup(FLAT, None, 3, 0.5) == pytest.approx(1.875, rel=0.01)
+    assert expected_speedup(FLAT, DRAFT, 3, 0.5) == pytest.approx(1.875 / 1.6, rel=0.01)
+    assert expected_speedup(LINEAR, None, 3, 1.0) == pytest.approx(1.0, rel=0.01)
+
+
+def test_the_best_k_and_the_acceptance_it_needs() -> None:
+    assert best_k(FLAT, DRAFT, 0.05) == (0, 1.0)
+    k, speedup = best_k(FLAT, DRAFT, 0.9)
+    assert speedup == max(expected_speedup(FLAT, DRAFT, n, 0.9) for n in range(1, 17))
+    assert speedup == expected_speedup(FLAT, DRAFT, k, 0.9)
+    assert break_even(FLAT, DRAFT) == pytest.approx(0.2, abs=0.01)  # 1 + a = 1 + 0.02 / 0.1
+    assert break_even(curve(lambda width: 0.12 * width), DRAFT) is None
+
+
+def test_the_words_follow_the_numbers() -> None:
+    words = " ".join(explain(FLAT, DRAFT, {"lookup": judged(0.5), "model": judged(0.9)}))
+    assert "One token takes 100 ms" in words
+    assert "20.0 ms a token, 20% of the target's" in words
+    assert "Its drafts pay from 20% acceptance on" in words
+    assert "90% of the tokens drafted by model were right" in words
+    assert "Recommended: --drafter auto with this draft model" in words
+    assert "rarely pays" in explain(FLAT, DRAFT, {"model": judged(0.1)})[-1]
+    assert "lookup" in explain(FLAT, None, {})[-1]
+    dear = curve(lambda width: 0.12 * width)
+    assert "no draft can pay" in explain(dear, None, {})[-1]
+    assert "leave the draft model out" in explain(dear, DRAFT, {"model": Acceptance()})[-1]
+
+
+def test_a_session_is_measured_at_every_width_and_left_empty(tiny: Path) -> None:
+    with Model(tiny, LoadOptions(n_ctx=512)) as model, Session(model) as session:
+        shares: list[float] = []
+        found, measured = tune(session, seconds=0.5, progress=shares.append)
+        assert session.tokens == []
+    assert [each.width for each in measured] == list(WIDTHS)
+    assert all(each.fastest <= each.median <= each.slowest for each in measured)
+    assert all(found.has(width, 256) for width in WIDTHS)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+
+
+def test_a_context_too_small_for_the_usual_lengths_is_measured_too(tiny: Path) -> None:
+    with Model(tiny, LoadOptions(n_ctx=64)) as model, Session(model) as session:
+        found, _measured = tune(session, seconds=0.2)
+    assert found.is_known
+
+
+def test_the_command_measures_prints_and_keeps(
+    tiny: Path, tiny_draft: Path, own_profiles: ProfileStore
+) -> None:
+    files = ["-m", str(tiny), "-d", str(tiny_draft), "--ctx-size", "512"]
+    found = CliRunner().invoke(app, ["tune", *files, "--seconds", "1"])
+    assert found.exit_code == 0, found.output
+    for word in ("tiny.gguf (measured by spec-local tune)", "x one", "Prompts are read", "pay"):
+        assert word in found.output
+    shown = CliRunner().invoke(app, ["tune", *files, "--show"])
+    assert shown.output == found.output
+    assert len(list(own_profiles.directory.iterdir())) == 2
+
+
+def test_there_is_nothing_to_show_before_something_was_measured(tiny: Path) -> None:
+    found = CliRunner().invoke(app, ["tune", "-m", str(tiny), "--show"])
+    assert found.exit_code != 0
+    assert "measure it without --show" in str(found.exception)

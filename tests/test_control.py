@@ -1,0 +1,220 @@
+"""The controller's single decisions: who, how much, whether at all, and what it may cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+
+from spec_local.acceptance import Acceptance
+from spec_local.control import CALIBRATION, PLAIN, Controller, Judged, Offer, Plan, Source
+from spec_local.costs import CostCurve
+from spec_local.tuning import Tuning
+
+WIDTHS = (*range(1, 34), 64, 512)
+SURE = (0.995,) * 32
+MAX_TOKENS = 10_000
+
+
+def curve(cost: Callable[[int], float]) -> CostCurve:
+    found = CostCurve()
+    for _ in range(6):
+        for width in WIDTHS:
+            found.observe(width, 100, cost(width))
+    return found
+
+
+def flat(width: int) -> float:
+    return 1 + 0.01 * (width - 1)
+
+
+def linear(width: int) -> float:
+    return 1 + 0.9 * (width - 1)
+
+
+def trusted(confidence: float = 0.995, share: float = 0.99) -> Acceptance:
+    acceptance = Acceptance()
+    for i in range(400):
+        right = i % 100 < share * 100
+        acceptance.observe([confidence], accepted=int(right), rejected=not right)
+        acceptance.drafted(confidence)
+    return acceptance
+
+
+def a_controller(
+    cost: Callable[[int], float],
+    model_step: float | None = None,
+    acceptance: Acceptance | None = None,
+    max_tokens: int = MAX_TOKENS,
+) -> Controller:
+    sources = {"lookup": Source(trusted())}
+    if model_step is not None:
+        model = curve(lambda width: model_step * (1 + 0.2 * (width - 1)))
+        sources["model"] = Source(acceptance or trusted(), model)
+    controller = Controller(curve(cost), sources)
+    controller.begin(max_tokens)
+    controller.learn(tokens=1, width=50, context=0, evaluate_seconds=cost(50))
+    controller.learn(tokens=1, width=1, context=50, evaluate_seconds=cost(1))
+    return controller
+
+
+def fail(controller: Controller, plan: Plan, cost: Callable[[int], float]) -> None:
+    """A round in which the first drafted token was wrong."""
+    controller.learn(
+        tokens=1,
+        width=plan.k + 1,
+        context=100,
+        evaluate_seconds=cost(plan.k + 1),
+        source=plan.drafter,
+        judged={plan.drafter: Judged((0.5,) * plan.k, 0, rejected=True)} if plan.k else None,
+    )
+
+
+def lookup(confidences: tuple[float, ...] = SURE) -> list[Offer]:
+    return [Offer("lookup", confidences)]
+
+
+def test_nothing_is_drafted_before_a_plain_token_was_timed() -> None:
+    controller = Controller(CostCurve(), {"lookup": Source(trusted())})
+    controller.begin(100)
+    assert controller.plan(lookup(), 0, 32) == PLAIN
+
+
+def test_a_sure_draft_is_used_as_far_as_its_failure_could_be_paid_for() -> None:
+    assert a_controller(flat).plan(lookup(), 100, 32) == Plan("lookup", 32)
+    half = a_controller(lambda width: 1 + 0.5 * (width - 1))
+    assert half.plan(lookup(), 100, 32).k == 2  # 0.5 x 2 is less than 0.4 of the allowance of 3
+
+
+def test_where_each_token_costs_as_much_as_a_plain_one_only_near_certainty_pays() -> None:
+    assert a_controller(linear).plan(lookup((0.7,) * 32), 100, 32) == PLAIN
+    assert a_controller(linear).plan(lookup(), 100, 32).k >= 1
+
+
+def test_room_is_respected() -> None:
+    assert a_controller(flat).plan(lookup(), 100, 5).k == 5
+    assert a_controller(flat).plan(lookup(), 100, 0) == PLAIN
+    assert a_controller(flat).plan(lookup(()), 100, 5) == PLAIN
+
+
+@pytest.mark.parametrize("edge", [4, 8])
+def test_drafts_end_at_the_edge_of_a_plateau(edge: int) -> None:
+    cost = lambda width: 1 + 0.6 * ((width - 1) // edge)  # noqa: E731
+    plan = a_controller(cost).plan(lookup((0.6,) * 32), 100, 32)
+    assert (plan.k + 1) % edge == 0
+
+
+def test_a_curve_that_is_not_monotone_is_made_use_of() -> None:
+    dips = {1: 1.0, 2: 1.6, 3: 1.9, 4: 1.5}
+    cost = lambda width: dips.get(width, 2.0 + 0.9 * (width - 4))  # noqa: E731
+    assert a_controller(cost).plan(lookup((0.7,) * 32), 100, 32).k == 3
+
+
+def test_the_better_of_two_drafters_is_chosen() -> None:
+    offers = [Offer("lookup", (0.4,) * 2), Offer("model", behind=1)]
+    assert a_controller(flat, model_step=0.05).plan(offers, 100, 32).drafter == "model"
+    offers = [Offer("lookup", SURE), Offer("model", behind=1)]
+    assert a_controller(flat, model_step=0.05).plan(offers, 100, 32).drafter == "lookup"
+
+
+def test_a_prompt_is_read_only_if_the_answer_is_long_enough_for_it() -> None:
+    offers = [Offer("model", behind=2000)]
+    long = a_controller(flat, model_step=0.1, max_tokens=5000)
+    assert long.plan(offers, 2000, 32).drafter == "model"
+    short = a_controller(flat, model_step=0.1, max_tokens=20)
+    assert short.plan(offers, 2000, 18) == PLAIN
+
+
+def test_a_run_of_failures_costs_no_more_than_the_allowance() -> None:
+    controller = a_controller(linear)
+    tuning, lost, tokens = Tuning(), 0.0, 0
+    for _ in range(400):
+        plan = controller.plan(lookup(), 100, 32)
+        lost += linear(plan.k + 1) - 1
+        tokens += 1
+        controller.learn(
+            tokens=1,
+            width=plan.k + 1,
+            context=100,
+            evaluate_seconds=linear(plan.k + 1),
+            source=plan.drafter,  # and it never learns that it was wrong
+        )
+    assert 1.0 < lost <= tuning.allowance + tuning.allowance_per_token * tokens + 0.2
+
+
+def test_every_answer_has_an_account_of_its_own() -> None:
+    controller = a_controller(linear)
+    for _ in range(50):
+        fail(controller, controller.plan(lookup(), 100, 32), linear)
+    assert controller.credit < 1.0
+    controller.begin(100)
+    assert controller.credit == Tuning().allowance
+
+
+def test_v1_is_measured_again_from_time_to_time() -> None:
+    controller, plain = a_controller(flat), 0
+    for _ in range(100):
+        plan = controller.plan(lookup(), 100, 32)
+        plain += plan == PLAIN
+        controller.learn(
+            tokens=plan.k + 1,
+            width=plan.k + 1,
+            context=100,
+            evaluate_seconds=flat(plan.k + 1),
+            source=plan.drafter,
+        )
+    assert plain == 100 // (Tuning().recheck_rounds + 1)
+
+
+def test_an_unknown_machine_is_measured_step_by_step_as_long_as_it_looks_promising() -> None:
+    def measured(cost: Callable[[int], float]) -> list[int]:
+        controller = Controller(CostCurve(), {"lookup": Source(Acceptance())})
+        controller.begin(100)
+        widths = []
+        for width in (40, 1):
+            controller.learn(tokens=1, width=width, context=0, evaluate_seconds=cost(width))
+        for _ in range(6):
+            plan = controller.plan([], 100, 32)
+            if plan.drafter == CALIBRATION:
+                widths.append(plan.k + 1)
+            controller.learn(
+                tokens=1,
+                width=plan.k + 1,
+                context=100,
+                evaluate_seconds=cost(plan.k + 1),
+                source=plan.drafter,
+            )
+        return widths
+
+    assert measured(flat) == [2, 4, 8, 16]
+    assert measured(linear) == [2, 4]
+    assert measured(lambda width: 1 + 1.5 * (width - 1)) == [2]
+
+
+def test_a_model_that_failed_is_tried_again_later_and_later() -> None:
+    useless = Acceptance()
+    for _ in range(400):
+        useless.drafted(0.2)
+        useless.observe([0.2], accepted=0, rejected=True)
+    controller = a_controller(flat, model_step=0.05, acceptance=useless)
+    probes, behind = [], 1
+    for token in range(800):
+        plan = controller.plan([Offer("model", behind=behind)], 100, 32)
+        steps = [(behind, 0.05 * (1 + 0.2 * (behind - 1)))] if plan.pace else []
+        if plan.pace:
+            probes.append(token)
+            assert plan.k <= Tuning().probe_tokens
+        behind = 1 if plan.pace else behind + 1
+        controller.learn(
+            tokens=1,
+            width=plan.k + 1,
+            context=100,
+            evaluate_seconds=flat(plan.k + 1),
+            source=plan.drafter,
+            steps=steps,
+            judged={"model": Judged((0.2,) * plan.k, 0, rejected=True)} if plan.pace else None,
+        )
+    gaps = [later - earlier for earlier, later in pairwise(probes)]
+    assert 2 <= len(probes) <= 6
+    assert gaps == sorted(gaps)

@@ -1,0 +1,84 @@
+"""How far a draft goes: the optimal stopping rule, against trying everything."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+from spec_local.acceptance import Acceptance
+from spec_local.pace import DraftPace
+
+FLAT = [0.0, *[1.0] * 33]
+LINEAR = [0.0, *(1.0 + 0.4 * w for w in range(33))]
+PLATEAUS = [0.0, *(1.0 + 0.8 * (w // 4) for w in range(33))]
+CLIFF = [0.0, *(1.0 + 0.1 * w + (2.0 if w >= 3 else 0.0) for w in range(33))]
+
+
+def calibrated(high: float = 0.95, low: float = 0.3, sure: float = 0.7) -> Acceptance:
+    """A drafter that is sure of a share of its tokens; its confidences are right."""
+    acceptance = Acceptance()
+    for i in range(3000):
+        for confidence in (high, low):
+            right = i % 100 < confidence * 100
+            acceptance.observe([confidence], accepted=int(right), rejected=not right)
+        acceptance.drafted(high if i % 10 < sure * 10 else low)
+    return acceptance
+
+
+def drafted(pace: DraftPace, confidences: list[float]) -> int:
+    """Tokens taken when the draft model says these confidences."""
+    for confidence in confidences:
+        if not pace.more() or not pace.take(confidence):
+            break
+    return pace.taken
+
+
+@pytest.mark.parametrize("row", [FLAT, LINEAR, PLATEAUS, CLIFF])
+@pytest.mark.parametrize("step", [0.02, 0.2, 0.5])
+@pytest.mark.parametrize("rate", [1.0, 1.7])
+def test_the_value_is_that_of_the_best_stopping_rule(
+    row: list[float], step: float, rate: float
+) -> None:
+    acceptance, limit = calibrated(), 4
+    shares, rates = acceptance.shares.tolist(), acceptance.rates.tolist()
+
+    @cache
+    def value(taken: int, survival: float) -> float:
+        stop = -rate * row[taken + 1]
+        if taken == limit:
+            return stop
+        go_on = -rate * step
+        for share, a in zip(shares, rates, strict=True):
+            survives = survival * a
+            go_on += share * max(stop, survives + value(taken + 1, survives))
+        return max(stop, go_on)
+
+    pace = DraftPace(acceptance, row, step, rate, limit)
+    assert pace.value == pytest.approx(value(0, 1.0), abs=0.01)
+    assert pace.more() == (value(0, 1.0) > -rate * row[1] + 1e-9)
+
+
+def test_an_unsure_token_ends_the_draft() -> None:
+    pace = DraftPace(calibrated(), LINEAR, 0.1, 1.0, 16)
+    assert drafted(pace, [0.95, 0.95, 0.3, 0.95]) == 2
+
+
+def test_where_verification_costs_nothing_more_an_unsure_token_is_verified_too() -> None:
+    pace = DraftPace(calibrated(), FLAT, 0.01, 1.0, 16)
+    assert drafted(pace, [0.95, 0.3, 0.95, 0.95]) == 4
+
+
+def test_a_draft_goes_on_to_the_end_of_a_plateau_but_not_over_a_cliff() -> None:
+    sure = [0.95] * 16
+    assert drafted(DraftPace(calibrated(sure=1.0), CLIFF, 0.1, 1.0, 16), sure) == 2
+    # widths 1 to 4 cost the same, so do 5 to 8: once over the edge, the rest is nearly free
+    assert drafted(DraftPace(calibrated(sure=1.0), PLATEAUS, 0.05, 1.0, 16), sure) % 4 == 3
+
+
+def test_the_limit_holds_and_a_probe_goes_to_it() -> None:
+    assert drafted(DraftPace(calibrated(sure=1.0), FLAT, 0.01, 1.0, 3), [0.95] * 9) == 3
+    dear = DraftPace(calibrated(), LINEAR, 2.0, 1.0, 3)
+    assert not dear.more()
+    probe = DraftPace(calibrated(), LINEAR, 2.0, 1.0, 3, probe=True)
+    assert drafted(probe, [0.3] * 9) == 3

@@ -1,0 +1,112 @@
+"""Profiles on disk: read back as written, never fatal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from spec_local import LoadOptions, Runner, Sampling
+from spec_local.acceptance import Acceptance
+from spec_local.costs import CostCurve
+from spec_local.profile import ProfileStore
+
+IDENTITY = {"model": "some.gguf", "head": "abc", "threads": 2}
+
+
+def a_curve() -> CostCurve:
+    curve = CostCurve()
+    for width in (1, 2, 4):
+        curve.observe(width, 100, 0.1 * width)
+    return curve
+
+
+def test_a_curve_is_found_again_for_the_same_machine_only(tmp_path: Path) -> None:
+    store = ProfileStore(tmp_path / "new" / "directory")
+    store.save_curve(IDENTITY, a_curve())
+    assert store.curve(IDENTITY).row(100) == pytest.approx(a_curve().row(100))
+    assert not store.curve({**IDENTITY, "threads": 4}).is_known
+
+
+def test_what_tune_measured_stays_marked_as_measured(tmp_path: Path) -> None:
+    store = ProfileStore(tmp_path)
+    store.save_curve(IDENTITY, a_curve())
+    assert not store.is_tuned(IDENTITY)
+    store.save_curve(IDENTITY, a_curve(), tuned=True)
+    store.save_curve(IDENTITY, a_curve())
+    assert store.is_tuned(IDENTITY)
+
+
+def test_acceptance_is_kept_by_drafter(tmp_path: Path) -> None:
+    store, known = ProfileStore(tmp_path), Acceptance()
+    for _ in range(30):
+        known.observe([0.9], accepted=0, rejected=True)
+    store.save_acceptance(IDENTITY, {"model": known})
+    assert store.acceptance(IDENTITY, "model").rate(0.9) < 0.2
+    assert store.acceptance(IDENTITY, "lookup").rate(0.9) == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "not JSON",
+        "[]",
+        "null",
+        '{"version": 1}',
+        '{"version": 99, "identity": {}, "curve": {}}',
+        '{"version": 1, "identity": IDENTITY, "curve": 7, "acceptance": []}',
+        '{"version": 1, "identity": IDENTITY, "curve": {"scale": 1}, "acceptance": {"model": 3}}',
+        '{"version": 1, "identity": IDENTITY, "acceptance": {"model": {"buckets": [1]}}}',
+        "[" * 100_000,
+    ],
+)
+def test_a_damaged_file_is_as_if_nothing_were_known(tmp_path: Path, content: str) -> None:
+    store = ProfileStore(tmp_path)
+    store.save_curve(IDENTITY, a_curve())
+    (path,) = tmp_path.iterdir()
+    path.write_text(content.replace("IDENTITY", json.dumps(IDENTITY)))
+    assert not store.curve(IDENTITY).is_known
+    assert store.acceptance(IDENTITY, "model").overall is None
+    store.save_curve(IDENTITY, a_curve())  # and is replaced
+    assert store.curve(IDENTITY).is_known
+
+
+def test_a_file_of_bytes_that_are_no_text_is_damaged_too(tmp_path: Path) -> None:
+    store = ProfileStore(tmp_path)
+    store.save_curve(IDENTITY, a_curve())
+    next(tmp_path.iterdir()).write_bytes(b"\xff\xfe\x00")
+    assert not store.curve(IDENTITY).is_known
+
+
+def test_a_directory_that_cannot_be_written_is_not_fatal(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    store = ProfileStore(tmp_path / "file" / "profiles")
+    store.save_curve(IDENTITY, a_curve())
+    assert not store.curve(IDENTITY).is_known
+
+
+def test_nothing_half_written_is_left(tmp_path: Path) -> None:
+    store = ProfileStore(tmp_path)
+    for _ in range(3):
+        store.save_curve(IDENTITY, a_curve())
+    assert [path.suffix for path in tmp_path.iterdir()] == [".json"]
+
+
+def test_a_runner_keeps_what_it_learned(
+    tiny: Path, tiny_draft: Path, own_profiles: ProfileStore
+) -> None:
+    options, sampling = LoadOptions(n_ctx=512), Sampling(temperature=1.0, seed=1)
+    how = {"target": tiny, "draft": tiny_draft, "options": options, "sampling": sampling}
+    with Runner.load(**how) as runner:
+        assert runner.speculator.name == "auto"
+        text = runner.complete("abc abc abc", max_tokens=60).text
+    kept = {path.name.split("-")[0] for path in own_profiles.directory.iterdir()}
+    assert kept == {"tiny"}
+    curves = [json.loads(path.read_text()) for path in own_profiles.directory.iterdir()]
+    assert any("curve" in each for each in curves)
+    assert any("acceptance" in each for each in curves)
+    with Runner.load(**how) as runner:
+        assert runner.speculator.controller.target.is_known
+        assert runner.complete("abc abc abc", max_tokens=60).text == text
