@@ -61,6 +61,11 @@ class Acceptance:
         edges = (0.0, *self._tuning.confidence_edges, 1.0)
         return np.array([self.rate((low + high) / 2) for low, high in pairwise(edges)])
 
+    @property
+    def typical(self) -> float:
+        """Probability that the next token is accepted, before it is drafted."""
+        return float(self.shares @ self.rates)
+
     def drafted(self, confidence: float) -> None:
         """A token was drafted, whether or not it will be judged: counts for `shares`."""
         for counts, memory in self._both(self._pair_drafted, self._text_drafted):

@@ -9,9 +9,9 @@ rate r they lately did. So the controller takes the drafter and the k with the g
 over all widths, since V is neither smooth nor monotone. Not to draft has gain 0.
 
 An account guards the promise never to be slower. Time saved against plain decoding is paid in, time
-lost is taken out, and a draft is only allowed if its complete failure could be paid for
-(conservative bandits, Wu et al., arXiv 1602.04282). However wrong the estimates of acceptance are,
-an answer loses no more than it earned before, and an allowance.
+lost is taken out, and a draft is only allowed if the loss to expect from its failing can be paid
+(after conservative bandits, Wu et al., arXiv 1602.04282). However wrong the estimates of acceptance
+are, an answer loses no more than it earned before, an allowance, and one round.
 
 This module knows no model, no tokens and no clock: it is told costs and verdicts, so that
 `simulation.py` can put it on any machine.
@@ -144,12 +144,13 @@ class Controller:
                 break
         return 0
 
-    def _affordable(self, seconds: float, row: Sequence[float]) -> bool:
-        """Whether a round of so many seconds that emits one token only could be paid for.
+    def _affordable(self, seconds: float, row: Sequence[float], failure: float) -> bool:
+        """Whether the account can bear a round of so many seconds that may emit one token only.
 
-        Only a part of the account is risked at once: losses make drafts shorter, not impossible.
+        failure: how probable that is. Only a part of the account is risked at once, so that losses
+        make drafts shorter, not impossible.
         """
-        return seconds / row[1] - 1.0 <= self.tuning.stake * self.credit
+        return failure * (seconds / row[1] - 1.0) <= self.tuning.stake * self.credit
 
     def _rate(self, row: Sequence[float]) -> float:
         """Tokens per second that the coming rounds will bring: what they lately brought."""
@@ -164,23 +165,25 @@ class Controller:
         acceptance = source.acceptance
         survival, expected = 1.0, 0.0
         if offer.confidences is not None:
+            failure = 1.0 - acceptance.rate(offer.confidences[0]) if offer.confidences else 1.0
             for k, confidence in enumerate(offer.confidences[:room], start=1):
                 survival *= acceptance.rate(confidence)
                 expected += survival
-                if self._affordable(row[k + 1], row):
+                if self._affordable(row[k + 1], row, failure):
                     yield expected - rate * (row[k + 1] - row[1]), Plan(offer.drafter, k)
             return
         step, first, investment = self._draft_costs(source, offer.behind, context)
+        failure = 1.0 - acceptance.typical
         affordable = (
             k
             for k in range(1, room + 1)
-            if self._affordable(row[k + 1] + first + (k - 1) * step, row)
+            if self._affordable(row[k + 1] + first + (k - 1) * step, row, failure)
         )
         limit = max(affordable, default=0)
         if limit:
             pace = DraftPace(acceptance, row, step, rate, limit)
             gain = pace.value + rate * (row[1] - (first - step))
-            gain -= rate * investment * (2.0 + gain)
+            gain -= rate * investment * (2.0 + gain)  # a round emits about 1 + 1 + gain tokens
             yield gain, Plan(offer.drafter, limit, pace)
 
     def _probe(self, offer: Offer, row: Sequence[float], context: int, room: int) -> Plan | None:
@@ -201,10 +204,12 @@ class Controller:
             saved = 1.0 - seconds / row[1] / (1.0 + expected)  # per token, should hope come true
             lost = (seconds + reading) / row[1] - 1.0
             value = tuning.chance * 0.5**source.failures * saved * self._rest - lost
-            if value > best_value and self._affordable(seconds + reading, row):
+            if value > best_value and self._affordable(seconds + reading, row, failure=1.0):
                 best, best_value = k, value
+        if best == 0:
+            return None
         pace = DraftPace(source.acceptance, row, step, 1.0 / row[1], best, probe=True)
-        return Plan(offer.drafter, best, pace) if best else None
+        return Plan(offer.drafter, best, pace)
 
     @property
     def _rest(self) -> int:

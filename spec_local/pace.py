@@ -18,11 +18,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spec_local.acceptance import Acceptance
 
-_GRID = np.geomspace(1e-3, 1.0, 40)
+_GRID = np.geomspace(1e-2, 1.0, 24)
 """Survival probabilities for which W is computed; between them it is interpolated."""
+
+_UNITS = np.eye(len(_GRID))
 
 
 class DraftPace:
@@ -51,11 +54,12 @@ class DraftPace:
         self._stop = -rate * np.asarray(row[1 : limit + 2])
         self._survival = 1.0
         shares, rates = acceptance.shares, acceptance.rates
-        reached = np.minimum(1.0, np.outer(_GRID, rates))  # survival after taking a token
+        reached = np.outer(_GRID, rates)  # survival after taking a token
+        after = _interpolation(reached)
         best = np.full(len(_GRID), self._stop[limit])
         self._values = [best]  # W_i on the grid, for i from the limit down to 0
         for taken in range(limit - 1, -1, -1):
-            with_it = reached + np.interp(reached, _GRID, best)
+            with_it = reached + (after @ best).reshape(reached.shape)
             drafted = np.maximum(self._stop[taken], with_it) @ shares - rate * step
             best = np.maximum(self._stop[taken], drafted)
             self._values.append(best)
@@ -84,3 +88,8 @@ class DraftPace:
 
     def _value(self, taken: int, survival: float) -> float:
         return float(np.interp(survival, _GRID, self._values[taken]))
+
+
+def _interpolation(survivals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The matrix that takes values on the grid to these survivals, shape (survivals, grid)."""
+    return np.stack([np.interp(survivals.ravel(), _GRID, unit) for unit in _UNITS], axis=1)

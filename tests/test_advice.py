@@ -60,7 +60,7 @@ def test_the_words_follow_the_numbers() -> None:
     assert "One token takes 100 ms" in words
     assert "20.0 ms a token, 20% of the target's" in words
     assert "Its drafts pay from 20% acceptance on" in words
-    assert "90% of the tokens drafted by model were right" in words
+    assert "of the tokens drafted by model were right: about" in words
     assert "Recommended: --drafter auto with this draft model" in words
     assert "rarely pays" in explain(FLAT, DRAFT, {"model": judged(0.1)})[-1]
     assert "lookup" in explain(FLAT, None, {})[-1]
