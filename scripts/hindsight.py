@@ -28,6 +28,7 @@ from spec_local.llama.session import Session
 from spec_local.mapped import MappedSession
 from spec_local.profile import ProfileStore
 from spec_local.simulation import Looked, Machine, Text, Track, clairvoyant, run, static
+from spec_local.tuning import Tuning
 
 PROMPTS = Path(__file__).with_name("prompts.jsonl")
 CATEGORIES = ("code edit", "code generation", "chat", "json", "summary")
@@ -111,7 +112,7 @@ def record(
 
 def calibrate(recordings: Sequence[list[tuple[float, ...]]]) -> Callable[[float], float]:
     """From confidence to acceptance, over everything recorded of a drafter."""
-    acceptance = Acceptance()
+    acceptance = Acceptance(Tuning(pair_memory=1e9))  # every position counts alike
     for recording in recordings:
         for first, *confidences in recording:
             right = int(first)

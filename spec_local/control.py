@@ -8,10 +8,9 @@ rate r they lately did. So the controller takes the drafter and the k with the g
 
 over all widths, since V is neither smooth nor monotone. Not to draft has gain 0.
 
-An account guards the promise never to be slower. Time saved against plain decoding is paid in, time
-lost is taken out, and a draft is only allowed if the loss to expect from its failing can be paid
-(after conservative bandits, Wu et al., arXiv 1602.04282). However wrong the estimates of acceptance
-are, an answer loses no more than it earned before, an allowance, and one round.
+An account (`account.py`) guards the promise never to be slower. One thing is decided outside it,
+because nothing can be earned before it: that the draft model reads the prompt. It must be expected
+to pay for itself more than once.
 
 This module knows no model, no tokens and no clock: it is told costs and verdicts, so that
 `simulation.py` can put it on any machine.
@@ -21,8 +20,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, repeat
+from operator import mul
 
 from spec_local.acceptance import Acceptance
+from spec_local.account import Account
 from spec_local.costs import MAX_WIDTH, CostCurve
 from spec_local.pace import DraftPace
 from spec_local.tuning import Tuning
@@ -69,6 +71,8 @@ class Source:
     """What its last unbroken run of drafts has saved, in plain tokens."""
     idle: int = 0
     """Tokens emitted since it was last used."""
+    asleep: int = 0
+    """Tokens for which it need not be considered: it was far from paying."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,22 +97,25 @@ class Controller:
     target: CostCurve
     sources: Mapping[str, Source]
     tuning: Tuning = field(default_factory=Tuning)
-    credit: float = 0.0
-    """The account, in plain tokens."""
+    account: Account = field(init=False)
     _emitted: int = 0
     _max_tokens: int = 0
     _recent_tokens: float = 0.0
     _recent_cost: float = 0.0
     _since_plain: int = 0
 
+    def __post_init__(self) -> None:
+        self.account = Account(self.tuning)
+
     def begin(self, max_tokens: int) -> None:
         """A generation of at most so many tokens begins."""
         self._emitted, self._max_tokens, self._since_plain = 0, max_tokens, 0
         self._recent_tokens = self._recent_cost = 0.0
-        self.credit = self.tuning.allowance
+        self.account = Account(self.tuning)
         for source in self.sources.values():
             source.acceptance.begin()
-            source.started, source.failures, source.run, source.idle = False, 0, 0.0, 0
+            source.started, source.failures, source.run = False, 0, 0.0
+            source.idle = source.asleep = 0
 
     def plan(self, offers: Sequence[Offer], context: int, room: int) -> Plan:
         """The best of the offers for a round of at most `room` drafted tokens, or none of them."""
@@ -126,6 +133,7 @@ class Controller:
             for gain, plan in self._choices(offer, row, context, room):
                 if gain > best_gain:
                     best, best_gain = plan, gain
+        best = self._beyond_the_known(best, offers, row, room)
         if best is PLAIN:
             probes = (self._probe(offer, row, context, room) for offer in offers)
             best = next((probe for probe in probes if probe is not None), PLAIN)
@@ -144,13 +152,26 @@ class Controller:
                 break
         return 0
 
-    def _affordable(self, seconds: float, row: Sequence[float], failure: float) -> bool:
-        """Whether the account can bear a round of so many seconds that may emit one token only.
+    def _beyond_the_known(
+        self, plan: Plan, offers: Sequence[Offer], row: Sequence[float], room: int
+    ) -> Plan:
+        """A draft that ends at the widest width measured goes on to twice that, if it can.
 
-        failure: how probable that is. Only a part of the account is risked at once, so that losses
-        make drafts shorter, not impossible.
+        Wider ones are only extrapolated, and pessimistically; nobody would ever look there.
         """
-        return failure * (seconds / row[1] - 1.0) <= self.tuning.stake * self.credit
+        widest = self.target.widest
+        if plan.k + 1 != widest or plan.pace is not None:
+            return plan
+        offered = next(o.confidences for o in offers if o.drafter == plan.drafter) or ()
+        k = min(2 * widest - 1, len(offered), room)
+        survivals = self._survivals(plan.drafter, offered[:k])
+        bearable = self.account.is_worth(row[k + 1] / row[1] - 1.0, survivals)
+        return Plan(plan.drafter, k) if bearable else plan
+
+    def _survivals(self, drafter: str, confidences: Sequence[float]) -> list[float]:
+        """Probabilities that at least 1, 2 … of these tokens are accepted."""
+        rate = self.sources[drafter].acceptance.rate
+        return list(accumulate(map(rate, confidences), mul))
 
     def _rate(self, row: Sequence[float]) -> float:
         """Tokens per second that the coming rounds will bring: what they lately brought."""
@@ -163,27 +184,33 @@ class Controller:
         """Every k for one offer, with its gain."""
         source, rate = self.sources[offer.drafter], self._rate(row)
         acceptance = source.acceptance
-        survival, expected = 1.0, 0.0
         if offer.confidences is not None:
-            failure = 1.0 - acceptance.rate(offer.confidences[0]) if offer.confidences else 1.0
-            for k, confidence in enumerate(offer.confidences[:room], start=1):
-                survival *= acceptance.rate(confidence)
-                expected += survival
-                if self._affordable(row[k + 1], row, failure):
-                    yield expected - rate * (row[k + 1] - row[1]), Plan(offer.drafter, k)
+            survivals = self._survivals(offer.drafter, offer.confidences[:room])
+            for k, expected in enumerate(accumulate(survivals), start=1):
+                gain = expected - rate * (row[k + 1] - row[1])
+                if gain > 0:
+                    risk = self.account.risk(row[k + 1] / row[1] - 1.0, survivals[:k])
+                    yield gain - risk, Plan(offer.drafter, k)
             return
-        step, first, investment = self._draft_costs(source, offer.behind, context)
-        failure = 1.0 - acceptance.typical
-        affordable = (
+        if source.asleep > 0:
+            return
+        step, first, reading = self._draft_costs(source, offer.behind, context)
+        at_once = first + (reading if source.started else 0.0)
+        survivals = list(accumulate(repeat(acceptance.typical, room), mul))
+        bearable = (
             k
             for k in range(1, room + 1)
-            if self._affordable(row[k + 1] + first + (k - 1) * step, row, failure)
+            if self.account.is_worth(
+                (row[k + 1] + at_once + (k - 1) * step) / row[1] - 1.0, survivals[:k]
+            )
         )
-        limit = max(affordable, default=0)
+        limit = max(bearable, default=0)
+        investment = reading / self._rest * (1.0 if source.started else self.tuning.caution)
         if limit:
             pace = DraftPace(acceptance, row, step, rate, limit)
             gain = pace.value + rate * (row[1] - (first - step))
             gain -= rate * investment * (2.0 + gain)  # a round emits about 1 + 1 + gain tokens
+            source.asleep = self.tuning.sleep_tokens if gain < 0 else 0
             yield gain, Plan(offer.drafter, limit, pace)
 
     def _probe(self, offer: Offer, row: Sequence[float], context: int, room: int) -> Plan | None:
@@ -194,8 +221,7 @@ class Controller:
         source, tuning = self.sources[offer.drafter], self.tuning
         if source.cost is None or source.idle < tuning.retry_tokens * 2**source.failures:
             return None
-        step, first, investment = self._draft_costs(source, offer.behind, context)
-        reading = investment * self._rest
+        step, first, reading = self._draft_costs(source, offer.behind, context)
         best, best_value, survival, expected = 0, 0.0, 1.0, 0.0
         for k in range(1, min(room, tuning.probe_tokens) + 1):
             survival *= tuning.hope
@@ -204,7 +230,8 @@ class Controller:
             saved = 1.0 - seconds / row[1] / (1.0 + expected)  # per token, should hope come true
             lost = (seconds + reading) / row[1] - 1.0
             value = tuning.chance * 0.5**source.failures * saved * self._rest - lost
-            if value > best_value and self._affordable(seconds + reading, row, failure=1.0):
+            price = (seconds + reading) / row[1] - 1.0
+            if value > best_value and price < tuning.probe_share * self.account.credit:
                 best, best_value = k, value
         if best == 0:
             return None
@@ -218,7 +245,7 @@ class Controller:
         return max(1, min(expected, self._max_tokens - self._emitted))
 
     def _draft_costs(self, source: Source, behind: int, context: int) -> tuple[float, float, float]:
-        """Seconds of one drafted token, of the first one, and of catching up per token to come.
+        """Seconds of one drafted token, of the first one, and of catching up before it.
 
         The pending token, and the last drafted one after full acceptance, belong to the first step.
         More than that is an investment: it is made once, and all tokens to come have it.
@@ -227,8 +254,7 @@ class Controller:
         source.cost.assume(self.target, source.size)
         step = source.cost.seconds(1, context)
         first = source.cost.seconds(min(behind, 2), context)
-        investment = max(0.0, source.cost.seconds(behind, context) - first)
-        return step, first, investment / self._rest
+        return step, first, max(0.0, source.cost.seconds(behind, context) - first)
 
     def learn(
         self,
@@ -246,7 +272,9 @@ class Controller:
         steps: (tokens, seconds) of each evaluation of the draft model in it.
         judged: by drafter, also of those that were not asked to submit.
         """
-        self._observe_speed(width, context, evaluate_seconds)
+        first_round = self._emitted == 0
+        if not first_round or width == 1 or width > MAX_WIDTH:  # a prompt asks for one row only
+            self._observe_speed(width, context, evaluate_seconds)
         for name, verdict in (judged or {}).items():
             self.sources[name].acceptance.observe(
                 verdict.confidences, verdict.accepted, verdict.rejected
@@ -254,8 +282,8 @@ class Controller:
         drafting = self._learn_drafting(source, steps, context)
         plain = self.plain_seconds(context)
         self._emitted += tokens
-        if self._emitted == tokens or plain <= 0:
-            return  # the first round evaluates the prompt
+        if first_round or plain <= 0:
+            return
         self._since_plain = 0 if width == 1 else self._since_plain + 1
         # The shape tells what this width costs; the clock also tells what else the machine did.
         cost = self.target.seconds(width, context) / plain + drafting / plain
@@ -263,14 +291,13 @@ class Controller:
         self._recent_tokens = self._recent_tokens * keep + tokens
         self._recent_cost = self._recent_cost * keep + cost
         saved = 0.0 if source == CALIBRATION else tokens - cost
-        allowance = self.tuning.allowance_per_token * tokens
-        self.credit = min(self.credit + saved + allowance, self.tuning.most_saved)
+        self.account.settle(tokens, saved)
         for name, known in self.sources.items():
             self._keep_books(known, name == source, saved, tokens)
 
     def _observe_speed(self, width: int, context: int, seconds: float) -> None:
         """The target's cost; if the machine's speed has changed, so it has for the drafts."""
-        known, before = self.target.is_known, self.target.scale
+        known, before = self.target.has(width, context), self.target.scale
         self.target.observe(width, context, seconds)
         for source in self.sources.values():
             if known and source.cost is not None:
@@ -303,5 +330,6 @@ class Controller:
             if source.idle == 0 and source.run:
                 source.failures = source.failures + 1 if source.run < 0 else 0
             source.idle += tokens
+            source.asleep -= tokens
             half_life = self.tuning.retry_tokens * 2.0**source.failures
             source.acceptance.fade(0.5 ** (tokens / half_life))

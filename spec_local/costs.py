@@ -172,6 +172,11 @@ class CostCurve:
             self._rows[bucket] = [0.0, *known]
         return self._rows[bucket]
 
+    @property
+    def widest(self) -> int:
+        """The widest width up to MAX_WIDTH that was measured; 0 if nothing was."""
+        return max((width for _bucket, width in self._factors if width <= MAX_WIDTH), default=0)
+
     def measured(self) -> dict[int, list[int]]:
         """The widths known, by the longest context that they were measured for."""
         buckets = sorted({bucket for bucket, _width in self._factors})

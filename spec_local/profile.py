@@ -102,5 +102,5 @@ def _parse(
 ) -> Found:
     try:
         return parse(data)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+    except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError):
         return nothing()

@@ -81,7 +81,8 @@ class Stats:
             evaluate_seconds=self.evaluate_seconds + (0.0 if first else round_.evaluate_seconds),
             sample_seconds=self.sample_seconds + round_.sample_seconds,
             plain_seconds=self.plain_seconds
-            + (len(round_.tokens) * round_.plain_seconds if estimated else 0.0),
+            + (len(round_.tokens) * round_.plain_seconds + round_.sample_seconds)
+            * float(estimated),
             estimated_seconds=self.estimated_seconds + (round_.seconds if estimated else 0.0),
         )
 

@@ -87,12 +87,17 @@ class ChainSampler:
         Constraints are asked about the drawn token first. With Gumbel-max that is no approximation:
         what wins among all tokens and is allowed also wins among the allowed ones.
         """
+        token, _free = self._draw(row)
+        return token
+
+    def _draw(self, row: Logits) -> tuple[int, Distribution]:
+        """The token drawn, and what the chain alone left."""
         free = self._unconstrained(row)
         token = self._pick(free)
         if not all_allow_token(self._constraints, token):
             token = self._pick(self._constrained(free, row))
         self.accept(token)
-        return token
+        return token, free
 
     def emit(self, distribution: Distribution) -> int:
         token = self._pick(distribution)
@@ -100,16 +105,14 @@ class ChainSampler:
         return token
 
     def propose(self, row: Logits) -> Proposal:
+        greedy = self._sampling.greedy
+        if self._sampling.verify == "keyed":
+            token, free = self._draw(row)
+            confidence = top_probability(row) if greedy else free.probability(token)
+            return Proposal(token, confidence, None)
         distribution = self.distribution(row)
-        token = self.emit(distribution)
-        keyed = self._sampling.verify == "keyed"
-        if self._sampling.greedy:
-            confidence = top_probability(row)
-        elif keyed:
-            confidence = distribution.probability(token)
-        else:
-            confidence = float(distribution.probabilities.max())
-        return Proposal(token, confidence, None if keyed else distribution)
+        confidence = top_probability(row) if greedy else float(distribution.probabilities.max())
+        return Proposal(self.emit(distribution), confidence, distribution)
 
     def chance(self, probability: float) -> bool:
         coin = keyed_coin(self._sampling.seed, self._position, self._coins)

@@ -47,6 +47,7 @@ def tune(
     curve, measured = CostCurve(), list[Measurement]()
     text = session.model.vocab.tokenize(_TEXT, add_special=False, parse_special=False)
     started = perf_counter()
+    widths = [width for width in WIDTHS if width <= session.max_rows]
     contexts = _fitting(session)
     try:
         session.truncate(0)
@@ -61,7 +62,7 @@ def tune(
             samples = defaultdict[int, list[float]](list)
             for _ in _passes(started + share):
                 # Each width next to a plain token: what the machine's speed does shows in both.
-                for width in chain.from_iterable((1, width) for width in WIDTHS[1:]):
+                for width in chain.from_iterable((1, width) for width in widths[1:]):
                     tokens = (text * 3)[:width]
                     begun = perf_counter()
                     session.evaluate(tokens, rows=width)
@@ -101,7 +102,8 @@ def _fitting(session: Session) -> list[int]:
 
 def _too_slow(curve: CostCurve, context: int, measured: list[Measurement], deadline: float) -> bool:
     """Whether filling the context and the fewest passes would end after the deadline."""
-    one_pass = sum(each.median for each in measured if each.context == measured[-1].context)
+    last = [each.median for each in measured if each.context == measured[-1].context]
+    one_pass = sum(last) + len(last) * min(last)  # each next to a plain token
     filling = curve.seconds(512, 0) / 512 * (context - measured[-1].context)
     return perf_counter() + filling + _LEAST_PASSES * one_pass > deadline
 

@@ -54,6 +54,10 @@ class Tuning:
     expected_rest: int = 128
     """Tokens an answer is expected to have left when it begins, and then as many as it has written
     beyond that: what an investment (the draft model reading the prompt) must pay for itself in."""
+    caution: float = 2.0
+    """How many times over reading the prompt must be expected to pay for itself."""
+    sleep_tokens: int = 8
+    """Tokens for which a draft model that does not pay is not thought about, which takes time."""
     recheck_rounds: int = 32
     """At least one round in so many is plain, since V(1) cannot be learned from wider ones."""
     retry_tokens: int = 32
@@ -72,14 +76,15 @@ class Tuning:
     """What may be lost before anything was earned: 1.5 % of an answer of 200 tokens."""
     allowance_per_token: float = 0.005
     """What more may be lost with every token. Probes are paid from this."""
-    stake: float = 0.4
-    """Share of the account that one round may lose."""
+    probe_share: float = 0.5
+    """Share of the account that one probe may cost."""
     most_saved: float = 24.0
     """Earned time that may be lost again; more is never put at risk."""
 
     # -- calibration inside the first answer (control.py)
 
-    calibration: tuple[tuple[int, float], ...] = ((2, 2.2), (4, 2.6), (8, 3.0), (16, 0.0))
+    calibration: tuple[tuple[int, float], ...] = ((2, 2.2), (4, 2.6), (8, 0.0))
     """Widths measured in this order where no profile exists; the next one only if V(width) is at
     most so many V(1). This happens once, and each of these rounds emits a token as any other does;
-    what they cost beyond that is 1 to 4 V(1) on machines where drafting can pay."""
+    what they cost beyond that is 0 to 4 V(1), 2 % of an answer of 200 tokens. Wider ones are
+    measured when a draft is long enough for them."""

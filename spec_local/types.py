@@ -54,8 +54,8 @@ class Draft:
         return self.distributions[index]
 
     def first(self, count: int) -> Draft:
-        """The draft's first `count` tokens."""
-        return replace(self, tokens=self.tokens[:count], confidences=self.confidences[:count])
+        """The first `count` tokens of a draft that was looked up, not drawn."""
+        return Draft(self.tokens[:count], self.source, confidences=self.confidences[:count])
 
     def before_end(self, is_end: Callable[[int], bool]) -> Draft:
         """The draft up to its first end-of-generation token, which becomes `end`.

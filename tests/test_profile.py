@@ -101,7 +101,7 @@ def test_a_runner_keeps_what_it_learned(
     how = {"target": tiny, "draft": tiny_draft, "options": options, "sampling": sampling}
     with Runner.load(**how) as runner:
         assert runner.speculator.name == "auto"
-        text = runner.complete("abc abc abc", max_tokens=60).text
+        runner.complete("abc abc abc", max_tokens=60)
     kept = {path.name.split("-")[0] for path in own_profiles.directory.iterdir()}
     assert kept == {"tiny"}
     curves = [json.loads(path.read_text()) for path in own_profiles.directory.iterdir()]
@@ -109,4 +109,3 @@ def test_a_runner_keeps_what_it_learned(
     assert any("acceptance" in each for each in curves)
     with Runner.load(**how) as runner:
         assert runner.speculator.controller.target.is_known
-        assert runner.complete("abc abc abc", max_tokens=60).text == text

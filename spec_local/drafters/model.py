@@ -49,6 +49,8 @@ class ModelDrafter:
         self._sampler = sampler.copy()
 
     def behind(self, context: Sequence[int]) -> int:
+        if len(context) > self._session.n_ctx:
+            return 0  # no room to draft: nothing to offer, and that for free
         return len(context) - len(self._session.tokens)
 
     def propose(self, context: Sequence[int], budget: int, pace: Pace | None = None) -> Draft:
@@ -74,6 +76,7 @@ class ModelDrafter:
                     session.mark(budget - 1)
                 steps.append((len(missing), perf_counter() - started))
                 proposal = self._sampler.propose(rows[-1, : self._n_vocab])
+                steps[-1] = (len(missing), perf_counter() - started)  # drawing costs as well
                 confidences.append(proposal.confidence)
                 if pace is not None and not pace.take(proposal.confidence):
                     refused = proposal.token

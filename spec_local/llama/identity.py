@@ -16,8 +16,8 @@ _HEADER_BYTES = 1 << 20
 def identity(path: Path, options: LoadOptions) -> dict[str, str | int]:
     """Model file, build, devices, threads and everything set that changes what a decode costs.
 
-    Of the file, the size and a hash of its head, which names every tensor and its type: two files
-    that agree in these cost the same, and reading gigabytes at every start would not.
+    Of the file, the size and a hash of its first megabyte: reading gigabytes at every start would
+    cost more than a mistaken profile, which mends itself.
     """
     size = path.stat().st_size
     return {
@@ -30,7 +30,7 @@ def identity(path: Path, options: LoadOptions) -> dict[str, str | int]:
         "gpu_layers": options.n_gpu_layers,
         "main_gpu": options.main_gpu,
         "threads": options.n_threads or default_threads(),
-        "ubatch": options.n_ubatch,
+        "batch": f"{options.n_batch},{options.n_ubatch}",
         "flash_attention": options.flash_attention,
         "kv_types": f"{options.kv_type_k},{options.kv_type_v}",
         "repack": str(options.repack),
