@@ -19,13 +19,14 @@ from statistics import median
 
 from spec_local import Runner, Sampling
 from spec_local.acceptance import Acceptance
-from spec_local.control import Controller, Source
+from spec_local.control import Controller
 from spec_local.costs import MAX_WIDTH, CostCurve
 from spec_local.drafters.lookup import LookupDrafter
 from spec_local.llama.identity import identity
 from spec_local.llama.samplers import Samplers
 from spec_local.llama.session import Session
 from spec_local.mapped import MappedSession
+from spec_local.offers import Source
 from spec_local.profile import ProfileStore
 from spec_local.simulation import Looked, Machine, Text, Track, clairvoyant, run, static
 from spec_local.tuning import Tuning

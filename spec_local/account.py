@@ -1,8 +1,9 @@
 """The account of one answer: what speculation has saved, and how much of it may be put at risk.
 
-Time saved against plain decoding is paid in, time lost is taken out, in units of one plain token. No
-round may cost more than there is (conservative bandits, Wu et al., arXiv 1602.04282): however wrong
-the estimates of acceptance are, an answer loses no more than it earned before and an allowance.
+Time saved against plain decoding is paid in, time lost is taken out, in units of one plain token.
+No round may cost more than there is (conservative bandits, Wu et al., arXiv 1602.04282): however
+wrong the estimates of acceptance are, an answer loses no more than it earned before and an
+allowance.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ class Account:
         """What is to be taken off the gain of a round because it may fail.
 
         By Kelly's criterion (Bell System Technical Journal 35, 1956) the logarithm of the credit c
-        is what should grow: a saving x is worth c log(1 + x / c), and the risk is the mean of x less
-        that. It is nothing while the account is large, and infinite if the round may empty it; so
-        losses make drafts shorter and rarer, not impossible.
+        is what should grow: a saving x is worth c log(1 + x / c), and the risk is the mean of x
+        less that. It is nothing while the account is large, and infinite if the round may empty it;
+        so losses make drafts shorter and rarer, not impossible.
 
         price: what the round takes beyond a plain one. survivals: probabilities that at least 1,
         2 … drafted tokens are accepted.

@@ -26,6 +26,9 @@ logger = logging.getLogger("spec_local.profile")
 VERSION = 1
 """Of the files' form; files of another version are replaced."""
 
+_MOST_SPEED_CHANGE = 3.0
+"""Of a logarithm: a machine twenty times as fast is another machine, or a damaged file."""
+
 Identity = Mapping[str, str | int]
 """What a curve belongs to (`llama/identity.py`)."""
 
@@ -48,11 +51,41 @@ class ProfileStore:
         kept = self._load(self._path(identity), identity).get("curve")
         return _parse(kept, CostCurve.from_dict, CostCurve)
 
+    def draft_curve(self, identity: Identity, target: Identity, curve: CostCurve) -> CostCurve:
+        """The curve of a draft, brought to the machine's speed in that of its target.
+
+        What counts is how much a drafted token costs against one of the target. The two may have
+        been kept at different times, so the target's scale at the draft's time is kept with it.
+        """
+        draft = self.curve(identity)
+        beside = self._load(self._path(identity), identity).get("beside")
+        known = isinstance(beside, dict) and beside.get("target") == _digest(target)
+        scale = beside.get("scale") if known and isinstance(beside, dict) else None
+        if isinstance(scale, float) and abs(curve.scale - scale) < _MOST_SPEED_CHANGE:
+            draft.rescale(curve.scale - scale)
+        return draft
+
     def save_curve(self, identity: Identity, curve: CostCurve, tuned: bool = False) -> None:
         """Keep a curve. tuned: it was measured by `spec-local tune`, which is not forgotten."""
-        path = self._path(identity)
-        tuned = tuned or self.is_tuned(identity)
-        self._write(path, {"identity": dict(identity), "tuned": tuned, "curve": curve.as_dict()})
+        self._save_curve(identity, curve, tuned, {})
+
+    def save_draft_curve(
+        self,
+        identity: Identity,
+        curve: CostCurve,
+        target: Identity,
+        target_curve: CostCurve,
+        tuned: bool = False,
+    ) -> None:
+        """Keep a draft's curve and what the speed of its target was."""
+        beside = {"target": _digest(target), "scale": target_curve.scale}
+        self._save_curve(identity, curve, tuned, {"beside": beside})
+
+    def _save_curve(
+        self, identity: Identity, curve: CostCurve, tuned: bool, more: Mapping[str, Any]
+    ) -> None:
+        kept = {"tuned": tuned or self.is_tuned(identity), "curve": curve.as_dict()}
+        self._write(self._path(identity), {"identity": dict(identity), **kept, **more})
 
     def is_tuned(self, identity: Identity) -> bool:
         """Whether `spec-local tune` has measured this model here."""
@@ -70,9 +103,8 @@ class ProfileStore:
         self._write(self._path(pair), {"identity": dict(pair), "acceptance": acceptance})
 
     def _path(self, identity: Identity) -> Path:
-        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         name = str(identity.get("model", "model")).removesuffix(".gguf")
-        return self.directory / f"{name}-{digest[:16]}.json"
+        return self.directory / f"{name}-{_digest(identity)}.json"
 
     def _load(self, path: Path, identity: Identity) -> dict[str, Any]:
         try:
@@ -95,6 +127,10 @@ class ProfileStore:
                 raise
         except OSError as error:
             logger.info("the profile %s could not be written: %s", path, error)
+
+
+def _digest(identity: Identity) -> str:
+    return hashlib.sha256(json.dumps(dict(identity), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _parse(

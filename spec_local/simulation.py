@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from spec_local.control import Controller, Judged, Offer
+from spec_local.control import Controller
 from spec_local.costs import MAX_WIDTH
+from spec_local.offers import Judged, Offer
 
 _MOST = MAX_WIDTH - 1
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spec_local.control import CALIBRATION, Controller, Judged, Offer, Plan
+from spec_local.control import Controller
 from spec_local.errors import require
+from spec_local.offers import CALIBRATION, Judged, Offer, Plan
 from spec_local.rounds import Round
 from spec_local.types import NO_DRAFT, Draft, Drafter, Sampler, Verdict
 

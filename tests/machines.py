@@ -6,8 +6,9 @@ import random
 from collections.abc import Callable
 
 from spec_local.acceptance import Acceptance
-from spec_local.control import Controller, Source
+from spec_local.control import Controller
 from spec_local.costs import MAX_WIDTH, CostCurve
+from spec_local.offers import Source
 from spec_local.simulation import Machine, Text, Track
 
 PLAIN = 0.05

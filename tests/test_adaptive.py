@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from spec_local.acceptance import Acceptance
-from spec_local.control import CALIBRATION, Controller, Source
+from spec_local.control import Controller
 from spec_local.costs import CostCurve
 from spec_local.drafters.lookup import LookupDrafter
 from spec_local.drafters.model import ModelDrafter
 from spec_local.drafters.none import NoDrafter
+from spec_local.offers import CALIBRATION, Source
 from spec_local.settings import Sampling
 from spec_local.speculate import Adaptive
 from spec_local.types import Drafter

@@ -63,8 +63,8 @@ def test_the_words_follow_the_numbers() -> None:
     assert "of the tokens drafted by model were right: about" in words
     assert "Recommended: --drafter auto with this draft model" in words
     assert "rarely pays" in explain(FLAT, DRAFT, {"model": judged(0.1)})[-1]
-    assert "lookup" in explain(FLAT, None, {})[-1]
-    dear = curve(lambda width: 0.12 * width)
+    assert "looks drafts up" in explain(FLAT, None, {})[-1]
+    dear = curve(lambda width: 0.12 * width**1.3)
     assert "no draft can pay" in explain(dear, None, {})[-1]
     assert "leave the draft model out" in explain(dear, DRAFT, {"model": Acceptance()})[-1]
 

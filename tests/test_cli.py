@@ -52,6 +52,7 @@ def fails_with(done: subprocess.CompletedProcess[str], sentence: str, code: int 
         ["chat"],
         ["models"],
         *(["models", name] for name in ("list", "pull", "path", "check")),
+        ["tune"],
         ["draft"],
         ["draft", "trim"],
     ],

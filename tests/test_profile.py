@@ -38,6 +38,24 @@ def test_what_tune_measured_stays_marked_as_measured(tmp_path: Path) -> None:
     assert store.is_tuned(IDENTITY)
 
 
+def test_a_draft_is_compared_with_its_target_at_one_moment(tmp_path: Path) -> None:
+    """The machine was twice as fast when the target was used alone."""
+    store, draft = ProfileStore(tmp_path), {"model": "draft.gguf", "head": "def"}
+    slow, fast = a_curve(), CostCurve()
+    for _ in range(20):
+        fast.observe(1, 100, 0.05)
+    drafting = CostCurve()
+    for _ in range(20):
+        drafting.observe(1, 100, 0.03)
+    store.save_curve(IDENTITY, slow)
+    store.save_draft_curve(draft, drafting, IDENTITY, slow)
+    store.save_curve(IDENTITY, fast)
+    found = store.draft_curve(draft, IDENTITY, store.curve(IDENTITY))
+    assert found.seconds(1, 100) == pytest.approx(0.015, rel=0.05)
+    other = store.draft_curve(draft, {"model": "another.gguf"}, store.curve(IDENTITY))
+    assert other.seconds(1, 100) == pytest.approx(0.03, rel=0.05)
+
+
 def test_acceptance_is_kept_by_drafter(tmp_path: Path) -> None:
     store, known = ProfileStore(tmp_path), Acceptance()
     for _ in range(30):

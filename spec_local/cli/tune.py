@@ -80,8 +80,10 @@ def _measure(
             show = partial(progress, f"measure {session.model.path.stem}")
             curves.append(measure(session, seconds, show)[0])
         compare(sessions, curves)
-        for model, curve in zip(loaded, curves, strict=True):
-            store.save_curve(identity(model.path, options), curve, tuned=True)
+        identities = [identity(model.path, options) for model in loaded]
+        store.save_curve(identities[0], curves[0], tuned=True)
+        if len(loaded) > 1:
+            store.save_draft_curve(identities[1], curves[1], identities[0], curves[0], tuned=True)
         return [model.path for model in loaded]
 
 
@@ -91,7 +93,8 @@ def _explain(paths: list[Path], options: LoadOptions, store: ProfileStore) -> No
     from spec_local.llama.identity import identity
 
     identities = [identity(path, options) for path in paths]
-    curves = [store.curve(each) for each in identities]
+    curves = [store.curve(identities[0])]
+    curves += [store.draft_curve(each, identities[0], curves[0]) for each in identities[1:]]
     for path, curve, each in zip(paths, curves, identities, strict=True):
         if not curve.is_known:
             raise ConfigError(f"Nothing is known of {path.name} yet; measure it without --show.")

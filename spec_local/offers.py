@@ -1,0 +1,70 @@
+"""What the controller is told of drafters, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from spec_local.acceptance import Acceptance
+from spec_local.costs import CostCurve
+from spec_local.pace import DraftPace
+
+CALIBRATION = "calibration"
+"""Drafter of a plan that only wants a width measured: any tokens will do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a drafter could do now."""
+
+    drafter: str
+    confidences: tuple[float, ...] | None = None
+    """Of each token it has drafted already, for free; None: to be drafted one by one."""
+    behind: int = 0
+    """Tokens its model has to evaluate before the first drafted one is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What became of a draft, whether it was submitted or only watched."""
+
+    confidences: Sequence[float]
+    accepted: int
+    rejected: bool
+    """Whether the token after the accepted ones was judged, and wrong."""
+
+
+@dataclass(slots=True)
+class Source:
+    """What the controller knows of a drafter."""
+
+    acceptance: Acceptance
+    cost: CostCurve | None = None
+    """Of its model; None for a drafter that costs nothing."""
+    size: float = 1.0
+    """Its model's weights / the target's: its cost, until that is measured."""
+    started: bool = False
+    """Whether its model has read the prompt of this generation."""
+    failures: int = 0
+    """How often in a row it was tried in this generation and did not pay."""
+    run: float = 0.0
+    """What its last unbroken run of drafts has saved, in plain tokens."""
+    idle: int = 0
+    """Tokens emitted since it was last used."""
+    asleep: int = 0
+    """Tokens for which it need not be considered: it was far from paying."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the next round does."""
+
+    drafter: str = ""
+    """Empty: nothing is drafted."""
+    k: int = 0
+    """Tokens to draft; at most so many, if there is a pace."""
+    pace: DraftPace | None = None
+    """For a drafter that drafts one by one."""
+
+
+PLAIN = Plan()
