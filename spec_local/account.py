@@ -30,19 +30,21 @@ class Account:
     def risk(self, price: float, survivals: Sequence[float]) -> float:
         """What is to be taken off the gain of a round because it may fail.
 
-        By Kelly's criterion (Bell System Technical Journal 35, 1956) the logarithm of the credit c
-        is what should grow: a saving x is worth c log(1 + x / c), and the risk is the mean of x
-        less that. It is nothing while the account is large, and infinite if the round may empty it;
-        so losses make drafts shorter and rarer, not impossible.
+        After Kelly's criterion (Bell System Technical Journal 35, 1956) the logarithm of the credit
+        c is what should not shrink: a loss of x hurts like -c log(1 - x / c), and the risk is what
+        that is beyond x, in the mean. It is little while the account is large, and infinite beyond
+        a share of it; so losses make drafts shorter and rarer, not impossible.
 
         price: what the round takes beyond a plain one. survivals: probabilities that at least 1,
         2 … drafted tokens are accepted.
         """
-        if price >= self.credit:
+        if price > self._tuning.stake * self.credit:
             return inf
         risk = 0.0
         for accepted, (reached, passed) in enumerate(pairwise((1.0, *survivals, 0.0))):
             saved = accepted - price
+            if saved >= 0:
+                break
             risk += (reached - passed) * (saved - self.credit * log(1.0 + saved / self.credit))
         return risk
 

@@ -171,7 +171,7 @@ class Controller:
             lost = (seconds + reading) / row[1] - 1.0
             value = tuning.chance * 0.5**source.failures * saved * self._rest - lost
             price = (seconds + reading) / row[1] - 1.0
-            if value > best_value and price < tuning.probe_share * self.account.credit:
+            if value > best_value and price <= tuning.stake * self.account.credit:
                 best, best_value = k, value
         if best == 0:
             return None

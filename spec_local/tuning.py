@@ -76,8 +76,9 @@ class Tuning:
     """What may be lost before anything was earned: 1.5 % of an answer of 200 tokens."""
     allowance_per_token: float = 0.005
     """What more may be lost with every token. Probes are paid from this."""
-    probe_share: float = 0.5
-    """Share of the account that one probe may cost."""
+    stake: float = 0.5
+    """Share of the account that one round may cost. With all of it at stake, one draft that failed
+    at its first token ended speculation for the rest of an answer that was made for it."""
     most_saved: float = 24.0
     """Earned time that may be lost again; more is never put at risk."""
 
