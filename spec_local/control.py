@@ -85,9 +85,9 @@ class Controller:
 
     def _width_to_measure(self, row: Sequence[float], context: int) -> int:
         """The next width of the first calibration, 0 if none is needed."""
-        for width, bound in self.tuning.calibration:
+        for number, (width, bound) in enumerate(self.tuning.calibration, start=1):
             if not self.target.has(width, context):
-                return width
+                return width if self._emitted >= number * self.tuning.calibration_gap else 0
             if row[width] > bound * row[1]:
                 break
         return 0
@@ -100,7 +100,7 @@ class Controller:
         Wider ones are only extrapolated, and pessimistically; nobody would ever look there.
         """
         widest = self.target.widest
-        if plan.k + 1 != widest or plan.pace is not None:
+        if plan is PLAIN or plan.pace is not None or plan.k + 1 != widest:
             return plan
         offered = next(o.confidences for o in offers if o.drafter == plan.drafter) or ()
         k = min(2 * widest - 1, len(offered), room)

@@ -89,3 +89,6 @@ class Tuning:
     most so many V(1). This happens once, and each of these rounds emits a token as any other does;
     what they cost beyond that is 0 to 4 V(1), 2 % of an answer of 200 tokens. Wider ones are
     measured when a draft is long enough for them."""
+    calibration_gap: int = 8
+    """At least so many tokens are written for each of them, so that a short answer is not slowed
+    down for what only later ones gain by."""

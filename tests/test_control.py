@@ -180,7 +180,7 @@ def test_an_unknown_machine_is_measured_step_by_step_as_long_as_it_looks_promisi
         widths = []
         for width in (40, 1):
             controller.learn(tokens=1, width=width, context=0, evaluate_seconds=cost(width))
-        for _ in range(12):
+        for _ in range(60):
             plan = controller.plan([], 100, 32)
             if plan.drafter == CALIBRATION:
                 widths.append(plan.k + 1)
