@@ -25,7 +25,7 @@ from spec_local.drafters.lookup import LookupDrafter
 from spec_local.llama.identity import identity
 from spec_local.llama.samplers import Samplers
 from spec_local.llama.session import Session
-from spec_local.mapped import MappedSession
+from spec_local.loading import in_target_tokens
 from spec_local.offers import Source
 from spec_local.profile import ProfileStore
 from spec_local.simulation import Looked, Machine, Text, Track, clairvoyant, run, static
@@ -78,15 +78,10 @@ def record(
     messages = [{"role": "user", "content": prompt}]
     context = runner.tokenize(messages)
     answer = list(runner.complete(messages, max_tokens=tokens, sampling=sampling).tokens)
-    draft, vocab = runner.draft, runner.target.model.vocab
+    draft = runner.draft
     assert draft is not None
     draft.truncate(0)
-    token_map, n_vocab = draft.model.token_map, runner.target.n_vocab
-    session = (
-        draft
-        if token_map is None
-        else MappedSession(draft, token_map, n_vocab, draft.model.vocab.piece, vocab.piece)
-    )
+    n_vocab, session = runner.target.n_vocab, in_target_tokens(draft, runner.target)
     samplers = Samplers(runner.target)
     sampler = samplers.open(sampling, context)
     sampler.accept(answer[0])  # the first token is the target's own

@@ -10,7 +10,10 @@ from spec_local.download import pull
 from spec_local.errors import VocabularyMismatch, require
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
+from spec_local.llama.session import Session
+from spec_local.mapped import MappedSession
 from spec_local.registry import PairSpec, Registry
+from spec_local.types import EvaluationSession
 
 Progress = Callable[[str, float], None]
 """Called with what is going on ("pull NAME", "load NAME", "prompt") and how far it is, 0 to 1."""
@@ -53,6 +56,15 @@ def load_models(
                 "Choose a draft of the same model family."
             )
     return models
+
+
+def in_target_tokens(draft: Session, target: Session) -> EvaluationSession:
+    """The draft's session; of a trimmed draft, one that speaks the target's token ids."""
+    token_map = draft.model.token_map
+    if token_map is None:
+        return draft
+    pieces = draft.model.vocab.piece, target.model.vocab.piece
+    return MappedSession(draft, token_map, target.n_vocab, *pieces)
 
 
 def _load_model(

@@ -20,9 +20,8 @@ from spec_local.llama.options import LoadOptions
 from spec_local.llama.samplers import Samplers
 from spec_local.llama.session import Session
 from spec_local.llama.template import ChatTemplate, Message
-from spec_local.loading import Progress, choose_pair, load_models, no_progress
+from spec_local.loading import Progress, choose_pair, in_target_tokens, load_models, no_progress
 from spec_local.logprobs import token_logprobs
-from spec_local.mapped import MappedSession
 from spec_local.profile import ProfileStore
 from spec_local.registry import load_registry
 from spec_local.settings import Sampling
@@ -135,17 +134,10 @@ class Runner:
         return Adaptive(built, self._experience.controller)
 
     def _draft_session(self) -> tuple[EvaluationSession, int, Callable[[int], bool]]:
-        draft, n_vocab = self.draft, self.target.n_vocab
-        if draft is None:
+        if self.draft is None:
             raise ConfigError("This drafter needs a draft model's session.")
-        if draft.model.token_map is None:
-            return draft, n_vocab, self._vocab.is_end
-        pieces = draft.model.vocab.piece, self._vocab.piece
-        return (
-            MappedSession(draft, draft.model.token_map, n_vocab, *pieces),
-            n_vocab,
-            self._vocab.is_end,
-        )
+        session = in_target_tokens(self.draft, self.target)
+        return session, self.target.n_vocab, self._vocab.is_end
 
     def tokenize(self, prompt: str | Sequence[Message]) -> list[int]:
         """Tokens of a text, completed as it is, or of messages, through the chat template."""
