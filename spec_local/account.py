@@ -27,6 +27,10 @@ class Account:
         allowance = self._tuning.allowance_per_token * tokens
         self.credit = min(self.credit + saved + allowance, self._tuning.most_saved)
 
+    def bears(self, price: float) -> bool:
+        """Whether a round may take so much beyond a plain one."""
+        return price <= self._tuning.stake * self.credit
+
     def risk(self, price: float, survivals: Sequence[float]) -> float:
         """What is to be taken off the gain of a round because it may fail.
 
@@ -38,7 +42,7 @@ class Account:
         price: what the round takes beyond a plain one. survivals: probabilities that at least 1,
         2 … drafted tokens are accepted.
         """
-        if price > self._tuning.stake * self.credit:
+        if not self.bears(price):
             return inf
         risk = 0.0
         for accepted, (reached, passed) in enumerate(pairwise((1.0, *survivals, 0.0))):

@@ -168,10 +168,9 @@ class Controller:
             expected += survival
             seconds = row[k + 1] + first + (k - 1) * step
             saved = 1.0 - seconds / row[1] / (1.0 + expected)  # per token, should hope come true
-            lost = (seconds + reading) / row[1] - 1.0
-            value = tuning.chance * 0.5**source.failures * saved * self._rest - lost
             price = (seconds + reading) / row[1] - 1.0
-            if value > best_value and price <= tuning.stake * self.account.credit:
+            value = tuning.chance * 0.5**source.failures * saved * self._rest - price
+            if value > best_value and self.account.bears(price):
                 best, best_value = k, value
         if best == 0:
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -60,16 +61,28 @@ def a_controller(
     return controller
 
 
-def fail(controller: Controller, plan: Plan, cost: Callable[[int], float]) -> None:
-    """A round in which the first drafted token was wrong."""
+def play(
+    controller: Controller,
+    plan: Plan,
+    cost: Callable[[int], float],
+    tokens: int = 1,
+    **more: Any,
+) -> None:
+    """A round by that plan, which emits so many tokens."""
     controller.learn(
-        tokens=1,
+        tokens=tokens,
         width=plan.k + 1,
         context=100,
         evaluate_seconds=cost(plan.k + 1),
         source=plan.drafter,
-        judged={plan.drafter: Judged((0.5,) * plan.k, 0, rejected=True)} if plan.k else None,
+        **more,
     )
+
+
+def fail(controller: Controller, plan: Plan, cost: Callable[[int], float]) -> None:
+    """A round in which the first drafted token was wrong."""
+    judged = {plan.drafter: Judged((0.5,) * plan.k, 0, rejected=True)} if plan.k else None
+    play(controller, plan, cost, judged=judged)
 
 
 def lookup(confidences: tuple[float, ...] = SURE) -> list[Offer]:
@@ -139,13 +152,7 @@ def test_a_run_of_failures_costs_no_more_than_the_allowance() -> None:
         plan = controller.plan(lookup(), 100, 32)
         lost += linear(plan.k + 1) - 1
         tokens += 1
-        controller.learn(
-            tokens=1,
-            width=plan.k + 1,
-            context=100,
-            evaluate_seconds=linear(plan.k + 1),
-            source=plan.drafter,  # and it never learns that it was wrong
-        )
+        play(controller, plan, linear)  # and it never learns that it was wrong
     assert 1.0 < lost <= tuning.allowance + tuning.allowance_per_token * tokens + 0.2
 
 
@@ -163,13 +170,7 @@ def test_v1_is_measured_again_from_time_to_time() -> None:
     for _ in range(100):
         plan = controller.plan(lookup(), 100, 32)
         plain += plan == PLAIN
-        controller.learn(
-            tokens=plan.k + 1,
-            width=plan.k + 1,
-            context=100,
-            evaluate_seconds=flat(plan.k + 1),
-            source=plan.drafter,
-        )
+        play(controller, plan, flat, tokens=plan.k + 1)
     assert plain == 100 // (Tuning().recheck_rounds + 1)
 
 
@@ -184,13 +185,7 @@ def test_an_unknown_machine_is_measured_step_by_step_as_long_as_it_looks_promisi
             plan = controller.plan([], 100, 32)
             if plan.drafter == CALIBRATION:
                 widths.append(plan.k + 1)
-            controller.learn(
-                tokens=1,
-                width=plan.k + 1,
-                context=100,
-                evaluate_seconds=cost(plan.k + 1),
-                source=plan.drafter,
-            )
+            play(controller, plan, cost)
         return widths
 
     assert measured(flat) == [2, 4, 8]
@@ -211,13 +206,7 @@ def test_a_draft_longer_than_anything_measured_is_tried_step_by_step() -> None:
     for _ in range(8):
         plan = controller.plan(lookup(), 100, 32)
         lengths.append(plan.k)
-        controller.learn(
-            tokens=plan.k + 1,
-            width=plan.k + 1,
-            context=100,
-            evaluate_seconds=cost(plan.k + 1),
-            source=plan.drafter,
-        )
+        play(controller, plan, cost, tokens=plan.k + 1)
     assert lengths == sorted(lengths)
     assert lengths[0] <= 15
     assert lengths[-1] == 32
@@ -237,15 +226,8 @@ def test_a_model_that_failed_is_tried_again_later_and_later() -> None:
             probes.append(token)
             assert plan.k <= Tuning().probe_tokens
         behind = 1 if plan.pace else behind + 1
-        controller.learn(
-            tokens=1,
-            width=plan.k + 1,
-            context=100,
-            evaluate_seconds=flat(plan.k + 1),
-            source=plan.drafter,
-            steps=steps,
-            judged={"model": Judged((0.2,) * plan.k, 0, rejected=True)} if plan.pace else None,
-        )
+        judged = {"model": Judged((0.2,) * plan.k, 0, rejected=True)} if plan.pace else None
+        play(controller, plan, flat, steps=steps, judged=judged)
     gaps = [later - earlier for earlier, later in pairwise(probes)]
     assert 2 <= len(probes) <= 6
     assert gaps == sorted(gaps)
