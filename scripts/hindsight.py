@@ -21,14 +21,15 @@ from spec_local import Runner, Sampling
 from spec_local.acceptance import Acceptance
 from spec_local.control import Controller
 from spec_local.costs import MAX_WIDTH, CostCurve
+from spec_local.distribution import top_probability
 from spec_local.drafters.lookup import LookupDrafter
 from spec_local.llama.identity import identity
 from spec_local.llama.samplers import Samplers
 from spec_local.llama.session import Session
 from spec_local.loading import in_target_tokens
-from spec_local.offers import Source
 from spec_local.profile import ProfileStore
 from spec_local.simulation import Looked, Machine, Text, Track, clairvoyant, run, static
+from spec_local.source import Source
 from spec_local.tuning import Tuning
 
 PROMPTS = Path(__file__).with_name("prompts.jsonl")
@@ -53,7 +54,7 @@ def main() -> None:
         curves = [curve_of(session) for session in (runner.target, runner.draft)]
     calibration = {name: calibrate([r[3][name] for r in recorded]) for name in ("model", "lookup")}
     results = []
-    warm: dict[str, Acceptance] = {"model": Acceptance(), "lookup": Acceptance()}
+    warm = {"model": Acceptance(drawn=True), "lookup": Acceptance()}
     for _pass in range(2):  # the second one knows the pair, as after some use
         results = [price(*each, curves, calibration, warm) for each in recorded]
     cells = summary(results)
@@ -67,8 +68,8 @@ def curve_of(session: Session) -> CostCurve:
 
 
 Recording = dict[str, list[tuple[float, ...]]]
-"""What each drafter would have drafted. model: by position, (right or not, confidence); lookup: by
-position, (accepted tokens, *confidences)."""
+"""By position, what each drafter would have drafted, and how sure the target was. model: (right or
+not, confidence); lookup: (accepted tokens, *confidences); target: (certainty,)."""
 
 
 def record(
@@ -103,7 +104,19 @@ def record(
     own.close()
     sampler.close()
     samplers.close()
-    return len(context), len(answer) - 1, {"model": model, "lookup": looked}
+    target = [(certainty,) for certainty in certainties(runner.target, context, answer)]
+    return len(context), len(answer) - 1, {"model": model, "lookup": looked, "target": target}
+
+
+def certainties(target: Session, context: list[int], answer: list[int]) -> list[float]:
+    """How probable the target finds its best token, for every token of the answer but the first."""
+    target.truncate(0)
+    target.evaluate(context)
+    found: list[float] = []
+    for start in range(0, len(answer) - 1, MAX_WIDTH):
+        part = answer[start : min(start + MAX_WIDTH, len(answer) - 1)]
+        found += [top_probability(row) for row in target.evaluate(part, rows=len(part))]
+    return found
 
 
 def calibrate(recordings: Sequence[list[tuple[float, ...]]]) -> Callable[[float], float]:
@@ -149,15 +162,16 @@ def price(
         for k in KS
     } | {"plain": 1.0}
     sources = {
-        "lookup": Source(warm["lookup"]),
-        "model": Source(warm["model"], CostCurve.from_dict(draft.as_dict())),
+        "lookup": Source(known={"": warm["lookup"]}),
+        "model": Source(CostCurve.from_dict(draft.as_dict()), known={"": warm["model"]}),
     }
     controller = Controller(CostCurve.from_dict(target.as_dict()), sources)
     best = max(schedules, key=lambda name: schedules[name])
+    certainty = [certainty for (certainty,) in recording["target"]]
     return {
         "category": category,
         "tokens": length,
-        "controller": round(run(controller, machine, text, length).speedup, 3),
+        "controller": round(run(controller, machine, text, length, certainty).speedup, 3),
         "static": {name: round(speedup, 3) for name, speedup in schedules.items()},
         "best static": best,
         "clairvoyant": round(clairvoyant(machine, text, length).speedup, 3),

@@ -36,8 +36,8 @@ class Account:
 
         After Kelly's criterion (Bell System Technical Journal 35, 1956) the logarithm of the credit
         c is what should not shrink: a loss of x hurts like -c log(1 - x / c), and the risk is what
-        that is beyond x, in the mean. It is little while the account is large, and infinite beyond
-        a share of it; so losses make drafts shorter and rarer, not impossible.
+        that is beyond x, in the mean, `aversion` times. It is little while the account is large,
+        and infinite beyond a share of it; so losses make drafts shorter and rarer, not impossible.
 
         price: what the round takes beyond a plain one. survivals: probabilities that at least 1,
         2 … drafted tokens are accepted.
@@ -50,7 +50,7 @@ class Account:
             if saved >= 0:
                 break
             risk += (reached - passed) * (saved - self.credit * log(1.0 + saved / self.credit))
-        return risk
+        return self._tuning.aversion * risk
 
     def is_worth(self, price: float, survivals: Sequence[float]) -> bool:
         """Whether such a round is worth more than a plain one, its risk taken off."""

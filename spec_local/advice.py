@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from spec_local.acceptance import Acceptance
 from spec_local.costs import CostCurve
 
 K_CHOICES = tuple(range(1, 17))
@@ -44,9 +43,12 @@ def break_even(target: CostCurve, draft: CostCurve | None) -> float | None:
 
 
 def explain(
-    target: CostCurve, draft: CostCurve | None, known: Mapping[str, Acceptance]
+    target: CostCurve, draft: CostCurve | None, known: Mapping[str, float | None]
 ) -> list[str]:
-    """Sentences: what verification costs, from which acceptance drafts pay, what to do."""
+    """Sentences: what verification costs, from which acceptance drafts pay, what to do.
+
+    known: acceptance rate by drafter, as far as there is one.
+    """
     row = target.row(_CONTEXT)
     sentences = [
         f"One token takes {row[1] * 1e3:.0f} ms; checking 2, 4, 8 and 16 at once takes "
@@ -61,8 +63,7 @@ def explain(
             "target's.",
             _when_it_pays("Its drafts", break_even(target, draft)),
         ]
-    for name, acceptance in known.items():
-        rate = acceptance.overall
+    for name, rate in known.items():
         if rate is None:
             continue
         k, speedup = best_k(target, draft if name == "model" else None, rate)
@@ -78,17 +79,17 @@ def _when_it_pays(drafts: str, acceptance: float | None) -> str:
 
 
 def _recommendation(
-    target: CostCurve, draft: CostCurve | None, known: Mapping[str, Acceptance]
+    target: CostCurve, draft: CostCurve | None, known: Mapping[str, float | None]
 ) -> str:
-    model = known.get("model")
-    if draft is None or not draft.is_known or model is None:
+    if draft is None or not draft.is_known:
         if break_even(target, None) is None:
             return "Recommended: --drafter none, no draft can pay on this machine."
         return "Recommended: --drafter auto, which looks drafts up where that pays."
     needed = break_even(target, draft)
     if needed is None:
         return "Recommended: leave the draft model out, and a smaller or trimmed one might pay."
-    if model.overall is not None and model.overall < needed:
+    rate = known.get("model")
+    if rate is not None and rate < needed:
         return (
             "Recommended: --drafter auto; this draft model rarely pays here, a trimmed one "
             "(spec-local draft trim) costs less."

@@ -10,7 +10,8 @@ over all widths, since V is neither smooth nor monotone. Not to draft has gain 0
 
 An account (`account.py`) guards the promise never to be slower. One thing is decided outside it,
 because nothing can be earned before it: that the draft model reads the prompt. It must be expected
-to pay for itself more than once.
+to pay for itself more than once, and how well it would draft is foreseen from how sure the target
+itself is of this text (`acceptance.py`): the less there is to gain, the longer that is looked at.
 
 This module knows no model, no tokens and no clock: it is told costs and verdicts, so that
 `simulation.py` can put it on any machine.
@@ -25,8 +26,9 @@ from operator import mul
 
 from spec_local.account import Account
 from spec_local.costs import MAX_WIDTH, CostCurve
-from spec_local.offers import CALIBRATION, PLAIN, Judged, Offer, Plan, Source
+from spec_local.offers import CALIBRATION, PLAIN, UNJUDGED, Judged, Offer, Plan
 from spec_local.pace import DraftPace
+from spec_local.source import Source
 from spec_local.tuning import Tuning
 
 
@@ -40,22 +42,23 @@ class Controller:
     account: Account = field(init=False)
     _emitted: int = 0
     _max_tokens: int = 0
-    _recent_tokens: float = 0.0
-    _recent_cost: float = 0.0
+    _recent_tokens: float = 1.0
+    _recent_cost: float = 1.0
     _since_plain: int = 0
 
     def __post_init__(self) -> None:
         self.account = Account(self.tuning)
 
-    def begin(self, max_tokens: int) -> None:
-        """A generation of at most so many tokens begins."""
+    def begin(self, max_tokens: int, kind: str = "") -> None:
+        """A generation of at most so many tokens begins.
+
+        kind: of the drafters' confidences; what is known of one kind says nothing of another.
+        """
         self._emitted, self._max_tokens, self._since_plain = 0, max_tokens, 0
-        self._recent_tokens = self._recent_cost = 0.0
+        self._recent_tokens = self._recent_cost = self.tuning.first_rounds
         self.account = Account(self.tuning)
         for source in self.sources.values():
-            source.acceptance.begin()
-            source.started, source.failures, source.run = False, 0, 0.0
-            source.idle = source.asleep = 0
+            source.begin(kind)
 
     def plan(self, offers: Sequence[Offer], context: int, room: int) -> Plan:
         """The best of the offers for a round of at most `room` drafted tokens, or none of them."""
@@ -104,52 +107,55 @@ class Controller:
             return plan
         offered = next(o.confidences for o in offers if o.drafter == plan.drafter) or ()
         k = min(2 * widest - 1, len(offered), room)
-        survivals = self._survivals(plan.drafter, offered[:k])
+        survivals = self.sources[plan.drafter].survivals(offered[:k])
         bearable = self.account.is_worth(row[k + 1] / row[1] - 1.0, survivals)
         return Plan(plan.drafter, k) if bearable else plan
 
-    def _survivals(self, drafter: str, confidences: Sequence[float]) -> list[float]:
-        """Probabilities that at least 1, 2 … of these tokens are accepted."""
-        rate = self.sources[drafter].acceptance.rate
-        return list(accumulate(map(rate, confidences), mul))
-
     def _rate(self, row: Sequence[float]) -> float:
         """Tokens per second that the coming rounds will bring: what they lately brought."""
-        lately = self._recent_tokens / self._recent_cost if self._recent_cost else 0.0
-        return max(1.0, lately) / row[1]
+        return max(1.0, self._recent_tokens / self._recent_cost) / row[1]
 
     def _choices(
         self, offer: Offer, row: Sequence[float], context: int, room: int
     ) -> Iterator[tuple[float, Plan]]:
-        """Every k for one offer, with its gain."""
-        source, rate = self.sources[offer.drafter], self._rate(row)
-        acceptance = source.acceptance
+        """What could be done with one offer, each with its gain."""
         if offer.confidences is not None:
-            survivals = self._survivals(offer.drafter, offer.confidences[:room])
-            for k, expected in enumerate(accumulate(survivals), start=1):
-                gain = expected - rate * (row[k + 1] - row[1])
-                if gain > 0:
-                    risk = self.account.risk(row[k + 1] / row[1] - 1.0, survivals[:k])
-                    yield gain - risk, Plan(offer.drafter, k)
-            return
+            return self._drafted(offer, row, room)
+        return self._to_draft(offer, row, context, room)
+
+    def _drafted(
+        self, offer: Offer, row: Sequence[float], room: int
+    ) -> Iterator[tuple[float, Plan]]:
+        """Every k of a draft that is there."""
+        rate = self._rate(row)
+        survivals = self.sources[offer.drafter].survivals((offer.confidences or ())[:room])
+        for k, expected in enumerate(accumulate(survivals), start=1):
+            gain = expected - rate * (row[k + 1] - row[1])
+            if gain > 0:
+                risk = self.account.risk(row[k + 1] / row[1] - 1.0, survivals[:k])
+                yield gain - risk, Plan(offer.drafter, k)
+
+    def _to_draft(
+        self, offer: Offer, row: Sequence[float], context: int, room: int
+    ) -> Iterator[tuple[float, Plan]]:
+        """Drafting token by token, as far as its failure can be borne."""
+        source, rate = self.sources[offer.drafter], self._rate(row)
         if source.asleep > 0:
             return
-        step, first, reading = self._draft_costs(source, offer.behind, context)
-        at_once = first + (reading if source.started else 0.0)
-        survivals = list(accumulate(repeat(acceptance.typical, room), mul))
-        bearable = (
-            k
-            for k in range(1, room + 1)
-            if self.account.is_worth(
-                (row[k + 1] + at_once + (k - 1) * step) / row[1] - 1.0, survivals[:k]
-            )
-        )
-        limit = max(bearable, default=0)
-        investment = reading / self._rest * (1.0 if source.started else self.tuning.caution)
+        step, first, reading = source.seconds(self.target, offer.behind, context)
+        caution = self._caution if not source.started else 1.0
+        survivals = list(accumulate(repeat(source.acceptance.typical, room), mul))
+        limit = 0
+        for k in range(1, room + 1):
+            price = (row[k + 1] + first + (k - 1) * step) / row[1] - 1.0
+            catch_up = reading / row[1] if source.started else 0.0
+            if self.account.bears(price + catch_up) and self.account.is_worth(price, survivals[:k]):
+                limit = k
         if limit:
-            pace = DraftPace(acceptance, row, step, rate, limit)
+            pace = DraftPace(source.acceptance, row, step, rate, limit)
             gain = pace.value + rate * (row[1] - (first - step))
-            gain -= rate * investment * (2.0 + gain)  # a round emits about 1 + 1 + gain tokens
+            # What is invested is shared by the tokens to come; a round emits about 2 + gain.
+            gain -= rate * caution * reading / self._rest * (2.0 + gain)
             source.asleep = self.tuning.sleep_tokens if gain < 0 else 0
             yield gain, Plan(offer.drafter, limit, pace)
 
@@ -161,7 +167,7 @@ class Controller:
         source, tuning = self.sources[offer.drafter], self.tuning
         if source.cost is None or source.idle < tuning.retry_tokens * 2**source.failures:
             return None
-        step, first, reading = self._draft_costs(source, offer.behind, context)
+        step, first, reading = source.seconds(self.target, offer.behind, context)
         best, best_value, survival, expected = 0, 0.0, 1.0, 0.0
         for k in range(1, min(room, tuning.probe_tokens) + 1):
             survival *= tuning.hope
@@ -178,22 +184,15 @@ class Controller:
         return Plan(offer.drafter, best, pace)
 
     @property
+    def _caution(self) -> float:
+        """How many times over reading the prompt must be expected to pay for itself."""
+        return self.tuning.caution * (1.0 + self.tuning.hesitation / self._emitted)
+
+    @property
     def _rest(self) -> int:
         """Tokens the answer is expected to have left."""
         expected = self.tuning.expected_rest + self._emitted
         return max(1, min(expected, self._max_tokens - self._emitted))
-
-    def _draft_costs(self, source: Source, behind: int, context: int) -> tuple[float, float, float]:
-        """Seconds of one drafted token, of the first one, and of catching up before it.
-
-        The pending token, and the last drafted one after full acceptance, belong to the first step.
-        More than that is an investment: it is made once, and all tokens to come have it.
-        """
-        assert source.cost is not None
-        source.cost.assume(self.target, source.size)
-        step = source.cost.seconds(1, context)
-        first = source.cost.seconds(min(behind, 2), context)
-        return step, first, max(0.0, source.cost.seconds(behind, context) - first)
 
     def learn(
         self,
@@ -205,20 +204,24 @@ class Controller:
         source: str = "",
         steps: Sequence[tuple[int, float]] = (),
         judged: Mapping[str, Judged] | None = None,
+        certainty: float | None = None,
     ) -> None:
         """A round is over: `tokens` emitted by evaluating `width` tokens after `context`.
 
         steps: (tokens, seconds) of each evaluation of the draft model in it.
         judged: by drafter, also of those that were not asked to submit.
+        certainty: how likely the target found its own best token at the first position.
         """
         first_round = self._emitted == 0
         if not first_round or width == 1 or width > MAX_WIDTH:  # a prompt asks for one row only
             self._observe_speed(width, context, evaluate_seconds)
-        for name, verdict in (judged or {}).items():
-            self.sources[name].acceptance.observe(
-                verdict.confidences, verdict.accepted, verdict.rejected
-            )
-        drafting = self._learn_drafting(source, steps, context)
+        judged = judged or {}
+        for name, known in self.sources.items():
+            verdict = judged.get(name, UNJUDGED)
+            known.acceptance.observe(verdict.confidences, verdict.accepted, verdict.rejected)
+            if certainty is not None:
+                known.see(certainty, verdict.confidences)
+        drafting = self.sources[source].learn_drafting(steps, context) if steps else 0.0
         plain = self.plain_seconds(context)
         self._emitted += tokens
         if first_round or plain <= 0:
@@ -232,7 +235,7 @@ class Controller:
         saved = 0.0 if source == CALIBRATION else tokens - cost
         self.account.settle(tokens, saved)
         for name, known in self.sources.items():
-            self._keep_books(known, name == source, saved, tokens)
+            known.keep_books(name == source, saved, tokens)
 
     def _observe_speed(self, width: int, context: int, seconds: float) -> None:
         """The target's cost; if the machine's speed has changed, so it has for the drafts."""
@@ -241,34 +244,3 @@ class Controller:
         for source in self.sources.values():
             if known and source.cost is not None:
                 source.cost.rescale(self.target.scale - before)
-
-    def _learn_drafting(
-        self, source: str, steps: Sequence[tuple[int, float]], context: int
-    ) -> float:
-        """Seconds of drafting that count as a cost of this round."""
-        if not steps:
-            return 0.0
-        known = self.sources[source]
-        assert known.cost is not None
-        for width, seconds in steps:
-            known.cost.observe(width, context - width, seconds)
-        drafting = sum(seconds for _width, seconds in steps)
-        if not known.started:  # reading the prompt was decided on as an investment
-            known.started = True
-            drafting += min(0.0, known.cost.seconds(1, context) - steps[0][1])
-        return drafting
-
-    def _keep_books(self, source: Source, used: bool, saved: float, tokens: int) -> None:
-        """Watch how a drafter with a cost fares, and let its failures fade while it waits."""
-        if source.cost is None:
-            return
-        if used:
-            source.run = saved + (source.run if source.idle == 0 else 0.0)
-            source.idle = 0
-        else:
-            if source.idle == 0 and source.run:
-                source.failures = source.failures + 1 if source.run < 0 else 0
-            source.idle += tokens
-            source.asleep -= tokens
-            half_life = self.tuning.retry_tokens * 2.0**source.failures
-            source.acceptance.fade(0.5 ** (tokens / half_life))

@@ -61,8 +61,8 @@ def generate(
             sampled = perf_counter()
 
             context.extend(tokens)
+            speculator.observe(context, verdict, rows[0])
             target.truncate(len(context) - 1)
-            speculator.observe(context, verdict)
 
             emitted += len(tokens)
             if is_end(verdict.token):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spec_local.acceptance import Acceptance
 from spec_local.control import Controller
 from spec_local.costs import CostCurve
 from spec_local.llama.identity import identity
 from spec_local.llama.session import Session
-from spec_local.offers import Source
 from spec_local.profile import Identity, ProfileStore
+from spec_local.source import Source
 
 
 class Experience:
@@ -28,32 +27,40 @@ class Experience:
         self._target = _identity(target)
         self._draft = None if draft is None else _identity(draft)
         self._pair = pair_of(self._target, self._draft)
+        self._tuned = self._when_tuned()
         self._curve = CostCurve() if store is None else store.curve(self._target)
         self._size = 1.0 if draft is None else draft.model.size_bytes / target.model.size_bytes
         self.controller = Controller(self._curve, {name: self._source(name) for name in drafters})
 
     def _source(self, drafter: str) -> Source:
-        store = self._store
-        known = Acceptance() if store is None else store.acceptance(self._pair, drafter)
-        if drafter != "model" or self._draft is None:
-            return Source(known)
-        if store is None:
-            return Source(known, CostCurve(), size=self._size)
-        return Source(
-            known, store.draft_curve(self._draft, self._target, self._curve), size=self._size
-        )
+        store, cost = self._store, None
+        if drafter == "model" and self._draft is not None:
+            cost = CostCurve()
+            if store is not None:
+                cost = store.draft_curve(self._draft, self._target, self._curve)
+        drawn = cost is not None
+        known = {} if store is None else store.acceptance(self._pair, drafter, drawn)
+        return Source(cost, self._size, known)
 
     def save(self) -> None:
-        """Keep what was learned; does nothing without a store."""
+        """Keep what was learned; does nothing without a store.
+
+        Curves that `spec-local tune` has measured meanwhile are better and stay.
+        """
         if self._store is None or not self._curve.is_known:
             return
-        self._store.save_curve(self._target, self._curve)
         sources = self.controller.sources
-        cost = sources["model"].cost if "model" in sources else None
-        if cost is not None and cost.is_measured and self._draft is not None:
-            self._store.save_draft_curve(self._draft, cost, self._target, self._curve)
-        known = {name: source.acceptance for name, source in sources.items()}
+        if self._tuned == self._when_tuned():
+            self._store.save_curve(self._target, self._curve)
+            cost = sources["model"].cost if "model" in sources else None
+            if cost is not None and cost.is_measured and self._draft is not None:
+                self._store.save_draft_curve(self._draft, cost, self._target, self._curve)
+        known = {name: source.known for name, source in sources.items()}
         self._store.save_acceptance(self._pair, known)
+
+    def _when_tuned(self) -> list[float]:
+        models = [self._target] if self._draft is None else [self._target, self._draft]
+        return [] if self._store is None else [self._store.tuned_at(model) for model in models]
 
 
 def _identity(session: Session) -> Identity:

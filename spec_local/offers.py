@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spec_local.acceptance import Acceptance
-from spec_local.costs import CostCurve
 from spec_local.pace import DraftPace
 
 CALIBRATION = "calibration"
@@ -34,25 +32,7 @@ class Judged:
     """Whether the token after the accepted ones was judged, and wrong."""
 
 
-@dataclass(slots=True)
-class Source:
-    """What the controller knows of a drafter."""
-
-    acceptance: Acceptance
-    cost: CostCurve | None = None
-    """Of its model; None for a drafter that costs nothing."""
-    size: float = 1.0
-    """Its model's weights / the target's: its cost, until that is measured."""
-    started: bool = False
-    """Whether its model has read the prompt of this generation."""
-    failures: int = 0
-    """How often in a row it was tried in this generation and did not pay."""
-    run: float = 0.0
-    """What its last unbroken run of drafts has saved, in plain tokens."""
-    idle: int = 0
-    """Tokens emitted since it was last used."""
-    asleep: int = 0
-    """Tokens for which it need not be considered: it was far from paying."""
+UNJUDGED = Judged((), 0, rejected=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,9 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from time import time
 from typing import Any, TypeVar
 
 from spec_local.acceptance import Acceptance
@@ -23,7 +25,7 @@ from spec_local.paths import cache_directory
 
 logger = logging.getLogger("spec_local.profile")
 
-VERSION = 1
+VERSION = 2
 """Of the files' form; files of another version are replaced."""
 
 _MOST_SPEED_CHANGE = 3.0
@@ -84,22 +86,38 @@ class ProfileStore:
     def _save_curve(
         self, identity: Identity, curve: CostCurve, tuned: bool, more: Mapping[str, Any]
     ) -> None:
-        kept = {"tuned": tuned or self.is_tuned(identity), "curve": curve.as_dict()}
+        kept = {"tuned": time() if tuned else self.tuned_at(identity), "curve": curve.as_dict()}
         self._write(self._path(identity), {"identity": dict(identity), **kept, **more})
 
-    def is_tuned(self, identity: Identity) -> bool:
-        """Whether `spec-local tune` has measured this model here."""
-        return self._load(self._path(identity), identity).get("tuned") is True
+    def tuned_at(self, identity: Identity) -> float:
+        """When `spec-local tune` measured this model here, as a Unix time; 0.0 for never."""
+        when = self._load(self._path(identity), identity).get("tuned")
+        return when if isinstance(when, float) else 0.0
 
-    def acceptance(self, pair: Identity, drafter: str) -> Acceptance:
-        """What is known of a drafter for these models."""
+    def acceptance(self, pair: Identity, drafter: str, drawn: bool) -> dict[str, Acceptance]:
+        """What is known of a drafter for these models, by the kind of its confidences.
+
+        drawn: they are a model's probabilities.
+        """
         found = self._load(self._path(pair), pair).get("acceptance")
-        known = found.get(drafter, {}) if isinstance(found, dict) else {}
-        return _parse(known, Acceptance.from_dict, Acceptance)
+        kinds = found.get(drafter) if isinstance(found, dict) else None
+        parse, nothing = (
+            partial(Acceptance.from_dict, drawn=drawn),
+            partial(Acceptance, None, drawn),
+        )
+        return {
+            kind: _parse(known, parse, nothing)
+            for kind, known in (kinds.items() if isinstance(kinds, dict) else ())
+        }
 
-    def save_acceptance(self, pair: Identity, known: Mapping[str, Acceptance]) -> None:
-        """Keep what is known of the drafters of these models."""
-        acceptance = {name: each.as_dict() for name, each in known.items()}
+    def save_acceptance(
+        self, pair: Identity, known: Mapping[str, Mapping[str, Acceptance]]
+    ) -> None:
+        """Keep what is known of the drafters of these models, by the kind of their confidences."""
+        acceptance = {
+            name: {kind: each.as_dict() for kind, each in kinds.items()}
+            for name, kinds in known.items()
+        }
         self._write(self._path(pair), {"identity": dict(pair), "acceptance": acceptance})
 
     def _path(self, identity: Identity) -> Path:

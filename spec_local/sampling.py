@@ -76,6 +76,12 @@ class ChainSampler:
         for token in context if window is None else context[max(0, len(context) - window) :]:
             self._remember(token)
 
+    @property
+    def kind(self) -> str:
+        if self._sampling.greedy:
+            return "greedy"
+        return "drawn" if self._sampling.verify == "keyed" else "best"
+
     def distribution(self, row: Logits) -> Distribution:
         """What the token of the present position is drawn from, by its logits row (n_vocab,)."""
         free = self._unconstrained(row)

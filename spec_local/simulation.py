@@ -111,8 +111,17 @@ class Outcome:
         return self.plain_seconds / self.seconds
 
 
-def run(controller: Controller, machine: Machine, text: Text, length: int) -> Outcome:
-    """Write so many tokens as the controller decides; the first one is already out."""
+def run(
+    controller: Controller,
+    machine: Machine,
+    text: Text,
+    length: int,
+    certainty: Sequence[float] | None = None,
+) -> Outcome:
+    """Write so many tokens as the controller decides; the first one is already out.
+
+    certainty: by position, how sure the target is of its own token.
+    """
     controller.begin(length + 1)
     controller.learn(tokens=1, width=1, context=0, evaluate_seconds=machine.verify[1])
     behind = {name: machine.prompt + 1 for name, track in text.items() if not track.free}
@@ -155,6 +164,7 @@ def run(controller: Controller, machine: Machine, text: Text, length: int) -> Ou
             source=plan.drafter,
             steps=steps,
             judged=judged,
+            certainty=None if certainty is None else certainty[position],
         )
         total += evaluate + sum(seconds for _width, seconds in steps)
         position += emitted
@@ -189,7 +199,18 @@ def static(drafter: str, k: int, machine: Machine, text: Text, length: int) -> O
 
 
 def clairvoyant(machine: Machine, text: Text, length: int) -> Outcome:
-    """The least expected time, by dynamic programming over positions; its prompt costs nothing."""
+    """The least expected time, by dynamic programming over positions.
+
+    The draft model has read the prompt before the first token, or is not used at all.
+    """
+    free = {name: track for name, track in text.items() if track.free}
+    reading = machine.prompt * machine.catch_up
+    seconds = min(_least(machine, free, length), reading + _least(machine, text, length))
+    return Outcome(seconds, length, length * machine.verify[1], 0)
+
+
+def _least(machine: Machine, text: Text, length: int) -> float:
+    """The least expected seconds with these drafters, their prompt read."""
     rest = [0.0] * (length + _MOST + 2)
     for position in range(length - 1, -1, -1):
         best = machine.verify[1] + rest[position + 1]
@@ -202,4 +223,4 @@ def clairvoyant(machine: Machine, text: Text, length: int) -> Outcome:
                 seconds = machine.verify[k + 1] + (0.0 if track.free else k * machine.draft)
                 best = min(best, seconds + expected + survival * rest[position + k + 1])
         rest[position] = best
-    return Outcome(rest[0], length, length * machine.verify[1], 0)
+    return rest[0]

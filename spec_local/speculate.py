@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spec_local.control import Controller
+from spec_local.distribution import top_probability
 from spec_local.errors import require
 from spec_local.offers import CALIBRATION, Judged, Offer, Plan
 from spec_local.rounds import Round
-from spec_local.types import NO_DRAFT, Draft, Drafter, Sampler, Verdict
+from spec_local.types import NO_DRAFT, Draft, Drafter, Logits, Sampler, Verdict
 
 
 class FixedK:
@@ -30,7 +31,7 @@ class FixedK:
         budget = min(self.k, room)
         return self._drafter.propose(context, budget) if budget > 0 else NO_DRAFT
 
-    def observe(self, context: Sequence[int], verdict: Verdict) -> None:
+    def observe(self, context: Sequence[int], verdict: Verdict, row: Logits) -> None:
         self._drafter.observe(context, verdict)
 
     def learn(self, round_: Round) -> None:
@@ -59,11 +60,13 @@ class Adaptive:
         """The controller has a source for each drafter's name."""
         self.controller = controller
         self._drafters = {drafter.name: drafter for drafter in drafters}
+        self._has_model = any(source.cost is not None for source in controller.sources.values())
         self._length = 0
         self._forget_round()
 
     def _forget_round(self) -> None:
         self._plan = Plan()
+        self._certainty: float | None = None
         self._drafts: dict[str, Draft] = {}
 
     def begin(self, context: Sequence[int], sampler: Sampler, max_tokens: int) -> None:
@@ -71,7 +74,7 @@ class Adaptive:
         self._forget_round()
         for drafter in self._drafters.values():
             drafter.begin(context, sampler)
-        self.controller.begin(max_tokens)
+        self.controller.begin(max_tokens, sampler.kind)
 
     def propose(self, context: Sequence[int], room: int) -> Draft:
         offers = [self._offer(drafter, context, room) for drafter in self._drafters.values()]
@@ -96,8 +99,9 @@ class Adaptive:
         longest = max((draft.tokens for draft in self._drafts.values()), key=len, default=())
         return Draft((*longest, *[context[-1]] * count)[:count], source=CALIBRATION)
 
-    def observe(self, context: Sequence[int], verdict: Verdict) -> None:
+    def observe(self, context: Sequence[int], verdict: Verdict, row: Logits) -> None:
         self._length = len(context)
+        self._certainty = top_probability(row) if self._has_model else None
         for drafter in self._drafters.values():
             drafter.observe(context, verdict)
 
@@ -112,6 +116,7 @@ class Adaptive:
             source=self._plan.drafter,
             steps=steps,
             judged={name: _judge(draft, round_.tokens) for name, draft in self._drafts.items()},
+            certainty=self._certainty,
         )
         self._forget_round()
 

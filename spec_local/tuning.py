@@ -6,6 +6,16 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Trust:
+    """How much it takes to doubt a drafter's confidence. Weights are in judged tokens."""
+
+    confidence_weight: float
+    """Of the confidence itself, against what is known of the pair."""
+    pair_weight: float
+    """Of what is known of the pair, against what the present text has shown."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tuning:
     """What is not measured but chosen. Times are in units of one plain token, V(1)."""
 
@@ -31,31 +41,43 @@ class Tuning:
 
     confidence_edges: tuple[float, ...] = (0.3, 0.5, 0.65, 0.8, 0.9, 0.96, 0.99)
     """Borders of the confidence buckets: finer where drafts get long, as 1 - a decides there."""
-    prior_weight: float = 4.0
-    """A bucket without evidence counts like this many tokens accepted at its own confidence."""
     pair_memory: float = 400.0
     """Judged tokens a bucket remembers of this pair of models: many answers."""
     text_memory: float = 24.0
     """Judged tokens a bucket remembers of the present text: a few sentences, a function."""
-    text_weight: float = 6.0
-    """How many tokens of the present text weigh as much as everything known of the pair."""
+    drawn: Trust = Trust(confidence_weight=20.0, pair_weight=60.0)
+    """Of the probability with which a model drew a token. Given that, texts hardly differ: fitted
+    as beta-binomial, the acceptance of 15 texts spreads like that of 40 and more tokens each."""
+    looked_up: Trust = Trust(confidence_weight=4.0, pair_weight=10.0)
+    """Of the length of a match, which means another thing in every text: fitted, 8 to 17 tokens."""
+    shares_weight: float = 6.0
+    """How many drafted tokens of the present text show as well as all texts before how often a
+    draft is how sure."""
     first_shares: tuple[float, ...] = (8, 8, 6, 8, 8, 9, 10, 43)
     """Per cent of drafted tokens in each confidence bucket, of a draft model nothing is known
     about: Qwen2.5-Coder 0.5B for 1.5B, over code, chat and summaries."""
     first_weight: float = 12.0
     """How many tokens that guess weighs."""
+    first_distance: float = 1.0
+    """Buckets that the draft's confidence is typically off the target's certainty, before it is
+    known: the same two models."""
 
     # -- decisions (control.py)
 
     rate_rounds: float = 12.0
     """Rounds over which the present token rate is taken: the rate of the text that comes next."""
+    first_rounds: float = 4.0
+    """Plain rounds that count as those before the first one."""
     margin: float = 0.02
     """Tokens a draft must promise beyond plain decoding; less is within the error of the costs."""
     expected_rest: int = 128
     """Tokens an answer is expected to have left when it begins, and then as many as it has written
     beyond that: what an investment (the draft model reading the prompt) must pay for itself in."""
-    caution: float = 2.0
+    caution: float = 1.5
     """How many times over reading the prompt must be expected to pay for itself."""
+    hesitation: float = 16.0
+    """After n tokens 1 + hesitation / n times that: every plain token shows more of the text, and
+    where reading pays so clearly that waiting costs more, it is not waited for."""
     sleep_tokens: int = 8
     """Tokens for which a draft model that does not pay is not thought about, which takes time."""
     recheck_rounds: int = 32
@@ -79,6 +101,9 @@ class Tuning:
     stake: float = 0.5
     """Share of the account that one round may cost. With all of it at stake, one draft that failed
     at its first token ended speculation for the rest of an answer that was made for it."""
+    aversion: float = 2.0
+    """How many times over the risk of a loss counts (`account.py`): bets half as large as Kelly's
+    lose little of the gain, and the probabilities here are estimates."""
     most_saved: float = 24.0
     """Earned time that may be lost again; more is never put at risk."""
 

@@ -99,6 +99,10 @@ class Proposal:
 class Sampler(Protocol):
     """Knows the distribution at the present position, and all randomness (see `sampling.py`)."""
 
+    @property
+    def kind(self) -> str:
+        """What the confidences it proposes with are; those of two kinds cannot be compared."""
+
     def distribution(self, row: Logits) -> Distribution:
         """What is drawn from at the present position, by its logits row (n_vocab,)."""
 
@@ -229,8 +233,11 @@ class Speculator(Protocol):
     def propose(self, context: Sequence[int], room: int) -> Draft:
         """At most `room` tokens to follow `context`, all committed tokens so far; perhaps none."""
 
-    def observe(self, context: Sequence[int], verdict: Verdict) -> None:
-        """The target judged the last draft; `context` already holds what was emitted."""
+    def observe(self, context: Sequence[int], verdict: Verdict, row: Logits) -> None:
+        """The target judged the last draft; `context` already holds what was emitted.
+
+        row: the target's logits (n_vocab,) for the first token emitted; only a view.
+        """
 
     def learn(self, round_: Round) -> None:
         """The round is over, this is what it cost."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from spec_local.acceptance import Acceptance
 from spec_local.control import Controller
 from spec_local.costs import MAX_WIDTH, CostCurve
-from spec_local.offers import Source
 from spec_local.simulation import Machine, Text, Track
+from spec_local.source import Source
 
 PLAIN = 0.05
 """Seconds of one plain token."""
@@ -137,7 +136,7 @@ def controller(machine: Machine) -> Controller:
     """One that knows nothing of the machine or the drafters, except the draft model's size."""
     size = machine.draft / machine.verify[1]
     sources = {
-        "model": Source(Acceptance(), CostCurve(), size=size),
-        "lookup": Source(Acceptance()),
+        "model": Source(CostCurve(), size=size),
+        "lookup": Source(),
     }
     return Controller(CostCurve(), sources)

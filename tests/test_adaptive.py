@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from spec_local.acceptance import Acceptance
 from spec_local.control import Controller
 from spec_local.costs import CostCurve
 from spec_local.drafters.lookup import LookupDrafter
 from spec_local.drafters.model import ModelDrafter
 from spec_local.drafters.none import NoDrafter
-from spec_local.offers import CALIBRATION, Source
+from spec_local.offers import CALIBRATION
 from spec_local.settings import Sampling
+from spec_local.source import Source
 from spec_local.speculate import Adaptive
 from spec_local.types import Drafter
 from tests.fake import PROMPT, TableSession, run, start, tokens_of
@@ -38,10 +38,10 @@ class Unteachable(Controller):
 
 def adaptive(draft: TableSession | None = None, verify_cost: float = 0.05) -> Adaptive:
     drafters: list[Drafter] = [LookupDrafter()]
-    sources = {"lookup": Source(Acceptance())}
+    sources = {"lookup": Source()}
     if draft is not None:
         drafters.append(ModelDrafter(draft))
-        sources["model"] = Source(Acceptance(), curve(0.2, plain=0.1))
+        sources["model"] = Source(curve(0.2, plain=0.1))
     return Adaptive(drafters, Unteachable(curve(verify_cost), sources))
 
 
@@ -73,7 +73,7 @@ def test_a_perfect_draft_is_used_and_a_useless_one_is_not() -> None:
     sampling = Sampling(temperature=1.0, top_k=0, min_p=0)
     for draft, rounds in (
         (TableSession(seed=0, end_bias=-60), range(10, 60)),
-        (TableSession(seed=99, end_bias=-60), range(160, 201)),
+        (TableSession(seed=99, end_bias=-60), range(150, 201)),
     ):
         target = TableSession(seed=0, end_bias=-60)
         found = run(target, adaptive(draft), sampling=sampling, max_tokens=200)
@@ -110,7 +110,7 @@ def test_the_first_token_waits_for_nobody() -> None:
 
 
 def test_a_machine_nothing_is_known_about_is_measured_in_passing() -> None:
-    unknown = Adaptive([LookupDrafter()], Controller(CostCurve(), {"lookup": Source(Acceptance())}))
+    unknown = Adaptive([LookupDrafter()], Controller(CostCurve(), {"lookup": Source()}))
     sampling = Sampling(temperature=1.0, top_k=0, min_p=0)
     plain = run(TableSession(seed=0), NoDrafter(), sampling=sampling, max_tokens=60)
     found = run(TableSession(seed=0), unknown, sampling=sampling, max_tokens=60)

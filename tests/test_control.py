@@ -11,7 +11,8 @@ import pytest
 from spec_local.acceptance import Acceptance
 from spec_local.control import Controller
 from spec_local.costs import CostCurve
-from spec_local.offers import CALIBRATION, PLAIN, Judged, Offer, Plan, Source
+from spec_local.offers import CALIBRATION, PLAIN, Judged, Offer, Plan
+from spec_local.source import Source
 from spec_local.tuning import Tuning
 
 WIDTHS = (*range(1, 34), 64, 512)
@@ -50,10 +51,10 @@ def a_controller(
     acceptance: Acceptance | None = None,
     max_tokens: int = MAX_TOKENS,
 ) -> Controller:
-    sources = {"lookup": Source(trusted())}
+    sources = {"lookup": Source(known={"": trusted()})}
     if model_step is not None:
         model = curve(lambda width: model_step * (1 + 0.2 * (width - 1)))
-        sources["model"] = Source(acceptance or trusted(), model)
+        sources["model"] = Source(model, known={"": acceptance or trusted()})
     controller = Controller(curve(cost), sources)
     controller.begin(max_tokens)
     controller.learn(tokens=1, width=50, context=0, evaluate_seconds=cost(50))
@@ -90,7 +91,7 @@ def lookup(confidences: tuple[float, ...] = SURE) -> list[Offer]:
 
 
 def test_nothing_is_drafted_before_a_plain_token_was_timed() -> None:
-    controller = Controller(CostCurve(), {"lookup": Source(trusted())})
+    controller = Controller(CostCurve(), {"lookup": Source(known={"": trusted()})})
     controller.begin(100)
     assert controller.plan(lookup(), 0, 32) == PLAIN
 
@@ -137,12 +138,39 @@ def test_the_better_of_two_drafters_is_chosen() -> None:
     assert choice.drafter == "lookup"
 
 
+def linear_third(width: int) -> float:
+    return 1 + 0.3 * (width - 1)
+
+
+def reads_after(
+    certainty: float, prompt: int, max_tokens: int = 400, step: float = 0.1
+) -> int | None:
+    """Plain tokens, each so certain, after which the model begins to read the prompt."""
+    controller = a_controller(linear_third, model_step=step, max_tokens=max_tokens)
+    for token in range(2, max_tokens - 1):
+        room = min(32, max_tokens - token)
+        if controller.plan([Offer("model", behind=prompt + token)], prompt + token, room).pace:
+            return token
+        play(controller, PLAIN, linear_third, certainty=certainty)
+    return None
+
+
 def test_a_prompt_is_read_only_if_the_answer_is_long_enough_for_it() -> None:
-    offers = [Offer("model", behind=2000)]
-    long = a_controller(flat, model_step=0.1, max_tokens=5000)
-    assert long.plan(offers, 2000, 32).drafter == "model"
-    short = a_controller(flat, model_step=0.1, max_tokens=20)
-    assert short.plan(offers, 2000, 18) == PLAIN
+    assert reads_after(0.995, prompt=500, max_tokens=400) is not None
+    assert reads_after(0.995, prompt=500, max_tokens=20) is None
+
+
+def test_how_sure_the_target_is_tells_whether_a_draft_would_be_any_good() -> None:
+    assert reads_after(0.995, prompt=300, step=0.2) is not None
+    assert reads_after(0.1, prompt=300, step=0.2) is None
+
+
+def test_the_less_there_is_to_gain_the_longer_the_text_is_looked_at() -> None:
+    waits = [reads_after(0.995, prompt) for prompt in (20, 200, 500)]
+    assert None not in waits
+    assert waits == sorted(waits, key=int)  # type: ignore[call-overload]
+    assert waits[0] == 2
+    assert waits[-1] >= 8  # type: ignore[operator]
 
 
 def test_a_run_of_failures_costs_no_more_than_the_allowance() -> None:
@@ -176,7 +204,7 @@ def test_v1_is_measured_again_from_time_to_time() -> None:
 
 def test_an_unknown_machine_is_measured_step_by_step_as_long_as_it_looks_promising() -> None:
     def measured(cost: Callable[[int], float]) -> list[int]:
-        controller = Controller(CostCurve(), {"lookup": Source(Acceptance())})
+        controller = Controller(CostCurve(), {"lookup": Source()})
         controller.begin(100)
         widths = []
         for width in (40, 1):
@@ -200,7 +228,7 @@ def test_a_draft_longer_than_anything_measured_is_tried_step_by_step() -> None:
     for _ in range(6):
         for width in (1, 2, 4, 8):
             known.observe(width, 100, cost(width))
-    controller = Controller(known, {"lookup": Source(trusted())})
+    controller = Controller(known, {"lookup": Source(known={"": trusted()})})
     controller.begin(MAX_TOKENS)
     lengths = []
     for _ in range(8):

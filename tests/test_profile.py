@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from spec_local import LoadOptions, Runner, Sampling
-from spec_local.acceptance import Acceptance
+from spec_local.acceptance import Acceptance, overall
 from spec_local.costs import CostCurve
 from spec_local.profile import ProfileStore
 
@@ -32,10 +32,11 @@ def test_a_curve_is_found_again_for_the_same_machine_only(tmp_path: Path) -> Non
 def test_what_tune_measured_stays_marked_as_measured(tmp_path: Path) -> None:
     store = ProfileStore(tmp_path)
     store.save_curve(IDENTITY, a_curve())
-    assert not store.is_tuned(IDENTITY)
+    assert store.tuned_at(IDENTITY) == 0.0
     store.save_curve(IDENTITY, a_curve(), tuned=True)
+    when = store.tuned_at(IDENTITY)
     store.save_curve(IDENTITY, a_curve())
-    assert store.is_tuned(IDENTITY)
+    assert store.tuned_at(IDENTITY) == when > 0.0
 
 
 def test_a_draft_is_compared_with_its_target_at_one_moment(tmp_path: Path) -> None:
@@ -56,13 +57,29 @@ def test_a_draft_is_compared_with_its_target_at_one_moment(tmp_path: Path) -> No
     assert other.seconds(1, 100) == pytest.approx(0.03, rel=0.05)
 
 
-def test_acceptance_is_kept_by_drafter(tmp_path: Path) -> None:
+def test_acceptance_is_kept_by_drafter_and_kind_of_confidence(tmp_path: Path) -> None:
     store, known = ProfileStore(tmp_path), Acceptance()
     for _ in range(30):
         known.observe([0.9], accepted=0, rejected=True)
-    store.save_acceptance(IDENTITY, {"model": known})
-    assert store.acceptance(IDENTITY, "model").rate(0.9) < 0.2
-    assert store.acceptance(IDENTITY, "lookup").rate(0.9) == pytest.approx(0.9)
+    store.save_acceptance(IDENTITY, {"lookup": {"greedy": known, "drawn": Acceptance()}})
+    found = store.acceptance(IDENTITY, "lookup", drawn=False)
+    assert found["greedy"].rate(0.9) < 0.2
+    assert found["drawn"].rate(0.9) == pytest.approx(0.9)
+    assert store.acceptance(IDENTITY, "model", drawn=True) == {}
+
+
+def test_what_tune_measures_meanwhile_is_not_overwritten(
+    tiny: Path, own_profiles: ProfileStore
+) -> None:
+    with Runner.load(target=tiny, options=LoadOptions(n_ctx=512)) as runner:
+        runner.complete("abc", max_tokens=8)
+        (path,) = (p for p in own_profiles.directory.iterdir() if "curve" in p.read_text())
+        kept = json.loads(path.read_text())
+        assert kept["tuned"] == 0.0
+        own_profiles.save_curve(kept["identity"], a_curve(), tuned=True)
+        measured = path.read_text()
+        runner.complete("abc", max_tokens=8)
+        assert path.read_text() == measured
 
 
 @pytest.mark.parametrize(
@@ -72,11 +89,11 @@ def test_acceptance_is_kept_by_drafter(tmp_path: Path) -> None:
         "not JSON",
         "[]",
         "null",
-        '{"version": 1}',
+        '{"version": 2}',
         '{"version": 99, "identity": {}, "curve": {}}',
-        '{"version": 1, "identity": IDENTITY, "curve": 7, "acceptance": []}',
-        '{"version": 1, "identity": IDENTITY, "curve": {"scale": 1}, "acceptance": {"model": 3}}',
-        '{"version": 1, "identity": IDENTITY, "acceptance": {"model": {"buckets": [1]}}}',
+        '{"version": 2, "identity": IDENTITY, "curve": 7, "acceptance": []}',
+        '{"version": 2, "identity": IDENTITY, "curve": {"scale": 1}, "acceptance": {"model": 3}}',
+        '{"version": 2, "identity": IDENTITY, "acceptance": {"model": {"a": {"buckets": [1]}}}}',
         "[" * 100_000,
     ],
 )
@@ -86,7 +103,7 @@ def test_a_damaged_file_is_as_if_nothing_were_known(tmp_path: Path, content: str
     (path,) = tmp_path.iterdir()
     path.write_text(content.replace("IDENTITY", json.dumps(IDENTITY)))
     assert not store.curve(IDENTITY).is_known
-    assert store.acceptance(IDENTITY, "model").overall is None
+    assert overall(store.acceptance(IDENTITY, "model", drawn=True).values()) is None
     store.save_curve(IDENTITY, a_curve())  # and is replaced
     assert store.curve(IDENTITY).is_known
 

@@ -88,6 +88,7 @@ def _measure(
 
 
 def _explain(paths: list[Path], options: LoadOptions, store: ProfileStore) -> None:
+    from spec_local.acceptance import overall
     from spec_local.advice import explain
     from spec_local.experience import pair_of
     from spec_local.llama.identity import identity
@@ -98,13 +99,16 @@ def _explain(paths: list[Path], options: LoadOptions, store: ProfileStore) -> No
     for path, curve, each in zip(paths, curves, identities, strict=True):
         if not curve.is_known:
             raise ConfigError(f"Nothing is known of {path.name} yet; measure it without --show.")
-        how = "measured by spec-local tune" if store.is_tuned(each) else "learned in use"
+        how = "measured by spec-local tune" if store.tuned_at(each) else "learned in use"
         typer.echo(f"{path.name} ({how})\n")
         _print_curve(curve)
     draft = identities[1] if len(identities) > 1 else None
     pair = pair_of(identities[0], draft)
     drafters = ["lookup"] if draft is None else ["lookup", "model"]
-    known = {name: store.acceptance(pair, name) for name in drafters}
+    known = {
+        name: overall(store.acceptance(pair, name, drawn=name == "model").values())
+        for name in drafters
+    }
     for sentence in explain(curves[0], curves[1] if draft else None, known):
         typer.echo(f"- {sentence}")
 
