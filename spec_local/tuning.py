@@ -75,10 +75,10 @@ class Tuning:
     beyond that: what an investment (the draft model reading the prompt) must pay for itself in."""
     caution: float = 1.5
     """How many times over reading the prompt must be expected to pay for itself."""
-    hesitation: float = 16.0
+    hesitation: float = 12.0
     """After n tokens 1 + hesitation / n times that: every plain token shows more of the text, and
     where reading pays so clearly that waiting costs more, it is not waited for."""
-    sleep_tokens: int = 8
+    sleep_tokens: int = 3
     """Tokens for which a draft model that does not pay is not thought about, which takes time."""
     recheck_rounds: int = 32
     """At least one round in so many is plain, since V(1) cannot be learned from wider ones."""
