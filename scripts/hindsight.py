@@ -1,21 +1,27 @@
 """How close is the controller to the best static choice, and to what could be known at all?
 
-    python scripts/hindsight.py --target TARGET --draft DRAFT --json FILE
+    python scripts/hindsight.py --target TARGET --draft DRAFT --recording FILE --json FILE
+    python scripts/hindsight.py --recording FILE
+
+The second form prices again what the first has recorded, and needs no model.
 
 Writes an answer to every prompt once, then looks at it from every drafter: which tokens would have
 been right, with which confidence, at every position. With that and the cost curves that `spec-local
 tune` has measured, every schedule can be priced without running it and without the machine's noise
 (`spec_local/simulation.py`): plain decoding, every static drafter and k, the controller, and the
 clairvoyant plan, which knows every position's calibrated acceptance in advance. The oracle also
-knows which tokens are right: no schedule that drafts with these drafters can be faster.
+knows which tokens are right: no schedule that drafts with these drafters can be faster. Reading the
+prompt with the draft model counts for all of them.
 """
 
 import argparse
 import json
 import math
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from spec_local import Runner, Sampling
 from spec_local.acceptance import Acceptance
@@ -40,18 +46,14 @@ _MOST = MAX_WIDTH - 1
 
 def main() -> None:
     arguments = parse()
-    lines = [json.loads(line) for line in PROMPTS.read_text().splitlines()]
-    sampling = Sampling(temperature=arguments.temperature, seed=1)
-    with Runner.load(target=arguments.target, draft=arguments.draft) as runner:
-        recorded = []
-        for category in CATEGORIES:
-            prompts = [line["prompt"] for line in lines if line["category"] == category]
-            recorded += [
-                (category, *record(runner, prompt, sampling, arguments.tokens))
-                for prompt in prompts[: arguments.prompts]
-            ]
-        assert runner.draft is not None
-        curves = [curve_of(session) for session in (runner.target, runner.draft)]
+    if arguments.target:
+        kept = record_all(arguments)
+        if arguments.recording:
+            arguments.recording.write_text(json.dumps(kept))
+    else:
+        kept = json.loads(arguments.recording.read_text())
+    curves = [CostCurve.from_dict(curve) for curve in kept["curves"]]
+    recorded = kept["answers"]
     calibration = {name: calibrate([r[3][name] for r in recorded]) for name in ("model", "lookup")}
     results = []
     warm = {"model": Acceptance(drawn=True), "lookup": Acceptance()}
@@ -63,8 +65,29 @@ def main() -> None:
         arguments.json.write_text(json.dumps({"cells": cells, "prompts": results}, indent=1) + "\n")
 
 
-def curve_of(session: Session) -> CostCurve:
-    return ProfileStore.of_user().curve(identity(session.model.path, session.model.options))
+def record_all(arguments: argparse.Namespace) -> dict[str, list[Any]]:
+    """An answer to every prompt seen from every drafter, and what evaluations cost here."""
+    lines = [json.loads(line) for line in PROMPTS.read_text().splitlines()]
+    sampling = Sampling(temperature=arguments.temperature, seed=1)
+    with Runner.load(target=arguments.target, draft=arguments.draft) as runner:
+        assert runner.draft is not None
+        target, draft = (
+            identity(session.model.path, session.model.options)
+            for session in (runner.target, runner.draft)
+        )
+        store = ProfileStore.of_user()
+        if not (store.tuned_at(target) and store.tuned_at(draft)):
+            sys.exit("Nothing is known of these models here; run spec-local tune on them first.")
+        curve = store.curve(target)
+        curves = [curve.as_dict(), store.draft_curve(draft, target, curve).as_dict()]
+        answers = []
+        for category in CATEGORIES:
+            prompts = [line["prompt"] for line in lines if line["category"] == category]
+            answers += [
+                (category, *record(runner, prompt, sampling, arguments.tokens))
+                for prompt in prompts[: arguments.prompts]
+            ]
+    return {"curves": curves, "answers": answers}
 
 
 Recording = dict[str, list[tuple[float, ...]]]
@@ -180,21 +203,30 @@ def price(
 
 
 def oracle(machine: Machine, recording: Recording, length: int) -> float:
-    """Plain time / the least time of a schedule that knows which tokens are right."""
-    hits = [bool(first) for first, _confidence in recording["model"]]
+    """Plain time / the least time of a schedule that knows which tokens are right.
+
+    Reading the prompt counts, if the draft model is used at all.
+    """
     looked = [int(right) for right, *_confidences in recording["lookup"]]
+    modelled = [0] * (length + 1)  # right tokens in a row, by position
+    for position in range(length - 1, -1, -1):
+        modelled[position] = (modelled[position + 1] + 1) * int(recording["model"][position][0])
+    free, drawn = (looked, 0.0), (modelled, machine.draft)
+    reading = machine.prompt * machine.catch_up
+    seconds = min(_least(machine, length, free), reading + _least(machine, length, free, drawn))
+    return length * machine.verify[1] / seconds
+
+
+def _least(machine: Machine, length: int, *drafters: tuple[Sequence[int], float]) -> float:
+    """The least seconds, given how many tokens are right by position and what one costs."""
     rest = [0.0] * (length + 1)
     for position in range(length - 1, -1, -1):
-        best = machine.verify[1] + rest[position + 1]
-        run_of_hits = 0
-        while position + run_of_hits < length - 1 and hits[position + run_of_hits]:
-            run_of_hits += 1
-        for most, step in ((run_of_hits, machine.draft), (looked[position], 0.0)):
-            for k in range(1, min(most, _MOST, length - 1 - position) + 1):
-                seconds = machine.verify[k + 1] + k * step
-                best = min(best, seconds + rest[position + k + 1])
-        rest[position] = best
-    return length * machine.verify[1] / rest[0]
+        rest[position] = machine.verify[1] + rest[position + 1]
+        for right, step in drafters:
+            for k in range(1, min(right[position], _MOST, length - 1 - position) + 1):
+                seconds = machine.verify[k + 1] + k * step + rest[position + k + 1]
+                rest[position] = min(rest[position], seconds)
+    return rest[0]
 
 
 def summary(results: Sequence[dict[str, object]]) -> dict[str, object]:
@@ -223,13 +255,17 @@ def summary(results: Sequence[dict[str, object]]) -> dict[str, object]:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--target", default="qwen2.5-coder-1.5b", help="name or .gguf file")
-    parser.add_argument("--draft", default="qwen2.5-coder-0.5b", help="name or .gguf file")
+    parser.add_argument("--target", help="name or .gguf file")
+    parser.add_argument("--draft", help="name or .gguf file")
+    parser.add_argument("--recording", type=Path, help="written with a target, else read")
     parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--tokens", type=int, default=200)
     parser.add_argument("--prompts", type=int, default=3, help="of each category")
     parser.add_argument("--json", type=Path, default=None)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if not arguments.recording and not (arguments.target and arguments.draft):
+        parser.error("give --target and --draft, or --recording with a file written before")
+    return arguments
 
 
 if __name__ == "__main__":
