@@ -205,12 +205,14 @@ class Controller:
         steps: Sequence[tuple[int, float]] = (),
         judged: Mapping[str, Judged] | None = None,
         certainty: float | None = None,
+        other_seconds: float = 0.0,
     ) -> None:
         """A round is over: `tokens` emitted by evaluating `width` tokens after `context`.
 
         steps: (tokens, seconds) of each evaluation of the draft model in it.
         judged: by drafter, also of those that were not asked to submit.
         certainty: how likely the target found its own best token at the first position.
+        other_seconds: what the round took beyond evaluating and sampling, deciding above all.
         """
         first_round = self._emitted == 0
         if not first_round or width == 1 or width > MAX_WIDTH:  # a prompt asks for one row only
@@ -228,7 +230,7 @@ class Controller:
             return
         self._since_plain = 0 if width == 1 else self._since_plain + 1
         # The shape tells what this width costs; the clock also tells what else the machine did.
-        cost = self.target.seconds(width, context) / plain + drafting / plain
+        cost = (self.target.seconds(width, context) + drafting + other_seconds) / plain
         keep = 1.0 - 1.0 / self.tuning.rate_rounds
         self._recent_tokens = self._recent_tokens * keep + tokens
         self._recent_cost = self._recent_cost * keep + cost

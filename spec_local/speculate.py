@@ -117,6 +117,10 @@ class Adaptive:
             steps=steps,
             judged={name: _judge(draft, round_.tokens) for name, draft in self._drafts.items()},
             certainty=self._certainty,
+            other_seconds=round_.seconds
+            - round_.evaluate_seconds
+            - round_.sample_seconds
+            - sum(seconds for _width, seconds in steps),
         )
         self._forget_round()
 

@@ -94,10 +94,11 @@ class Tuning:
 
     # -- the account of one answer (control.py): what speculation may lose
 
-    allowance: float = 3.0
-    """What may be lost before anything was earned: 1.5 % of an answer of 200 tokens."""
+    allowance: float = 2.8
+    """What may be lost before anything was earned: 1.4 % of an answer of 200 tokens."""
     allowance_per_token: float = 0.005
-    """What more may be lost with every token. Probes are paid from this."""
+    """What more may be lost with every token. Probes are paid from this, and the controller's own
+    time."""
     stake: float = 0.5
     """Share of the account that one round may cost. With all of it at stake, one draft that failed
     at its first token ended speculation for the rest of an answer that was made for it."""
