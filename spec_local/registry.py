@@ -8,29 +8,23 @@ from __future__ import annotations
 
 import difflib
 import re
-import sys
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
 import platformdirs
 
 from spec_local.errors import ConfigError, require
+from spec_local.records import read_toml, record, table
 from spec_local.settings import Sampling
 from spec_local.types import DRAFTER_NAMES
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 _DEFAULT_SAMPLING = Sampling()
 _REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.!+]+")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-Record = TypeVar("Record")
+Spec = TypeVar("Spec")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +118,7 @@ class Registry:
         return _named(self.pairs, name, "pair")
 
 
-def _named(entries: Mapping[str, Record], name: str, kind: str) -> Record:
+def _named(entries: Mapping[str, Spec], name: str, kind: str) -> Spec:
     if name in entries:
         return entries[name]
     near = difflib.get_close_matches(name, entries, n=3, cutoff=0.4)
@@ -162,74 +156,18 @@ def load_registry() -> Registry:
 
 def read_registry(path: Path) -> Registry:
     """One file; raises ConfigError naming the file and the key that is wrong."""
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}.") from None
+    document = read_toml(path)
     try:
         tables = {"models": ModelSpec, "pairs": PairSpec}
         for key in document:
             require(key in tables, f"{key}: unknown key; only models and pairs are known.")
         read: dict[str, dict[str, Any]] = {
-            table: {
-                name: _record(spec, entry, f"{table}.{name}")
-                for name, entry in _table(document.get(table, {}), table).items()
+            kind: {
+                name: record(spec, entry, f"{kind}.{name}")
+                for name, entry in table(document.get(kind, {}), kind).items()
             }
-            for table, spec in tables.items()
+            for kind, spec in tables.items()
         }
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     return Registry(read["models"], read["pairs"])
-
-
-def _table(value: Any, key: str) -> dict[str, Any]:
-    require(isinstance(value, dict), f"{key} must be a table.")
-    return dict(value)
-
-
-def _record(spec: type[Record], value: Any, key: str) -> Record:
-    """Make a frozen dataclass of a TOML table, field by field."""
-    table = _table(value, key)
-    hints = get_type_hints(spec)
-    known = {field.name: field for field in fields(spec)}  # type: ignore[arg-type]
-    for name in table:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
-        require(name in known, f"{key}.{name}: unknown key; {hint}")
-    for name, field in known.items():
-        require(name in table or field.default is not MISSING, f"{key}.{name} is missing.")
-    values = {name: _value(hints[name], item, f"{key}.{name}") for name, item in table.items()}
-    try:
-        return spec(**values)
-    except ConfigError as error:
-        raise ConfigError(f"{key}: {error}") from None
-
-
-def _value(hint: Any, value: Any, key: str) -> Any:
-    """Check a TOML value against a field's type; tables and arrays become records and tuples."""
-    if get_origin(hint) is UnionType or type(None) in get_args(hint):
-        (hint,) = (kind for kind in get_args(hint) if kind is not type(None))
-    if get_origin(hint) is tuple:
-        return _tuple(get_args(hint), value, key)
-    if get_origin(hint) is Literal:
-        known = get_args(hint)
-        require(value in known, f"{key} must be one of {', '.join(known)}.")
-        return value
-    if hasattr(hint, "__dataclass_fields__"):
-        return _record(hint, value, key)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    names = {str: "a string", int: "a whole number", float: "a number"}
-    matches = isinstance(value, hint) and not isinstance(value, bool)
-    require(matches, f"{key} must be {names[hint]}.")
-    return value
-
-
-def _tuple(items: tuple[Any, ...], value: Any, key: str) -> tuple[Any, ...]:
-    """An array of one type of item, or of one item of each type."""
-    require(isinstance(value, list), f"{key} must be an array.")
-    if items[-1] is Ellipsis:
-        items = items[:1] * len(value)
-    require(len(items) == len(value), f"{key} must have {len(items)} items.")
-    pairs = enumerate(zip(items, value, strict=True))
-    return tuple(_value(hint, item, f"{key}[{i}]") for i, (hint, item) in pairs)

@@ -1,0 +1,269 @@
+"""What a benchmark found, as records: the form of its JSON file, described in docs/benchmarks.md.
+
+Everything that is shown, drawn or compared is made from these and nothing else, so a file tells
+what a terminal told. Times are seconds, sizes bytes. A field that is None was not measured.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from spec_local.errors import ConfigError
+from spec_local.records import record
+
+SCHEMA = 1
+"""Of the file's form; raised when a field changes its meaning or goes away."""
+
+PLAIN = "none"
+"""The contender everything is compared with."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    cpu: str
+    cores: int
+    memory_bytes: int
+    system: str
+    devices: tuple[str, ...]
+    threads: int
+    features: str
+    """llama.cpp's own description of its build and the processor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What was asked for."""
+
+    tokens: int
+    """Most tokens of an answer; the turns of a conversation share them."""
+    repeats: int
+    per_workload: int
+    """Prompts of each workload."""
+    workloads: tuple[str, ...]
+    temperatures: tuple[float, ...]
+    seed: int
+    load: Mapping[str, Any]
+    """`LoadOptions`, field by field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One way to write the same text."""
+
+    name: str
+    drafter: str
+    """A drafter of spec-local, or the program measured beside it."""
+    k: int | None = None
+    """Tokens drafted per round; None where the contender decides."""
+    flags: str = ""
+    """Of a peer, how it was started."""
+    error: str | None = None
+    """Of a peer, why it could not be measured."""
+    peak_rss: int | None = None
+    """Most memory its process held; contenders of spec-local share one process."""
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One contender's answer to one prompt; of several turns, their sums.
+
+    Everything but `prompt_seconds` leaves the first token of every turn out.
+    """
+
+    contender: str
+    workload: str
+    prompt: int
+    """Number of the prompt in its workload."""
+    temperature: float
+    repeat: int
+    prompt_tokens: int
+    prompt_seconds: float | None
+    """Time to first token; None where the prompt was still in the cache."""
+    tokens: int
+    """Generated ones, the first included."""
+    seconds: float
+    """Time of all rounds after the first."""
+    rounds: int = 0
+    drafted: int = 0
+    accepted: int = 0
+    draft_seconds: float = 0.0
+    verify_seconds: float = 0.0
+    sample_seconds: float = 0.0
+    overhead_seconds: float = 0.0
+    """Time outside llama.cpp's evaluations: deciding, sampling, bookkeeping, text."""
+    widths: Mapping[str, int] = field(default_factory=dict)
+    """Evaluations of the target by their width."""
+    offered_at: tuple[int, ...] = ()
+    """Drafts that had a first, second, third … token."""
+    accepted_at: tuple[int, ...] = ()
+    """How many of those were accepted."""
+    joules: float | None = None
+    estimated_speedup: float | None = None
+    """What the runner itself reported as its speed against plain decoding."""
+
+    @property
+    def tokens_per_second(self) -> float:
+        return (self.tokens - 1) / self.seconds if self.tokens > 1 and self.seconds > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A median of pairs with what it may be off by."""
+
+    median: float
+    low: float
+    high: float
+    """Least and greatest of the pairs."""
+    pairs: int
+    error: float | None = None
+    """95 % of medians like this one are within a factor of e^±error; None with one repeat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One contender in one workload at one temperature."""
+
+    workload: str
+    temperature: float
+    contender: str
+    speedup: Spread
+    """Against plain decoding of spec-local, run by run."""
+    tokens_per_second: float
+    """Median."""
+    first_token_ratio: float | None
+    """Median of the time to first token against plain decoding's."""
+    first_token_seconds: float | None
+    acceptance_rate: float | None
+    mean_accepted_length: float
+    shares: Mapping[str, float]
+    """Of the time: draft, verify, sampling, other."""
+    overhead_us: float
+    """Microseconds outside llama.cpp's evaluations, per round."""
+    joules_per_token: float | None = None
+    predicted: float | None = None
+    """Speed-up by the formula of arXiv 2211.17192 with measured costs, for a fixed k."""
+    own_speedup: float | None = None
+    """Of a peer, against its own plain decoding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overall:
+    """A contender over all workloads: geometric mean of the speed-ups."""
+
+    temperature: float
+    contender: str
+    speedup: float
+    worst: float
+    """Slowest workload."""
+    worst_workload: str
+    error: float | None
+    verdict: str
+    """faster, slower, or same: whether the difference is more than noise."""
+    own_speedup: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What could have been reached on a workload, priced on the recorded texts without noise."""
+
+    workload: str
+    temperature: float
+    best_static: str
+    best_static_speedup: float
+    auto: float
+    """The controller, replayed."""
+    clairvoyant: float
+    oracle: float
+    statics: Mapping[str, float]
+    """Every static drafter and k."""
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """The first token at which an answer left that of plain decoding."""
+
+    contender: str
+    workload: str
+    prompt: int
+    temperature: float
+    repeat: int
+    at: int
+    """Token of the answer, from 0."""
+    width: int
+    """Tokens verified together in that evaluation."""
+    margin: float
+    """How far plain decoding preferred its own token, in logits (after noise, if sampled)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lossless:
+    """A contender's answers against those of plain decoding."""
+
+    contender: str
+    temperature: float
+    identical: int
+    answers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A whole benchmark."""
+
+    schema: int
+    made: str
+    """Time of day it ended, UTC."""
+    seconds: float
+    command: str
+    commit: str
+    """Of spec-local's repository; empty when it is installed from elsewhere."""
+    versions: Mapping[str, str]
+    machine: Machine
+    target: ModelFile
+    draft: ModelFile | None
+    settings: Settings
+    curves: Mapping[str, Mapping[str, float]]
+    """Seconds of an evaluation by its width, for target and draft, at 256 tokens of context."""
+    contenders: tuple[Contender, ...]
+    runs: tuple[Run, ...]
+    cells: tuple[Cell, ...]
+    overall: tuple[Overall, ...]
+    bounds: tuple[Bound, ...]
+    lossless: tuple[Lossless, ...]
+    divergences: tuple[Divergence, ...]
+    peak_rss: int
+
+    def save(self, path: Path) -> None:
+        """Write the JSON file; raises ConfigError if that cannot be."""
+        try:
+            path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None
+
+    @classmethod
+    def load(cls, path: Path) -> Result:
+        """Read a JSON file; raises ConfigError for anything that is not one of this schema."""
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
+        except (ValueError, RecursionError):
+            raise ConfigError(f"{path} is not a JSON file.") from None
+        schema = document.get("schema") if isinstance(document, dict) else None
+        if schema != SCHEMA:
+            raise ConfigError(
+                f"{path} is not a benchmark of schema {SCHEMA}; write it again with "
+                "spec-local bench --json."
+            )
+        return record(cls, document, path.name)
