@@ -13,21 +13,27 @@ which token of the source each token was, and `mapped.py` speaks the source's id
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from gguf import GGUFReader, GGUFValueType, GGUFWriter
+from gguf import GGUFReader, GGUFValueType
 from numpy.typing import NDArray
 
 from spec_local.corpus import Counts, count_tokens, default_corpus
 from spec_local.errors import ModelFileError, require
-from spec_local.gguf_header import TOKEN_MAP, GGUFHeader, check_model_file, split_parts
+from spec_local.gguf_copy import (
+    TensorCopy,
+    Value,
+    appears_whole,
+    check_places,
+    read_metadata,
+    write_model,
+)
+from spec_local.gguf_header import TOKEN_MAP, GGUFHeader
 from spec_local.llama.model import Model
 from spec_local.llama.quantize import FILE_TYPES, quantize
 from spec_local.llama.vocab import Vocabulary
@@ -85,7 +91,8 @@ def trim(
     Raises ModelFileError for a source that cannot be trimmed or a file that cannot be written,
     ConfigError for what does not make sense.
     """
-    _check_places(source, out)
+    if TOKEN_MAP in check_places(source, out).metadata:
+        raise ModelFileError(f"{source.name} has been trimmed already; trim the original.")
     known = ", ".join(FILE_TYPES)
     require(file_type is None or file_type in FILE_TYPES, f"The type must be one of {known}.")
     with Model(source, vocab_only=True) as model:
@@ -94,19 +101,12 @@ def trim(
         counts = count_tokens(model.vocab, texts, partial(progress, "count tokens"))
         kept = choose_tokens(counts, required, n_vocab)
         guessed = {name: model.vocab.special_ids.get(name) for name in _GUESSED}
-    try:
-        # A directory beside the file holds what is unfinished, and goes whatever happens.
-        with TemporaryDirectory(prefix=f"{out.name}.partial.", dir=out.parent) as directory:
-            trimmed = Path(directory) / out.name
-            _write(source, trimmed, kept, guessed, partial(progress, "write"))
-            if file_type is not None:
-                progress("quantize", 0.0)
-                whole, trimmed = trimmed, trimmed.with_name(f"{file_type}.gguf")
-                quantize(whole, trimmed, file_type)
-            os.replace(trimmed, out)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ModelFileError(f"{out} cannot be written: {reason}.") from None
+    with appears_whole(out) as trimmed:
+        whole = trimmed if file_type is None else trimmed.with_name("whole.gguf")
+        _write(source, whole, kept, guessed, partial(progress, "write"))
+        if file_type is not None:
+            progress("quantize", 0.0)
+            quantize(whole, trimmed, file_type)
     return Trimmed(
         source_tokens=len(counts),
         tokens=len(kept),
@@ -114,18 +114,6 @@ def trim(
         bytes=out.stat().st_size,
         coverage=float(counts[kept].sum() / counts.sum()),
     )
-
-
-def _check_places(source: Path, out: Path) -> None:
-    if len(split_parts(source)) > 1:
-        raise ModelFileError(
-            f"{source.name} is split into parts; join them with `llama-gguf-split --merge` first."
-        )
-    if TOKEN_MAP in check_model_file(source).metadata:
-        raise ModelFileError(f"{source.name} has been trimmed already; trim the original.")
-    require(out.parent.is_dir(), f"There is no directory {out.parent}; make it first.")
-    require(not out.is_dir(), f"{out} is a directory; name the file to write.")
-    require(not (out.exists() and out.samefile(source)), f"{out} is the source; name another file.")
 
 
 def _required_if_possible(model: Model, n_vocab: int) -> set[int]:
@@ -187,74 +175,44 @@ def _write(
     """Copy the model with only the kept tokens; tensors go from map to file one at a time."""
     progress(0.0)
     reader = GGUFReader(source)
-    n_source = len(reader.fields[_TOKENS].data)
-    writer = GGUFWriter(out, arch=reader.fields["general.architecture"].contents())
-    try:
-        metadata = {key: _value(field) for key, field in reader.fields.items()}
-        for name, token in guessed.items():
-            if token is not None:
-                key = f"tokenizer.ggml.{name}{_ID_SUFFIX}"
-                metadata.setdefault(key, (token, GGUFValueType.UINT32, None))
-        _add_metadata(writer, metadata, kept)
-        tensors = [(tensor, _cuts(tensor, n_source)) for tensor in reader.tensors]
-        for tensor, cut in tensors:
-            shape = (len(kept), *tensor.data.shape[1:]) if cut else tensor.data.shape
-            size = tensor.n_bytes // n_source * len(kept) if cut else tensor.n_bytes
-            writer.add_tensor_info(tensor.name, shape, tensor.data.dtype, size, tensor.tensor_type)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_ti_data_to_file()
-        for i, (tensor, cut) in enumerate(tensors):
-            writer.write_tensor_data(tensor.data[kept] if cut else tensor.data)
-            progress((i + 1) / len(tensors))
-    finally:
-        writer.close()
+    architecture = reader.fields["general.architecture"].contents()
+    metadata = read_metadata(reader)
+    for name, token in guessed.items():
+        if token is not None:
+            key = f"tokenizer.ggml.{name}{_ID_SUFFIX}"
+            metadata.setdefault(key, (token, GGUFValueType.UINT32, None))
+    n_source = len(metadata[_TOKENS][0])
+    tensors = [_kept_part(tensor, n_source, kept) for tensor in reader.tensors]
+    write_model(out, architecture, _in_new_ids(metadata, architecture, kept), tensors, progress)
 
 
-def _cuts(tensor: Any, n_source: int) -> bool:
-    """Whether the tensor has one row per token."""
-    return tensor.name in _ROWS_PER_TOKEN and len(tensor.data) == n_source
+def _kept_part(tensor: Any, n_source: int, kept: Ids) -> TensorCopy:
+    """The tensor's rows of kept tokens if it has one per token, else the whole."""
+    shape = tensor.data.shape
+    if tensor.name in _ROWS_PER_TOKEN and shape[0] == n_source:
+        return TensorCopy(tensor.name, tensor, (len(kept), *shape[1:]), lambda data: data[kept])
+    return TensorCopy(tensor.name, tensor, shape, lambda data: data)
 
 
-_Value = tuple[Any, GGUFValueType, GGUFValueType | None]
-"""A metadata value, its type, and the type of its items if it is an array."""
-
-
-def _value(field: Any) -> _Value:
-    """What a field holds; strings as bytes, so that they stay what they are."""
-    kind, item_kind = field.types[0], field.types[-1]
-    as_text = item_kind == GGUFValueType.STRING
-    items = [
-        field.parts[i].tobytes() if as_text else field.parts[i].tolist()[0] for i in field.data
-    ]
-    if kind == GGUFValueType.ARRAY:
-        return items, kind, item_kind
-    return items[0], kind, None
-
-
-def _add_metadata(writer: Any, metadata: dict[str, _Value], kept: Ids) -> None:
-    """Every key of the source with its type; what speaks of tokens is put in the new ids."""
+def _in_new_ids(metadata: dict[str, Value], architecture: str, kept: Ids) -> dict[str, Value]:
+    """Every key with its type; what speaks of tokens is put in the new ids."""
     new_id = {int(token): new for new, token in enumerate(kept)}
     texts = [metadata[_TOKENS][0][i] for i in kept]
     changed: dict[str, Callable[[Any], Any]] = {
         _MERGES: lambda merges: _merges_into(merges, set(texts)),
         _ID_LIST: lambda ids: [new_id[i] for i in ids if i in new_id],
-        f"{writer.arch}.vocab_size": lambda _size: len(kept),
+        f"{architecture}.vocab_size": lambda _size: len(kept),
         **dict.fromkeys(_ONE_PER_TOKEN, lambda items: [items[i] for i in kept]),
     }
+    result = {}
     for key, (value, kind, item_kind) in metadata.items():
-        if key.startswith("GGUF.") or key == "general.architecture":
-            continue  # the writer's own
-        if key == "general.alignment":
-            writer.add_custom_alignment(value)
-            continue
         if key in changed:
             value = changed[key](value)
         elif key.endswith(_ID_SUFFIX):
             value = new_id.get(value, value)
-        if kind != GGUFValueType.ARRAY or value:  # the format's writer has no empty arrays
-            writer.add_key_value(key, value, kind, item_kind)
-    writer.add_key_value(TOKEN_MAP, kept.tolist(), GGUFValueType.ARRAY, GGUFValueType.INT32)
+        result[key] = (value, kind, item_kind)
+    result[TOKEN_MAP] = (kept.tolist(), GGUFValueType.ARRAY, GGUFValueType.INT32)
+    return result
 
 
 def _merges_into(merges: list[bytes], texts: Collection[bytes]) -> list[bytes]:
