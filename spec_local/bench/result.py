@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from spec_local.errors import ConfigError
+from spec_local.files import read_text
 from spec_local.records import record
+from spec_local.types import DRAFTER_NAMES
 
 SCHEMA = 1
 """Of the file's form; raised when a field changes its meaning or goes away."""
@@ -74,12 +76,17 @@ class Contender:
     """Most memory its process held; contenders of spec-local share one process."""
     version: str = ""
 
+    @property
+    def is_peer(self) -> bool:
+        """Whether it is another program, not spec-local."""
+        return self.drafter not in DRAFTER_NAMES
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
     """One contender's answer to one prompt; of several turns, their sums.
 
-    Everything but `prompt_seconds` leaves the first token of every turn out.
+    Everything but `prompt_seconds` leaves out the first token of every turn, which is the prompt's.
     """
 
     contender: str
@@ -88,13 +95,13 @@ class Run:
     """Number of the prompt in its workload."""
     temperature: float
     repeat: int
+    heat: int
+    """Contenders with the same number ran side by side, and are compared with each other."""
     prompt_tokens: int
     prompt_seconds: float | None
     """Time to first token; None where the prompt was still in the cache."""
     tokens: int
-    """Generated ones, the first included."""
     seconds: float
-    """Time of all rounds after the first."""
     rounds: int = 0
     drafted: int = 0
     accepted: int = 0
@@ -110,12 +117,10 @@ class Run:
     accepted_at: tuple[int, ...] = ()
     """How many of those were accepted."""
     joules: float | None = None
-    estimated_speedup: float | None = None
-    """What the runner itself reported as its speed against plain decoding."""
 
     @property
     def tokens_per_second(self) -> float:
-        return (self.tokens - 1) / self.seconds if self.tokens > 1 and self.seconds > 0 else 0.0
+        return self.tokens / self.seconds if self.seconds > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +151,10 @@ class Cell:
     """Median of the time to first token against plain decoding's."""
     first_token_seconds: float | None
     acceptance_rate: float | None
-    mean_accepted_length: float
+    mean_accepted_length: float | None
     shares: Mapping[str, float]
-    """Of the time: draft, verify, sampling, other."""
-    overhead_us: float
+    """Of the time: draft, verify, sampling, other; empty for peers, which do not tell."""
+    overhead_us: float | None
     """Microseconds outside llama.cpp's evaluations, per round."""
     joules_per_token: float | None = None
     predicted: float | None = None
@@ -201,8 +206,8 @@ class Divergence:
     repeat: int
     at: int
     """Token of the answer, from 0."""
-    width: int
-    """Tokens verified together in that evaluation."""
+    width: int | None
+    """Tokens verified together in that evaluation; None of a peer."""
     margin: float
     """How far plain decoding preferred its own token, in logits (after noise, if sampled)."""
 
@@ -255,9 +260,7 @@ class Result:
     def load(cls, path: Path) -> Result:
         """Read a JSON file; raises ConfigError for anything that is not one of this schema."""
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
+            document = json.loads(read_text(path))
         except (ValueError, RecursionError):
             raise ConfigError(f"{path} is not a JSON file.") from None
         schema = document.get("schema") if isinstance(document, dict) else None

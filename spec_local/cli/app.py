@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from spec_local.cli import chat, draft, generate, models, tune
+from spec_local.cli import bench, chat, draft, generate, models, tune
 
 
 @dataclass(slots=True)
@@ -30,6 +30,7 @@ app = typer.Typer(
 app.command("generate")(generate.generate)
 app.command("chat")(chat.chat)
 app.command("tune")(tune.tune)
+app.add_typer(bench.app, name="bench")
 app.add_typer(models.app, name="models")
 app.add_typer(draft.app, name="draft")
 

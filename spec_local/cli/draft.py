@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spec_local.cli.files import read_text
 from spec_local.cli.progress import on_terminal
+from spec_local.files import read_text
 
 if TYPE_CHECKING:
     from spec_local.trim import Trimmed

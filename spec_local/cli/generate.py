@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spec_local.cli.files import read_text
 from spec_local.cli.flat import flat
 from spec_local.cli.interrupt import interrupt_cancels
 from spec_local.cli.options import MachineOptions, ModelOptions, load_runner
@@ -19,6 +18,7 @@ from spec_local.cli.progress import on_terminal
 from spec_local.cli.sampling_options import SamplingOptions
 from spec_local.cli.summary import summary
 from spec_local.errors import ConfigError
+from spec_local.files import read_text
 
 if TYPE_CHECKING:
     from spec_local.generation import Chunk

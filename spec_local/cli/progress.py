@@ -8,15 +8,20 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def on_terminal() -> Iterator[Callable[[str, float], None]]:
-    """A callback taking (stage, fraction) that draws one bar, gone when the block ends."""
+def on_terminal(time_left: bool = False) -> Iterator[Callable[[str, float], None]]:
+    """A callback taking (stage, fraction) that draws one bar, gone when the block ends.
+
+    time_left: also guess how long the stages will take, for those that take minutes.
+    """
     if not sys.stderr.isatty():
         yield lambda _stage, _fraction: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+    from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeftColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    columns: list[ProgressColumn] = [TextColumn("{task.description}"), BarColumn()]
+    columns += [TaskProgressColumn(), *([TimeLeftColumn()] if time_left else [])]
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=1.0, visible=False)
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from spec_local.cli.files import read_text
 from spec_local.errors import require
+from spec_local.files import read_text
 
 _SAMPLING = "Sampling (default: the pair's)"
 _PENALTIES = "Penalties and bans"

@@ -1,0 +1,113 @@
+"""Everybody who takes part, ready to start: contexts, runners, peers, and what evaluations cost.
+
+Contexts are few, however many contenders there are: as many as run side by side. Every benchmark
+begins with the same knowledge, the cost curves of this machine and nothing of any text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from spec_local.bench.energy import EnergyMeter
+from spec_local.bench.lineup import HEAT, heats
+from spec_local.bench.race import Entrant
+from spec_local.bench.result import Contender
+from spec_local.costs import CostCurve
+from spec_local.drafters import uses_model
+from spec_local.llama.identity import identity
+from spec_local.llama.model import Model
+from spec_local.llama.session import Session
+from spec_local.loading import Progress
+from spec_local.profile import ProfileStore
+from spec_local.runner import Runner
+from spec_local.tune import compare, tune
+
+
+class Field:
+    """Opened contenders of one target and perhaps one draft; a context manager."""
+
+    def __init__(
+        self,
+        contenders: Sequence[Contender],
+        target: Model,
+        draft: Model | None,
+        known: ProfileStore | None,
+        tune_seconds: float,
+        progress: Progress,
+    ) -> None:
+        """known: where `spec-local tune` keeps what it measured; what is not there is measured now,
+        in about tune_seconds for each model."""
+        self._stack = ExitStack()
+        self.entrants: dict[str, Entrant] = {}
+        self.draft: Session | None = None
+        self.draft_curve: CostCurve | None = None
+        try:
+            self._open(contenders, target, draft, known, tune_seconds, progress)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _open(
+        self,
+        contenders: Sequence[Contender],
+        target: Model,
+        draft: Model | None,
+        known: ProfileStore | None,
+        tune_seconds: float,
+        progress: Progress,
+    ) -> None:
+        slots = range(min(HEAT, len(contenders)))
+        targets = [self._stack.enter_context(Session(target)) for _ in slots]
+        drafts = [self._stack.enter_context(Session(draft)) for _ in slots] if draft else []
+        self.target = targets[0]
+        sessions = [self.target]
+        if drafts:
+            self.draft = drafts[0]
+            sessions.append(drafts[0])
+        curves = [_curve(session, known, tune_seconds, progress) for session in sessions]
+        compare(sessions, curves)
+        directory = TemporaryDirectory(prefix="spec-local-bench-")
+        profiles = ProfileStore(Path(self._stack.enter_context(directory)))
+        who = [identity(session.model.path, session.model.options) for session in sessions]
+        self.target_curve = curves[0]
+        profiles.save_curve(who[0], curves[0], tuned=True)
+        if drafts:
+            self.draft_curve = curves[1]
+            profiles.save_draft_curve(who[1], curves[1], who[0], curves[0], tuned=True)
+        meter = EnergyMeter()
+        for heat in heats(contenders):
+            for slot, contender in enumerate(heat):
+                if contender.name in self.entrants:
+                    continue  # plain decoding is in every heat
+                runner = Runner(
+                    targets[slot],
+                    contender.drafter,
+                    draft=drafts[slot] if drafts and uses_model(contender.drafter) else None,
+                    k=contender.k,
+                    profiles=profiles,
+                )
+                self._stack.enter_context(runner)
+                self.entrants[contender.name] = Entrant(contender.name, runner, meter)
+
+    def close(self) -> None:
+        """Free the contexts; the models stay."""
+        self._stack.close()
+
+    def __enter__(self) -> Field:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _curve(
+    session: Session, known: ProfileStore | None, seconds: float, progress: Progress
+) -> CostCurve:
+    who = identity(session.model.path, session.model.options)
+    if known is not None and known.tuned_at(who):
+        return known.curve(who)
+    stage = f"measure {session.model.path.stem}"
+    return tune(session, seconds, lambda share: progress(stage, share))[0]

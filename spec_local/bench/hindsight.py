@@ -1,0 +1,224 @@
+"""What could have been reached: recorded answers, priced under every schedule without noise.
+
+An answer is looked at once from every drafter: which tokens would have been right, with which
+confidence, at every position. With that and the cost curves, every schedule can be priced without
+running it (`spec_local/simulation.py`): every static drafter and k, the controller, and two bounds.
+The clairvoyant plan knows every position's calibrated acceptance in advance; the oracle also knows
+which tokens are right, so that nothing that drafts with these drafters is faster. Reading the
+prompt with the draft model counts for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from spec_local.acceptance import Acceptance
+from spec_local.control import Controller
+from spec_local.costs import MAX_WIDTH, CostCurve
+from spec_local.distribution import top_probability
+from spec_local.drafters.lookup import LookupDrafter
+from spec_local.llama.samplers import Samplers
+from spec_local.settings import Sampling
+from spec_local.simulation import Looked, Machine, Text, Track, clairvoyant, run, static
+from spec_local.source import Source
+from spec_local.tuning import Tuning
+from spec_local.types import EvaluationSession
+
+KS = (1, 2, 3, 4, 6, 8, 12, 16)
+_MOST = MAX_WIDTH - 1
+_CONTEXT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One answer as target and drafters saw it, by position after the first token."""
+
+    prompt_tokens: int
+    certainty: tuple[float, ...]
+    """How probable the target found its own best token."""
+    looked: tuple[tuple[int, tuple[float, ...]], ...]
+    """Of what lookup would have drafted: how many are right, and the confidences."""
+    drawn: tuple[tuple[bool, float], ...] = ()
+    """Of the token the draft model would have drawn: whether it is right, and its confidence."""
+
+    @property
+    def length(self) -> int:
+        return len(self.certainty)
+
+
+def record(
+    target: EvaluationSession,
+    samplers: Samplers,
+    sampling: Sampling,
+    context: Sequence[int],
+    answer: Sequence[int],
+) -> Recording:
+    """Look at an answer from target and lookup; evaluates the answer in the target once."""
+    sampler = samplers.open(sampling, context)
+    lookup = LookupDrafter()
+    lookup.begin(list(context), sampler)
+    looked = []
+    for position in range(1, len(answer)):
+        found = lookup.propose([*context, *answer[:position]], _MOST)
+        rest = answer[position:]
+        pairs = zip(found.tokens, rest, strict=False)
+        agreeing = min(len(found.tokens), len(rest))
+        right = next((i for i, (drafted, written) in enumerate(pairs) if drafted != written), None)
+        looked.append((agreeing if right is None else right, found.confidences))
+    sampler.close()
+    return Recording(len(context), _certainty(target, context, answer), tuple(looked))
+
+
+def _certainty(
+    target: EvaluationSession, context: Sequence[int], answer: Sequence[int]
+) -> tuple[float, ...]:
+    target.sync(context)
+    rest = context[len(target.tokens) :]
+    if rest:
+        target.evaluate(rest)
+    written = answer[:-1]
+    found: list[float] = []
+    for start in range(0, len(written), MAX_WIDTH):
+        part = written[start : start + MAX_WIDTH]
+        found += [top_probability(row) for row in target.evaluate(part, rows=len(part))]
+    return tuple(found)
+
+
+def with_draft(
+    recording: Recording,
+    draft: EvaluationSession,
+    samplers: Samplers,
+    sampling: Sampling,
+    context: Sequence[int],
+    answer: Sequence[int],
+) -> Recording:
+    """Look at the same answer from a draft model, which is led along it token by token.
+
+    draft: speaks the target's tokens; ends up with the answer in its cache. samplers: the target's.
+    """
+    sampler = samplers.open(sampling, context)
+    sampler.accept(answer[0])  # the first token is the target's own
+    own = sampler.copy()
+    drawn = []
+    draft.sync(())
+    draft.evaluate([*context, answer[0]][:-1])
+    for before, token in pairwise(answer):
+        row = draft.evaluate([before])[-1]
+        own.follow(sampler)
+        proposal = own.propose(row[: draft.n_vocab])
+        drawn.append((proposal.token == token, proposal.confidence))
+        sampler.accept(token)
+    own.close()
+    sampler.close()
+    return replace(recording, drawn=tuple(drawn))
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Speed-ups over plain decoding of one answer under every schedule."""
+
+    static: Mapping[str, float]
+    auto: float
+    clairvoyant: float
+    oracle: float
+
+
+class Pricing:
+    """Prices recorded answers of one pair with its cost curves; the controller learns the pair."""
+
+    def __init__(
+        self, target: CostCurve, draft: CostCurve | None, recordings: Sequence[Recording]
+    ) -> None:
+        """recordings: all there are; how confidence and acceptance go together is taken of them."""
+        self._target, self._draft = target, draft
+        drawn = [((c,), int(right)) for each in recordings for right, c in each.drawn]
+        looked = [(c, right) for each in recordings for right, c in each.looked]
+        self._rates = {"model": _calibrated(drawn), "lookup": _calibrated(looked)}
+        self._known = {"model": Acceptance(drawn=True), "lookup": Acceptance()}
+        for recording in recordings:  # it knows the pair, as after some use
+            self._controlled(recording)
+
+    def price(self, recording: Recording) -> Prices:
+        machine, text = self._machine(recording), self._text(recording)
+        statics = {
+            f"{drafter} {k}": static(drafter, k, machine, text, recording.length).speedup
+            for drafter in text
+            for k in KS
+        }
+        return Prices(
+            static=statics | {"plain": 1.0},
+            auto=self._controlled(recording),
+            clairvoyant=clairvoyant(machine, text, recording.length).speedup,
+            oracle=_oracle(machine, recording),
+        )
+
+    def _machine(self, recording: Recording) -> Machine:
+        row = self._target.row(_CONTEXT)
+        if self._draft is None:
+            return Machine(row, draft=0.0, catch_up=0.0, prompt=recording.prompt_tokens)
+        step = self._draft.seconds(1, _CONTEXT)
+        catch_up = (self._draft.seconds(512, _CONTEXT) - step) / 511
+        return Machine(row, step, catch_up, recording.prompt_tokens)
+
+    def _text(self, recording: Recording) -> Text:
+        text: dict[str, Track | Looked] = {
+            "lookup": Looked(
+                [confidences for _right, confidences in recording.looked],
+                [right for right, _confidences in recording.looked],
+                self._rates["lookup"],
+            )
+        }
+        if self._draft is not None:
+            confidences = [confidence for _right, confidence in recording.drawn]
+            rates = [self._rates["model"](confidence) for confidence in confidences]
+            text["model"] = Track(rates, [right for right, _c in recording.drawn], confidences)
+        return text
+
+    def _controlled(self, recording: Recording) -> float:
+        sources = {"lookup": Source(known={"": self._known["lookup"]})}
+        if self._draft is not None:
+            sources["model"] = Source(_copy(self._draft), known={"": self._known["model"]})
+        controller = Controller(_copy(self._target), sources)
+        machine, text = self._machine(recording), self._text(recording)
+        return run(controller, machine, text, recording.length, recording.certainty).speedup
+
+
+def _copy(curve: CostCurve) -> CostCurve:
+    return CostCurve.from_dict(curve.as_dict())
+
+
+def _calibrated(drafts: Iterable[tuple[Sequence[float], int]]) -> Callable[[float], float]:
+    """From confidence to acceptance, over all drafts (confidences, right ones)."""
+    acceptance = Acceptance(Tuning(pair_memory=1e9))  # every position counts alike
+    for confidences, right in drafts:
+        acceptance.observe(confidences, min(right, len(confidences)), right < len(confidences))
+    acceptance.begin()
+    return acceptance.rate
+
+
+def _oracle(machine: Machine, recording: Recording) -> float:
+    """Plain time / the least time of a schedule that knows which tokens are right."""
+    length = recording.length
+    looked = [right for right, _confidences in recording.looked]
+    seconds = _least(machine, length, (looked, 0.0))
+    if recording.drawn:
+        modelled = [0] * (length + 1)  # right tokens in a row, by position
+        for position in range(length - 1, -1, -1):
+            modelled[position] = (modelled[position + 1] + 1) * recording.drawn[position][0]
+        drafting = _least(machine, length, (looked, 0.0), (modelled, machine.draft))
+        seconds = min(seconds, machine.prompt * machine.catch_up + drafting)
+    return length * machine.verify[1] / seconds
+
+
+def _least(machine: Machine, length: int, *drafters: tuple[Sequence[int], float]) -> float:
+    """The least seconds, given how many tokens are right by position and what one costs."""
+    rest = [0.0] * (length + 1)
+    for position in range(length - 1, -1, -1):
+        rest[position] = machine.verify[1] + rest[position + 1]
+        for right, step in drafters:
+            for k in range(1, min(right[position], _MOST, length - 1 - position) + 1):
+                seconds = machine.verify[k + 1] + k * step + rest[position + k + 1]
+                rest[position] = min(rest[position], seconds)
+    return rest[0]

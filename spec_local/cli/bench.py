@@ -1,0 +1,227 @@
+"""`spec-local bench`: is speculation worth it on this machine, and is the text the same?"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from spec_local.cli.bench_output import check_outputs, stdout, write
+from spec_local.cli.flat import flat
+from spec_local.cli.options import MachineOptions, PairOptions, load_options, pair_name
+from spec_local.cli.progress import on_terminal
+from spec_local.errors import ConfigError, require
+
+if TYPE_CHECKING:
+    from spec_local.bench.peers import PeerSpec
+    from spec_local.bench.workloads import Prompt
+    from spec_local.llama.model import Model
+
+_INTERRUPTED = 130
+_RUN = "run"
+
+
+class _RunsByDefault(TyperGroup):
+    """`bench` alone measures; `bench compare …` and the like are commands of their own."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        named = bool(args) and args[0] in self.commands
+        return super().parse_args(ctx, args if named else [_RUN, *args])
+
+
+app = typer.Typer(cls=_RunsByDefault, help="Measure what speculation earns on this machine.")
+
+
+@app.command(_RUN, hidden=True)
+@flat
+def run(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[PAIR]", help="Pair from models.toml, as --pair.")
+    ] = None,
+    *,
+    workload: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--workload", "-w", help="Only this workload; repeatable.", show_default="all"
+        ),
+    ] = None,
+    prompts: Annotated[
+        list[Path] | None,
+        typer.Option("--prompts", help="Your own prompts: Spec-Bench JSONL, or text; repeatable."),
+    ] = None,
+    per_workload: Annotated[
+        int, typer.Option("--per-workload", help="Prompts of each workload.", min=1)
+    ] = 1,
+    quick: Annotated[bool, typer.Option("--quick", help="Short answers, greedy only.")] = False,
+    tokens: Annotated[
+        int | None,
+        typer.Option(
+            "--tokens", "-n", help="Most tokens of an answer.", min=2, show_default="64, quick 32"
+        ),
+    ] = None,
+    repeats: Annotated[
+        int, typer.Option("--repeats", help="How often everything is measured.", min=1)
+    ] = 2,
+    temperature: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--temperature", help="Repeatable.", min=0.0, show_default="0 and 0.8, quick 0"
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of sampled answers.", min=0)] = 1,
+    contender: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--contender",
+            help="A drafter, or with its k, as in model=5; repeatable.",
+            show_default="lookup, model, auto",
+        ),
+    ] = None,
+    sweep_k: Annotated[
+        str | None, typer.Option("--sweep-k", help="Also the draft model with these k: 1,2,4,8.")
+    ] = None,
+    peer: Annotated[
+        list[str] | None,
+        typer.Option("--peer", help="llama-server=PATH or llama-cpp-python; repeatable."),
+    ] = None,
+    peer_flags: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--peer-flags",
+            help="NAME=FLAGS for llama-server, {draft} being the draft; repeatable.",
+            show_default="-md twice, ngram-map-k, ngram-mod",
+        ),
+    ] = None,
+    peer_draft: Annotated[
+        Path | None,
+        typer.Option("--peer-draft", help="Draft for peers.", show_default="the same"),
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", help="Write the whole result to a file.")
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", help="Write the report as Markdown.")
+    ] = None,
+    plots: Annotated[
+        Path | None, typer.Option("--plots", help="Draw plots into a directory.")
+    ] = None,
+    models: PairOptions,
+    machine: MachineOptions,
+) -> None:
+    """Measure plain decoding against every drafter, on real prompts, token by token in turn.
+
+    Also: spec-local bench compare A.json B.json, bench show A.json, bench drafts.
+    """
+    from spec_local.bench.field import Field
+    from spec_local.bench.lineup import line_up
+    from spec_local.bench.measure import Benchmark
+    from spec_local.bench.peers import peer_specs
+    from spec_local.bench.plan import Plan
+    from spec_local.bench.rivals import Rivals
+    from spec_local.loading import choose_pair, load_models
+    from spec_local.profile import ProfileStore
+    from spec_local.registry import load_registry
+
+    require(name is None or models.pair is None, "Give the pair once, by name or with --pair.")
+    check_outputs(json, markdown, plots)
+    registry = load_registry()
+    pair = name or (models.pair if models.target else pair_name(models))
+    spec = choose_pair(registry, pair, models.target, models.draft)
+    has_draft = spec.draft is not None
+    chosen = _prompts(prompts, workload, per_workload)
+    plan = Plan(
+        prompts=chosen,
+        contenders=line_up(contender or [], _numbers(sweep_k), has_draft),
+        tokens=tokens or (32 if quick else 64),
+        repeats=repeats,
+        temperatures=tuple(dict.fromkeys(temperature or ([0.0] if quick else [0.0, 0.8]))),
+        everyone_sampled=bool(contender),
+        seed=seed,
+    )
+    specs = peer_specs(peer or [], peer_flags or [], has_draft or peer_draft is not None)
+    interrupted = False
+    with ExitStack() as stack, on_terminal(time_left=True) as progress:
+        names = [spec.target] if spec.draft is None else [spec.target, spec.draft]
+        loaded = load_models(names, registry, load_options(machine), progress, stack)
+        _check_peer_draft(specs, loaded, peer_draft)
+        target, draft = loaded[0], loaded[1] if has_draft else None
+        tune_seconds = 5.0 if quick else 12.0
+        field = stack.enter_context(
+            Field(plan.contenders, target, draft, ProfileStore.of_user(), tune_seconds, progress)
+        )
+        peers = stack.enter_context(Rivals(specs, field, plan, peer_draft, progress))
+        benchmark = Benchmark(plan, field, peers, progress)
+        try:
+            benchmark.run()
+        except KeyboardInterrupt:
+            if not benchmark.runs:
+                raise
+            interrupted = True
+        result = benchmark.result(shlex.join(["spec-local", *sys.argv[1:]]))
+    write(result, json, markdown, plots)
+    if interrupted:
+        print("note: interrupted; this is what was measured until then.", file=sys.stderr)
+        raise typer.Exit(_INTERRUPTED)
+
+
+@app.command()
+def compare(
+    before: Annotated[Path, typer.Argument(help="A result written with --json.")],
+    after: Annotated[Path, typer.Argument(help="A later one.")],
+) -> None:
+    """Show what changed between two results, and whether it is more than noise."""
+    from spec_local.bench import report
+    from spec_local.bench.compare import compare as compare_results
+    from spec_local.bench.result import Result
+
+    report.print_comparison(compare_results(Result.load(before), Result.load(after)), stdout())
+
+
+@app.command()
+def show(
+    file: Annotated[Path, typer.Argument(help="A result written with --json.")],
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", help="Write the report as Markdown.")
+    ] = None,
+    plots: Annotated[
+        Path | None, typer.Option("--plots", help="Draw plots into a directory.")
+    ] = None,
+) -> None:
+    """Show a result again; draw or write it in another form."""
+    from spec_local.bench.result import Result
+
+    check_outputs(markdown, plots)
+    write(Result.load(file), None, markdown, plots)
+
+
+def _prompts(files: list[Path] | None, workloads: list[str] | None, most: int) -> list[Prompt]:
+    from spec_local.bench.workloads import bundled, choose, read_prompts
+
+    known = [prompt for file in files for prompt in read_prompts(file)] if files else bundled()
+    return choose(known, workloads or [], most)
+
+
+def _numbers(text: str | None) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")] if text else []
+    except ValueError:
+        raise ConfigError(f"--sweep-k {text}: give whole numbers, as in 1,2,4,8.") from None
+
+
+def _check_peer_draft(
+    specs: list[PeerSpec], loaded: Sequence[Model], peer_draft: Path | None
+) -> None:
+    trimmed = len(loaded) > 1 and loaded[1].token_map is not None
+    require(
+        peer_draft is None or peer_draft.is_file(), f"There is no draft for peers at {peer_draft}."
+    )
+    require(
+        not (trimmed and peer_draft is None and any(spec.needs_draft for spec in specs)),
+        "llama-server cannot use a trimmed draft; name the model it was made of with --peer-draft.",
+    )

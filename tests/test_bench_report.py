@@ -1,0 +1,117 @@
+"""A benchmark on the terminal: what fits, what is marked, what is said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from spec_local.bench.conclusion import conclusion
+from spec_local.bench.report import print_report
+from spec_local.bench.result import Contender, Result
+from spec_local.bench.tables import Entry, Table, row, size, speedup, split, widths
+from tests.bench_example import CONTENDERS, SPEEDUPS, example
+
+
+def printed(result: Result, width: int = 100) -> str:
+    out = StringIO()
+    print_report(result, Console(file=out, width=width))
+    return out.getvalue()
+
+
+def with_contenders(count: int) -> Result:
+    more = [Contender(f"model k={k}", "model", k=k) for k in range(10, 10 + count)]
+    speedups = {
+        workload: {**of, **{each.name: 1.1 for each in more}} for workload, of in SPEEDUPS.items()
+    }
+    return example(speedups, [*CONTENDERS, *more], (0.0, 0.7))
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_no_line_is_wider_than_the_terminal_and_no_figure_is_cut(width: int) -> None:
+    text = printed(with_contenders(12), width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    assert "(continued)" in text
+    assert text.count("k=21") >= 2
+
+
+def test_a_pipe_gets_no_colours() -> None:
+    assert "\x1b" not in printed(example())
+
+
+def test_a_row_and_its_verdict() -> None:
+    lines = [" ".join(line.split()) for line in printed(example()).splitlines()]
+    assert "edit 21.0 1.79 ±3% 0.93 ±3% 1.81 ±3%" in lines
+    assert "geometric mean 1.34 ±3% 0.87 ±3% 1.36 ±3%" in lines
+    assert "verdict faster slower faster" in lines
+    assert "edit 1.81 1.81 1.90 lookup 8 1.99 2.35" in lines
+    assert "auto chat 1 0 57 4 0.0213 1" in lines
+
+
+def test_peers_beside_their_own_plain_decoding_and_those_that_failed() -> None:
+    text = printed(example())
+    assert "llama-server -md could not be measured: it ended with status 1 [no such file]." in text
+    result = example()
+    cells = [replace(c, own_speedup=0.66) for c in result.cells]
+    assert "1.02 ±3% / 0.66" in printed(replace(result, cells=tuple(cells)))
+
+
+def test_the_conclusion_says_what_pays_what_is_slower_and_whether_the_text_is_the_same() -> None:
+    assert conclusion(example()) == (
+        "Speculation pays here: auto writes 1.36 ±3% times as fast as plain decoding (greedy; "
+        "worst 1.02, chat); slower than plain decoding: model k=3 (0.87, greedy). What limits "
+        "auto: drafting takes 30% of the time and checking two tokens costs 1.60 times one. The "
+        "text is not always the same: 1 of 36 answers differ from plain decoding's (auto), by "
+        "margins of at most 0.0213 logits."
+    )
+
+
+def test_the_conclusion_where_nothing_pays() -> None:
+    losing = {"chat": {"none": 1.0, "lookup": 1.01, "model k=3": 0.7, "auto": 1.0}}
+    text = conclusion(example(losing, CONTENDERS[:4]))
+    assert text.startswith("Speculation does not pay here")
+    assert "the best, lookup, reaches 1.01 ±3%" in text
+    assert "slower than plain decoding: model k=3 (0.70, greedy)" in text
+
+
+def test_the_conclusion_where_a_peer_is_faster_still() -> None:
+    peer = {"chat": SPEEDUPS["chat"] | {"lookup": 1.2, "llama-server plain": 1.5}}
+    text = conclusion(example(peer))
+    assert "lookup writes 1.20 ±3%" in text
+    assert "auto, which chooses for itself, reaches 1.02" in text
+    assert "llama-server plain is faster still (1.50)" in text
+
+
+def test_the_conclusion_where_only_plain_decoding_ran() -> None:
+    result = example()
+    alone = replace(result, overall=result.overall[:1])
+    assert conclusion(alone) == "Nothing was measured but plain decoding."
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "entry"),
+    [
+        (1.79, 0.03, Entry("1.79 ±3%", "good")),
+        (0.9, 0.03, Entry("0.90 ±3%", "bad")),
+        (1.02, 0.03, Entry("1.02 ±3%")),
+        (1.5, 0.004, Entry("1.50 ±0.4%", "good")),
+        (1.5, None, Entry("1.50")),
+    ],
+)
+def test_a_speedup_with_its_error(value: float, error: float | None, entry: Entry) -> None:
+    assert speedup(value, error) == entry
+
+
+def test_sizes_are_those_of_the_list_of_models() -> None:
+    assert size(1_117_320_768) == "1.12 GB"
+
+
+def test_splitting_keeps_the_labels_and_every_column() -> None:
+    table = Table("t", ("name", "a", "b", "c"), (row("x", "1111111", "2222222", "3333333"),))
+    parts = split(table, 24)
+    assert [part.columns for part in parts] == [("name", "a", "b"), ("name", "c")]
+    assert [part.title for part in parts] == ["t", "t (continued)"]
+    assert widths(parts[0]) == [4, 7, 7]
