@@ -103,7 +103,9 @@ def _sameness(result: Result, peers: set[str]) -> str:
     if not different:
         return f"The text is the same: all {answers} answers are those of plain decoding."
     names = dict.fromkeys(e.contender for e in ours if e.identical < e.answers)
-    margins = [d.margin for d in result.divergences if d.contender in names]
+    margins = [
+        abs(d.margin) for d in result.divergences if d.contender in names and d.margin is not None
+    ]
     margin = f", by margins of at most {max(margins):.4f} logits" if margins else ""
     return (
         f"The text is not always the same: {different} of {answers} answers differ from plain "

@@ -246,14 +246,15 @@ def _divergences(divergences: Sequence[Divergence]) -> Table:
                 str(each.prompt),
                 f"{each.temperature:g}",
                 str(each.at),
-                str(each.width),
-                f"{each.margin:.4f}",
+                MISSING if each.width is None else str(each.width),
+                "cut off" if each.margin is None else f"{each.margin:.4f}",
                 str(count),
             )
             for each, count in times.items()
         ),
         labels=2,
-        note="Margin: by how many logits plain decoding preferred its own token.",
+        note="Margin: by how many logits plain decoding preferred its own token; cut off: its "
+        "sampler could not draw the other one at all.",
     )
 
 

@@ -208,8 +208,9 @@ class Divergence:
     """Token of the answer, from 0."""
     width: int | None
     """Tokens verified together in that evaluation; None of a peer."""
-    margin: float
-    """How far plain decoding preferred its own token, in logits (after noise, if sampled)."""
+    margin: float | None
+    """How far plain decoding preferred its own token, in logits (after noise, if sampled); None if
+    it could not draw the other one at all."""
 
 
 @dataclass(frozen=True, slots=True)
