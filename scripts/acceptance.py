@@ -15,21 +15,21 @@ import argparse
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 
 from spec_local import Runner, Sampling
+from spec_local.bench.workloads import bundled
 from spec_local.distribution import Distribution, on_common_support
 from spec_local.drafters.model import ModelDrafter
 from spec_local.llama.samplers import Samplers
 from spec_local.llama.session import Session
+from spec_local.speculate import FixedK
 from spec_local.types import Draft, Logits, Sampler, Verdict
 from spec_local.verify import VERIFIERS, acceptance, keep_probability, rejection, weigh_prefixes
 
-PROMPTS = Path(__file__).with_name("prompts.jsonl")
 RULES = ("keyed", "rejection", "block")
 
 
@@ -37,7 +37,7 @@ class OtherDraws(ModelDrafter):
     """Drafts by other settings than the target's."""
 
     def __init__(self, session: Session, target: Session, **changes: Any) -> None:
-        super().__init__(session, target.n_vocab)
+        super().__init__(session, target.n_vocab, target.model.vocab.is_end)
         self._samplers = Samplers(target)
         self._changes = changes
 
@@ -114,18 +114,19 @@ class Expected:
 
 def main() -> None:
     arguments = parse()
-    lines = [json.loads(line) for line in PROMPTS.read_text().splitlines()]
+    prompts = [prompt.turns[0] for prompt in bundled()]
     with Runner.load(
         target=arguments.target, draft=arguments.draft, drafter="model", k=arguments.k
     ) as runner:
-        target, draft, own = runner.target, runner.draft, runner.drafter
+        target, draft, own = runner.target, runner.draft, runner.speculator
         assert draft is not None
-        drafters = {
-            **dict.fromkeys(RULES, own),
-            "greedy": OtherDraws(
-                draft, target, temperature=0.0, repeat_penalty=1.0, xtc_probability=0.0
-            ),
-            "unpenalized": OtherDraws(draft, target, repeat_penalty=1.0),
+        others = {
+            "greedy": {"temperature": 0.0, "repeat_penalty": 1.0, "xtc_probability": 0.0},
+            "unpenalized": {"repeat_penalty": 1.0},
+        }
+        speculators = {
+            way: FixedK(OtherDraws(draft, target, **changes), arguments.k)
+            for way, changes in others.items()
         }
         for temperature in arguments.temperature:
             for way in arguments.way:
@@ -137,11 +138,11 @@ def main() -> None:
                     repeat_penalty=arguments.repeat_penalty,
                     verify=way if way in RULES else "rejection" if way == "expected" else "keyed",
                 )
-                runner.drafter = drafters.get(way, own)
+                runner.speculator = speculators.get(way, own)
                 expected = Expected()
                 noting = {"rejection": expected} if way == "expected" else {}
                 with patch.dict(VERIFIERS, noting):
-                    found = measure(runner, lines, sampling, arguments.tokens, arguments.length)
+                    found = measure(runner, prompts, sampling, arguments.tokens, arguments.length)
                     runs = list(found)
                 where = {"way": way, "temperature": temperature, "k": arguments.k}
                 where["repeat_penalty"] = arguments.repeat_penalty
@@ -150,13 +151,13 @@ def main() -> None:
 
 
 def measure(
-    runner: Runner, lines: list[dict[str, str]], sampling: Sampling, tokens: int, length: int
+    runner: Runner, prompts: Sequence[str], sampling: Sampling, tokens: int, length: int
 ) -> Iterator[Any]:
     """Statistics of generations over all prompts, with new seeds until there are enough tokens."""
     done, seed = 0, 0
     while done < tokens:
-        for line in lines:
-            messages = [{"role": "user", "content": line["prompt"]}]
+        for prompt in prompts:
+            messages = [{"role": "user", "content": prompt}]
             setting = replace(sampling, seed=seed)
             stats = runner.complete(messages, max_tokens=length, sampling=setting).stats
             done += stats.tokens

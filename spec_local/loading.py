@@ -46,16 +46,23 @@ def load_models(
 
     Raises VocabularyMismatch when they do not share it.
     """
-    models = [stack.enter_context(_load_model(file, registry, options, progress)) for file in files]
-    target, *drafts = models
-    for draft in drafts:
-        differences = "; ".join(target.vocab.differences(draft.vocab, draft.token_map))
-        if differences:
-            raise VocabularyMismatch(
-                f"{draft.path.name} cannot draft for {target.path.name}: {differences}. "
-                "Choose a draft of the same model family."
-            )
-    return models
+    target, *drafts = files
+    model = stack.enter_context(_load_model(target, registry, options, progress))
+    return [model, *(load_draft(each, model, registry, progress, stack) for each in drafts)]
+
+
+def load_draft(
+    file: str, target: Model, registry: Registry, progress: Progress, stack: ExitStack
+) -> Model:
+    """Load a draft with its target's options; the stack closes it. Raises VocabularyMismatch."""
+    draft = stack.enter_context(_load_model(file, registry, target.options, progress))
+    differences = "; ".join(target.vocab.differences(draft.vocab, draft.token_map))
+    if differences:
+        raise VocabularyMismatch(
+            f"{draft.path.name} cannot draft for {target.path.name}: {differences}. "
+            "Choose a draft of the same model family."
+        )
+    return draft
 
 
 def in_target_tokens(draft: Session, target: Session) -> EvaluationSession:

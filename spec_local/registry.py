@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 
 import platformdirs
 
+from spec_local.drafters import NAMES as DRAFTER_NAMES
 from spec_local.errors import ConfigError, require
 from spec_local.records import read_toml, record, table
 from spec_local.settings import Sampling
-from spec_local.types import DRAFTER_NAMES
 
 _DEFAULT_SAMPLING = Sampling()
 _REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.!+]+")

@@ -171,11 +171,6 @@ class EvaluationSession(Protocol):
         """Keep only the common prefix with `tokens` and return its length."""
 
 
-DRAFTER_NAMES = ("auto", "none", "lookup", "model", "lookup-then-model")
-"""What a drafter can be called; `drafters/__init__.py` knows how each is made. auto leaves it to
-the controller (`control.py`)."""
-
-
 class Pace(Protocol):
     """Tells a drafter that drafts token by token how far to go."""
 

@@ -55,6 +55,8 @@ def fails_with(done: subprocess.CompletedProcess[str], sentence: str, code: int 
         ["tune"],
         ["draft"],
         ["draft", "trim"],
+        ["bench"],
+        *(["bench", name] for name in ("compare", "drafts", "show")),
     ],
     ids=" ".join,
 )

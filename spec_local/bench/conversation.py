@@ -8,11 +8,8 @@ costs.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import closing
 
-from spec_local.bench import hindsight
 from spec_local.bench.answers import Comparison, Where, peer_run, to_run
-from spec_local.bench.bounds import Recorded
 from spec_local.bench.field import Field
 from spec_local.bench.peers import PeerAnswer
 from spec_local.bench.plan import Plan
@@ -20,8 +17,6 @@ from spec_local.bench.race import Answer, race
 from spec_local.bench.result import PLAIN, Run
 from spec_local.bench.rivals import Rivals
 from spec_local.bench.workloads import Prompt
-from spec_local.llama.samplers import Samplers
-from spec_local.loading import in_target_tokens
 from spec_local.settings import Sampling
 
 
@@ -32,38 +27,38 @@ class Conversation:
         self,
         plan: Plan,
         field: Field,
-        peers: Rivals,
         prompt: Prompt,
         temperature: float,
         comparison: Comparison,
-        advance: Callable[[int], None],
-        turned: bool,
+        *,
+        peers: Rivals | None = None,
+        turned: bool = False,
+        advance: Callable[[int], None] = lambda _answers: None,
     ) -> None:
-        """advance: told the number of answers written since. turned: peers in reverse order."""
-        self._plan, self._field, self._peers, self._prompt = plan, field, peers, prompt
-        self._sampling = Sampling(temperature=temperature, seed=plan.seed)
+        """turned: peers in reverse order. advance: told the number of answers written since."""
+        self._plan, self._field, self._peers, self.prompt = plan, field, peers, prompt
+        self.sampling = Sampling(temperature=temperature, seed=plan.seed)
         self._comparison, self._advance, self._turned = comparison, advance, turned
         self._most = max(2, plan.tokens // len(prompt.turns))
         self._ours: dict[Where, list[Answer]] = {}
         self._theirs: dict[Where, list[PeerAnswer]] = {}
-        self._contexts: list[list[int]] = []
-        self.recorded: list[Recorded] = []
+        self.said: list[tuple[list[int], list[int]]] = []
+        """By turn, the tokens of the prompt, and of what plain decoding answered."""
 
     def run(self) -> list[Run]:
         """Every contender's and peer's answers."""
         messages: list[dict[str, str]] = []
         plain = self._field.entrants[PLAIN].runner
-        for turn in self._prompt.turns:
+        for turn in self.prompt.turns:
             messages.append({"role": "user", "content": turn})
             context = plain.tokenize(messages)
             said = self._race(context)
-            if self._peers.running and self._sampling.greedy:
-                self._ask_peers(context)
-            self._record(context, said.tokens)
+            if self._peers is not None and self._peers.running and self.sampling.greedy:
+                self._ask_peers(self._peers, context)
             messages.append({"role": "assistant", "content": said.text})
-            self._contexts.append(context)
+            self.said.append((context, said.tokens))
         ours = [to_run(where, turns, fresh=where[4] == 0) for where, turns in self._ours.items()]
-        lengths = [len(context) for context in self._contexts]
+        lengths = [len(context) for context, _answer in self.said]
         theirs = [
             peer_run(where, lengths, turns)
             for where, turns in self._theirs.items()
@@ -72,19 +67,19 @@ class Conversation:
         return ours + theirs
 
     def _where(self, contender: str, repeat: int, heat: int) -> Where:
-        prompt = self._prompt
-        temperature = self._sampling.temperature
+        prompt = self.prompt
+        temperature = self.sampling.temperature
         return (contender, prompt.workload, prompt.number, temperature, repeat, heat)
 
     def _race(self, context: list[int]) -> Answer:
         """All heats and repeats of a turn; the first answer of plain decoding."""
-        before = len(self._contexts[-1]) if self._contexts else 0
+        before = len(self.said[-1][0]) if self.said else 0
         first: Answer | None = None
-        for repeat, number, heat in self._plan.races(self._sampling.temperature):
+        for repeat, number, heat in self._plan.races(self.sampling.temperature):
             entrants = [self._field.entrants[contender.name] for contender in heat]
             for entrant in entrants:
                 entrant.forget(before if repeat == 0 else len(context), before)
-            race(entrants, context, self._most, self._sampling, turned=repeat % 2 == 1)
+            race(entrants, context, self._most, self.sampling, turned=repeat % 2 == 1)
             plain = self._field.entrants[PLAIN].answer
             first = first or plain
             for entrant in entrants:
@@ -96,20 +91,20 @@ class Conversation:
         assert first is not None
         return first
 
-    def _ask_peers(self, context: list[int]) -> None:
+    def _ask_peers(self, peers: Rivals, context: list[int]) -> None:
         """One after the other, plain decoding among them; the order turns from prompt to prompt."""
-        heat = len(self._plan.heats(self._sampling.temperature))
+        heat = len(self._plan.heats(self.sampling.temperature))
         plain = self._field.entrants[PLAIN]
-        order = [PLAIN, *self._peers.running]
+        order = [PLAIN, *peers.running]
         found: dict[Where, PeerAnswer] = {}
         for name in reversed(order) if self._turned else order:
             where = self._where(name, 0, heat)
             if name == PLAIN:
                 plain.forget(0, 0)
-                race([plain], context, self._most, self._sampling, turned=False)
+                race([plain], context, self._most, self.sampling, turned=False)
                 self._ours.setdefault(where, []).append(plain.answer)
             else:
-                answer = self._peers.answer(name, context, self._most, self._sampling)
+                answer = peers.answer(name, context, self._most, self.sampling)
                 if answer is not None:
                     found[where] = answer
             self._advance(1)
@@ -125,16 +120,4 @@ class Conversation:
         answer: Sequence[int],
         widths: Sequence[int] = (),
     ) -> None:
-        self._comparison.add(where, self._sampling, context, plain, answer, widths)
-
-    def _record(self, context: list[int], answer: Sequence[int]) -> None:
-        """Look at plain decoding's answer again, from every drafter."""
-        if len(answer) < 2:
-            return
-        field, sampling = self._field, self._sampling
-        with closing(Samplers(field.target)) as samplers:
-            found = hindsight.record(field.target, samplers, sampling, context, answer)
-            if field.draft is not None:
-                draft = in_target_tokens(field.draft, field.target)
-                found = hindsight.with_draft(found, draft, samplers, sampling, context, answer)
-        self.recorded.append((self._prompt.workload, sampling.temperature, found))
+        self._comparison.add(where, self.sampling, context, plain, answer, widths)

@@ -67,7 +67,7 @@ class Field:
         if drafts:
             self.draft = drafts[0]
             sessions.append(drafts[0])
-        curves = [_curve(session, known, tune_seconds, progress) for session in sessions]
+        curves = [curve_of(session, known, tune_seconds, progress) for session in sessions]
         compare(sessions, curves)
         directory = TemporaryDirectory(prefix="spec-local-bench-")
         profiles = ProfileStore(Path(self._stack.enter_context(directory)))
@@ -103,9 +103,10 @@ class Field:
         self.close()
 
 
-def _curve(
+def curve_of(
     session: Session, known: ProfileStore | None, seconds: float, progress: Progress
 ) -> CostCurve:
+    """What `spec-local tune` has kept in `known`, else measured now in about so many seconds."""
     who = identity(session.model.path, session.model.options)
     if known is not None and known.tuned_at(who):
         return known.curve(who)

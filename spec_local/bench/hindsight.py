@@ -11,6 +11,7 @@ prompt with the draft model counts for all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -20,11 +21,12 @@ from spec_local.costs import MAX_WIDTH, CostCurve
 from spec_local.distribution import top_probability
 from spec_local.drafters.lookup import LookupDrafter
 from spec_local.llama.samplers import Samplers
+from spec_local.llama.session import Session
+from spec_local.loading import in_target_tokens
 from spec_local.settings import Sampling
 from spec_local.simulation import Looked, Machine, Text, Track, clairvoyant, run, static
 from spec_local.source import Source
 from spec_local.tuning import Tuning
-from spec_local.types import EvaluationSession
 
 KS = (1, 2, 3, 4, 6, 8, 12, 16)
 _MOST = MAX_WIDTH - 1
@@ -49,31 +51,24 @@ class Recording:
 
 
 def record(
-    target: EvaluationSession,
-    samplers: Samplers,
-    sampling: Sampling,
-    context: Sequence[int],
-    answer: Sequence[int],
+    target: Session, sampling: Sampling, context: Sequence[int], answer: Sequence[int]
 ) -> Recording:
     """Look at an answer from target and lookup; evaluates the answer in the target once."""
-    sampler = samplers.open(sampling, context)
-    lookup = LookupDrafter()
-    lookup.begin(list(context), sampler)
-    looked = []
-    for position in range(1, len(answer)):
-        found = lookup.propose([*context, *answer[:position]], _MOST)
-        rest = answer[position:]
-        pairs = zip(found.tokens, rest, strict=False)
-        agreeing = min(len(found.tokens), len(rest))
-        right = next((i for i, (drafted, written) in enumerate(pairs) if drafted != written), None)
-        looked.append((agreeing if right is None else right, found.confidences))
-    sampler.close()
+    lookup, looked = LookupDrafter(), []
+    with (
+        closing(Samplers(target)) as samplers,
+        closing(samplers.open(sampling, context)) as sampler,
+    ):
+        lookup.begin(context, sampler)
+        for position in range(1, len(answer)):
+            found = lookup.propose([*context, *answer[:position]], _MOST)
+            rest = answer[position : position + len(found.tokens)]
+            wrong = (i for i, token in enumerate(rest) if found.tokens[i] != token)
+            looked.append((next(wrong, len(rest)), found.confidences))
     return Recording(len(context), _certainty(target, context, answer), tuple(looked))
 
 
-def _certainty(
-    target: EvaluationSession, context: Sequence[int], answer: Sequence[int]
-) -> tuple[float, ...]:
+def _certainty(target: Session, context: Sequence[int], answer: Sequence[int]) -> tuple[float, ...]:
     target.sync(context)
     rest = context[len(target.tokens) :]
     if rest:
@@ -88,30 +83,28 @@ def _certainty(
 
 def with_draft(
     recording: Recording,
-    draft: EvaluationSession,
-    samplers: Samplers,
+    draft: Session,
+    target: Session,
     sampling: Sampling,
     context: Sequence[int],
     answer: Sequence[int],
 ) -> Recording:
-    """Look at the same answer from a draft model, which is led along it token by token.
-
-    draft: speaks the target's tokens; ends up with the answer in its cache. samplers: the target's.
-    """
-    sampler = samplers.open(sampling, context)
-    sampler.accept(answer[0])  # the first token is the target's own
-    own = sampler.copy()
-    drawn = []
-    draft.sync(())
-    draft.evaluate([*context, answer[0]][:-1])
-    for before, token in pairwise(answer):
-        row = draft.evaluate([before])[-1]
-        own.follow(sampler)
-        proposal = own.propose(row[: draft.n_vocab])
-        drawn.append((proposal.token == token, proposal.confidence))
-        sampler.accept(token)
-    own.close()
-    sampler.close()
+    """Look at the same answer from a draft model, which is led along it token by token."""
+    session, drawn = in_target_tokens(draft, target), []
+    session.truncate(0)
+    session.evaluate([*context, answer[0]][:-1])
+    with (
+        closing(Samplers(target)) as samplers,
+        closing(samplers.open(sampling, context)) as sampler,
+    ):
+        sampler.accept(answer[0])  # the first token is the target's own
+        with closing(sampler.copy()) as own:
+            for before, token in pairwise(answer):
+                row = session.evaluate([before])[-1]
+                own.follow(sampler)
+                proposal = own.propose(row[: target.n_vocab])
+                drawn.append((proposal.token == token, proposal.confidence))
+                sampler.accept(token)
     return replace(recording, drawn=tuple(drawn))
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import datetime, timezone
 from time import perf_counter
 
+from spec_local.bench import hindsight
 from spec_local.bench.answers import Comparison
 from spec_local.bench.bounds import Recorded, bounds
 from spec_local.bench.conversation import Conversation
@@ -53,15 +54,29 @@ class Benchmark:
                 conversation = Conversation(
                     self.plan,
                     self.field,
-                    self.peers,
                     prompt,
                     temperature,
                     self._comparison,
-                    advance,
+                    peers=self.peers,
                     turned=number % 2 == 1,
+                    advance=advance,
                 )
                 self.runs += conversation.run()
-                self._recorded += conversation.recorded
+                self._look_again(conversation)
+
+    def _look_again(self, conversation: Conversation) -> None:
+        """At plain decoding's answers, from every drafter."""
+        where, sampling = conversation.prompt.workload, conversation.sampling
+        field = self.field
+        for context, answer in conversation.said:
+            if len(answer) < 2:
+                continue
+            recording = hindsight.record(field.target, sampling, context, answer)
+            if field.draft is not None:
+                recording = hindsight.with_draft(
+                    recording, field.draft, field.target, sampling, context, answer
+                )
+            self._recorded.append((where, sampling.temperature, recording))
 
     def result(self, command: str) -> Result:
         """What has been measured so far; command: how to do it again."""

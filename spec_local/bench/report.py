@@ -11,6 +11,7 @@ from rich.text import Text
 from spec_local.bench.compare import Comparison, comparison_tables
 from spec_local.bench.conclusion import conclusion
 from spec_local.bench.contents import facts, failures, tables
+from spec_local.bench.ranking import Candidate, ranking_tables
 from spec_local.bench.result import Result
 from spec_local.bench.tables import GAP, Entry, Table, split, widths
 
@@ -38,6 +39,11 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     _print_lines(comparison.differences or ["The same was measured both times."], console)
     _print_tables(comparison_tables(comparison), console)
     _print_lines([*comparison.only_in_one, *comparison.lossless], console)
+
+
+def print_ranking(ranking: Sequence[Candidate], console: Console) -> None:
+    """Which draft model is best."""
+    _print_tables(ranking_tables(ranking), console)
 
 
 def _print_lines(lines: Sequence[str], console: Console) -> None:

@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from spec_local.drafters import NAMES as DRAFTER_NAMES
 from spec_local.errors import ConfigError
 from spec_local.files import read_text
 from spec_local.records import record
-from spec_local.types import DRAFTER_NAMES
 
 SCHEMA = 1
 """Of the file's form; raised when a field changes its meaning or goes away."""

@@ -14,6 +14,10 @@ from spec_local.costs import CostCurve
 _Z = 1.96
 """Of a normal distribution, 95 % lie within so many standard deviations."""
 
+_UNKNOWN_ERROR = 0.05
+"""Taken for the error of a logarithm where nothing was measured twice: what one pass on a shared
+machine has been seen to be off by."""
+
 Place = tuple[str, int, float, int, int]
 """Where runs are compared with each other: workload, prompt, temperature, repeat, heat."""
 
@@ -195,7 +199,7 @@ def _overall(group: Sequence[Cell]) -> Overall:
 
 def verdict(speedup: float, error: float | None) -> str:
     """faster or slower than plain decoding, or the same within what noise does."""
-    beyond = abs(math.log(speedup)) - (error or 0.0)
+    beyond = abs(math.log(speedup)) - (_UNKNOWN_ERROR if error is None else error)
     if beyond <= 0:
         return "same"
     return "faster" if speedup > 1 else "slower"

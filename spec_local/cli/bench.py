@@ -12,19 +12,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from spec_local.cli.bench_drafts import drafts
+from spec_local.cli.bench_options import (
+    OutputOptions,
+    PeerOptions,
+    PromptOptions,
+    chosen_prompts,
+    numbers,
+)
 from spec_local.cli.bench_output import check_outputs, stdout, write
 from spec_local.cli.flat import flat
 from spec_local.cli.options import MachineOptions, PairOptions, load_options, pair_name
 from spec_local.cli.progress import on_terminal
-from spec_local.errors import ConfigError, require
+from spec_local.errors import require
 
 if TYPE_CHECKING:
     from spec_local.bench.peers import PeerSpec
-    from spec_local.bench.workloads import Prompt
     from spec_local.llama.model import Model
 
 _INTERRUPTED = 130
 _RUN = "run"
+_TUNE_SECONDS = 12.0
+_QUICK_TUNE_SECONDS = 5.0
 
 
 class _RunsByDefault(TyperGroup):
@@ -36,6 +45,7 @@ class _RunsByDefault(TyperGroup):
 
 
 app = typer.Typer(cls=_RunsByDefault, help="Measure what speculation earns on this machine.")
+app.command("drafts")(drafts)
 
 
 @app.command(_RUN, hidden=True)
@@ -45,19 +55,6 @@ def run(
         str | None, typer.Argument(metavar="[PAIR]", help="Pair from models.toml, as --pair.")
     ] = None,
     *,
-    workload: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--workload", "-w", help="Only this workload; repeatable.", show_default="all"
-        ),
-    ] = None,
-    prompts: Annotated[
-        list[Path] | None,
-        typer.Option("--prompts", help="Your own prompts: Spec-Bench JSONL, or text; repeatable."),
-    ] = None,
-    per_workload: Annotated[
-        int, typer.Option("--per-workload", help="Prompts of each workload.", min=1)
-    ] = 1,
     quick: Annotated[bool, typer.Option("--quick", help="Short answers, greedy only.")] = False,
     tokens: Annotated[
         int | None,
@@ -74,49 +71,28 @@ def run(
             "--temperature", help="Repeatable.", min=0.0, show_default="0 and 0.8, quick 0"
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of sampled answers.", min=0)] = 1,
     contender: Annotated[
         list[str] | None,
         typer.Option(
             "--contender",
             help="A drafter, or with its k, as in model=5; repeatable.",
-            show_default="lookup, model, auto",
+            show_default="lookup, model, auto; sampled only auto",
         ),
     ] = None,
     sweep_k: Annotated[
-        str | None, typer.Option("--sweep-k", help="Also the draft model with these k: 1,2,4,8.")
+        str | None,
+        typer.Option("--sweep-k", help="Also the draft model (or lookup) with k: 1,2,4,8."),
     ] = None,
-    peer: Annotated[
-        list[str] | None,
-        typer.Option("--peer", help="llama-server=PATH or llama-cpp-python; repeatable."),
-    ] = None,
-    peer_flags: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--peer-flags",
-            help="NAME=FLAGS for llama-server, {draft} being the draft; repeatable.",
-            show_default="-md twice, ngram-map-k, ngram-mod",
-        ),
-    ] = None,
-    peer_draft: Annotated[
-        Path | None,
-        typer.Option("--peer-draft", help="Draft for peers.", show_default="the same"),
-    ] = None,
-    json: Annotated[
-        Path | None, typer.Option("--json", help="Write the whole result to a file.")
-    ] = None,
-    markdown: Annotated[
-        Path | None, typer.Option("--markdown", help="Write the report as Markdown.")
-    ] = None,
-    plots: Annotated[
-        Path | None, typer.Option("--plots", help="Draw plots into a directory.")
-    ] = None,
+    prompts: PromptOptions,
+    peers: PeerOptions,
+    output: OutputOptions,
     models: PairOptions,
     machine: MachineOptions,
 ) -> None:
     """Measure plain decoding against every drafter, on real prompts, token by token in turn.
 
-    Also: spec-local bench compare A.json B.json, bench show A.json, bench drafts.
+    Also: spec-local bench compare A.json B.json, bench show A.json, and bench drafts, which
+    chooses a draft model. Nothing else should run meanwhile.
     """
     from spec_local.bench.field import Field
     from spec_local.bench.lineup import line_up
@@ -129,34 +105,39 @@ def run(
     from spec_local.registry import load_registry
 
     require(name is None or models.pair is None, "Give the pair once, by name or with --pair.")
-    check_outputs(json, markdown, plots)
+    check_outputs(output.json, output.markdown, output.plots)
     registry = load_registry()
-    pair = name or (models.pair if models.target else pair_name(models))
-    spec = choose_pair(registry, pair, models.target, models.draft)
+    spec = choose_pair(registry, name or pair_name(models), models.target, models.draft)
     has_draft = spec.draft is not None
-    chosen = _prompts(prompts, workload, per_workload)
     plan = Plan(
-        prompts=chosen,
-        contenders=line_up(contender or [], _numbers(sweep_k), has_draft),
+        prompts=chosen_prompts(prompts),
+        contenders=line_up(contender or [], numbers("--sweep-k", sweep_k), has_draft),
         tokens=tokens or (32 if quick else 64),
         repeats=repeats,
         temperatures=tuple(dict.fromkeys(temperature or ([0.0] if quick else [0.0, 0.8]))),
         everyone_sampled=bool(contender),
-        seed=seed,
+        seed=prompts.seed,
     )
-    specs = peer_specs(peer or [], peer_flags or [], has_draft or peer_draft is not None)
+    specs = peer_specs(
+        peers.peer or [], peers.peer_flags or [], has_draft or peers.peer_draft is not None
+    )
     interrupted = False
     with ExitStack() as stack, on_terminal(time_left=True) as progress:
         names = [spec.target] if spec.draft is None else [spec.target, spec.draft]
         loaded = load_models(names, registry, load_options(machine), progress, stack)
-        _check_peer_draft(specs, loaded, peer_draft)
-        target, draft = loaded[0], loaded[1] if has_draft else None
-        tune_seconds = 5.0 if quick else 12.0
+        _check_peer_draft(specs, loaded, peers.peer_draft)
         field = stack.enter_context(
-            Field(plan.contenders, target, draft, ProfileStore.of_user(), tune_seconds, progress)
+            Field(
+                plan.contenders,
+                loaded[0],
+                loaded[1] if has_draft else None,
+                ProfileStore.of_user(),
+                _QUICK_TUNE_SECONDS if quick else _TUNE_SECONDS,
+                progress,
+            )
         )
-        peers = stack.enter_context(Rivals(specs, field, plan, peer_draft, progress))
-        benchmark = Benchmark(plan, field, peers, progress)
+        rivals = stack.enter_context(Rivals(specs, field, plan, peers.peer_draft, progress))
+        benchmark = Benchmark(plan, field, rivals, progress)
         try:
             benchmark.run()
         except KeyboardInterrupt:
@@ -164,7 +145,7 @@ def run(
                 raise
             interrupted = True
         result = benchmark.result(shlex.join(["spec-local", *sys.argv[1:]]))
-    write(result, json, markdown, plots)
+    write(result, output.json, output.markdown, output.plots)
     if interrupted:
         print("note: interrupted; this is what was measured until then.", file=sys.stderr)
         raise typer.Exit(_INTERRUPTED)
@@ -184,38 +165,21 @@ def compare(
 
 
 @app.command()
+@flat
 def show(
     file: Annotated[Path, typer.Argument(help="A result written with --json.")],
-    markdown: Annotated[
-        Path | None, typer.Option("--markdown", help="Write the report as Markdown.")
-    ] = None,
-    plots: Annotated[
-        Path | None, typer.Option("--plots", help="Draw plots into a directory.")
-    ] = None,
+    *,
+    output: OutputOptions,
 ) -> None:
     """Show a result again; draw or write it in another form."""
     from spec_local.bench.result import Result
 
-    check_outputs(markdown, plots)
-    write(Result.load(file), None, markdown, plots)
-
-
-def _prompts(files: list[Path] | None, workloads: list[str] | None, most: int) -> list[Prompt]:
-    from spec_local.bench.workloads import bundled, choose, read_prompts
-
-    known = [prompt for file in files for prompt in read_prompts(file)] if files else bundled()
-    return choose(known, workloads or [], most)
-
-
-def _numbers(text: str | None) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")] if text else []
-    except ValueError:
-        raise ConfigError(f"--sweep-k {text}: give whole numbers, as in 1,2,4,8.") from None
+    check_outputs(output.json, output.markdown, output.plots)
+    write(Result.load(file), output.json, output.markdown, output.plots)
 
 
 def _check_peer_draft(
-    specs: list[PeerSpec], loaded: Sequence[Model], peer_draft: Path | None
+    specs: Sequence[PeerSpec], loaded: Sequence[Model], peer_draft: Path | None
 ) -> None:
     trimmed = len(loaded) > 1 and loaded[1].token_map is not None
     require(

@@ -36,6 +36,9 @@ BUILDERS: Mapping[str, Callable[[DraftSessions], Drafter]] = {
     "lookup-then-model": _lookup_then_model,
 }
 
+NAMES = (AUTO, *BUILDERS)
+"""What can be asked for by name."""
+
 _NEED_MODEL = frozenset({"model", "lookup-then-model"})
 
 
@@ -57,5 +60,4 @@ def build(name: str, open_draft: DraftSessions) -> Drafter:
 
 
 def _check(name: str) -> None:
-    known = (AUTO, *BUILDERS)
-    require(name in known, f"There is no drafter {name!r}; choose from: {', '.join(known)}.")
+    require(name in NAMES, f"There is no drafter {name!r}; choose from: {', '.join(NAMES)}.")

@@ -1,0 +1,180 @@
+"""The measurement itself, on tiny models: who runs when, what is kept, and what it says."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from spec_local import drafters
+from spec_local.bench.drafts import DraftTrial, verified, verifying
+from spec_local.bench.field import Field
+from spec_local.bench.lineup import line_up
+from spec_local.bench.measure import Benchmark
+from spec_local.bench.plan import Plan
+from spec_local.bench.race import race
+from spec_local.bench.result import PLAIN, Result
+from spec_local.bench.rivals import Rivals
+from spec_local.bench.workloads import Prompt
+from spec_local.costs import MAX_WIDTH
+from spec_local.drafters.lookup import LookupDrafter
+from spec_local.llama.model import Model
+from spec_local.loading import no_progress
+from spec_local.settings import Sampling
+from spec_local.types import Draft, Pace
+
+PROMPTS = (
+    Prompt("short", ("the thing and the other thing and the thing",)),
+    Prompt("talk", ("one and the other", "and on", "and the one")),
+)
+TUNE_SECONDS = 0.05
+
+
+@contextmanager
+def benchmark(plan: Plan, target: Path, draft: Path | None = None) -> Iterator[Benchmark]:
+    with ExitStack() as stack:
+        model, *drafts = (stack.enter_context(Model(p)) for p in (target, draft) if p)
+        field = stack.enter_context(
+            Field(plan.contenders, model, *(drafts or [None]), None, TUNE_SECONDS, no_progress)
+        )
+        yield Benchmark(
+            plan, field, stack.enter_context(Rivals([], field, plan, None, no_progress))
+        )
+
+
+def plan(contenders: Sequence[str] = (), has_draft: bool = True, **more: object) -> Plan:
+    line = line_up(contenders, [], has_draft)
+    return Plan(PROMPTS, line, **{"tokens": 12, **more})  # type: ignore[arg-type]
+
+
+def test_everything_that_was_asked_for_is_measured(tiny: Path, tiny_draft: Path) -> None:
+    asked = plan()
+    with benchmark(asked, tiny, tiny_draft) as bench:
+        bench.run()
+        result = bench.result("spec-local bench")
+    ran = {(r.contender, r.workload, r.temperature, r.repeat) for r in result.runs}
+    greedy = [(name, 0.0) for name in ("none", "lookup k=3", "model k=3", "auto")]
+    assert ran == {
+        (name, workload, temperature, repeat)
+        for name, temperature in [*greedy, ("none", 0.8), ("auto", 0.8)]
+        for workload in ("short", "talk")
+        for repeat in (0, 1)
+    }
+    assert {(c.contender, c.workload, c.temperature) for c in result.cells} == {
+        (name, workload, temperature) for name, workload, temperature, _repeat in ran
+    }
+    for run in result.runs:
+        assert run.tokens == (11 if run.workload == "short" else 9)  # the first is the prompt's
+        assert run.tokens == run.rounds + run.accepted
+        assert (run.prompt_seconds is None) == (run.repeat == 1)
+        assert sum(run.widths.values()) == run.rounds
+        assert sum(run.accepted_at) == run.accepted
+        assert sum(run.offered_at) == run.drafted
+    assert {(b.workload, b.temperature) for b in result.bounds} == {
+        (workload, temperature) for workload in ("short", "talk") for temperature in (0.0, 0.8)
+    }
+    assert [each.answers for each in result.lossless] == [2 * 4] * 4  # turns of both prompts
+
+
+def test_all_contenders_write_the_same_text_in_lockstep(tiny: Path, tiny_draft: Path) -> None:
+    asked = plan()
+    with benchmark(asked, tiny, tiny_draft) as bench:
+        entrants = list(bench.field.entrants.values())
+        written: list[int] = []
+
+        def watch(name: str) -> None:
+            lengths = [len(e.answer.tokens) for e in entrants if not e.finished]
+            mine = len(bench.field.entrants[name].answer.tokens)
+            written.append(mine - min(lengths, default=mine))
+
+        for entrant in entrants:
+            step = entrant.step
+
+            def watched(step: object = step, name: str = entrant.name) -> None:
+                watch(name)
+                step()  # type: ignore[operator]
+
+            entrant.step = watched  # type: ignore[method-assign]
+        context = entrants[0].runner.tokenize("the thing and the other thing")
+        for entrant in entrants:
+            entrant.forget(0, 0)
+        race(entrants, context, 24, Sampling(temperature=0.7, seed=3), turned=False)
+        answers = [entrant.answer.tokens for entrant in entrants]
+    assert len(answers[0]) == 24
+    assert answers == [answers[0]] * 4
+    assert set(written) == {0}  # only who has written least goes on
+
+
+def test_an_interrupted_benchmark_has_what_was_finished(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = plan(has_draft=False, temperatures=(0.0,))
+    with benchmark(asked, tiny) as bench:
+        entrant = bench.field.entrants["auto"]
+        start = entrant.start
+
+        def interrupted(*arguments: object) -> None:
+            if bench.runs:
+                raise KeyboardInterrupt
+            start(*arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(entrant, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            bench.run()
+        result = bench.result("spec-local bench")
+    assert {run.workload for run in result.runs} == {"short"}
+    assert {bound.workload for bound in result.bounds} == {"short"}
+
+
+def test_the_json_file_is_the_whole_result(tiny: Path, tmp_path: Path) -> None:
+    with benchmark(plan(has_draft=False), tiny) as bench:
+        bench.run()
+        result = bench.result("spec-local bench --json a.json")
+    result.save(tmp_path / "a.json")
+    assert Result.load(tmp_path / "a.json") == result
+    assert result.target.bytes == tiny.stat().st_size
+    assert len(result.target.sha256) == 64
+    assert list(result.curves["target"]) == [str(width) for width in range(1, MAX_WIDTH + 1)]
+    assert result.draft is None
+
+
+class Slow(LookupDrafter):
+    """Sleeps before it drafts; a token of the tiny model takes about a tenth of that."""
+
+    def propose(self, context: Sequence[int], budget: int, pace: Pace | None = None) -> Draft:
+        time.sleep(0.02)
+        return super().propose(context, budget, pace)
+
+
+def test_a_slowed_contender_is_said_to_be_slower(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builders = {**drafters.BUILDERS, "lookup": lambda _open_draft: Slow()}
+    monkeypatch.setattr(drafters, "BUILDERS", builders)
+    asked = plan(["lookup"], has_draft=False, temperatures=(0.0,))
+    with benchmark(asked, tiny) as bench:
+        bench.run()
+        result = bench.result("spec-local bench")
+    verdicts = {each.contender: each.verdict for each in result.overall}
+    assert verdicts == {PLAIN: "same", "lookup k=3": "slower"}
+    assert all(c.speedup.median < 0.5 for c in result.cells if c.contender != PLAIN)
+    assert all(c.shares["draft"] > 0.5 for c in result.cells if c.contender != PLAIN)
+
+
+def test_a_perfect_draft_is_found_and_verified(tiny: Path, tiny_draft: Path) -> None:
+    asked = Plan(PROMPTS, line_up([PLAIN], [], has_draft=False), tokens=24, temperatures=(0.0,))
+    with Model(tiny) as target, Model(tiny) as same, Model(tiny_draft) as other:
+        with Field(asked.contenders, target, None, None, TUNE_SECONDS, no_progress) as field:
+            trial = DraftTrial(asked, field, None, TUNE_SECONDS, no_progress)
+            perfect, poor = trial.judge(same), trial.judge(other)
+        assert perfect.agreement == 1.0
+        assert poor.agreement < 0.5
+        assert perfect.by_k[4] > poor.by_k[4]
+        again = verifying(asked, perfect)
+        with Field(again.contenders, target, same, None, TUNE_SECONDS, no_progress) as field:
+            winner = verified(perfect, again, field, no_progress)
+    assert winner.measured is not None
+    assert set(winner.measured) == {f"k={perfect.best_k}", "auto"}

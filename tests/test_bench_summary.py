@@ -1,0 +1,174 @@
+"""From runs to figures: exact values on runs that are made up."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from spec_local.bench.lineup import contender, heats, line_up
+from spec_local.bench.result import PLAIN, Contender, Run
+from spec_local.bench.summary import cells, overall, token_acceptance, verdict
+from spec_local.costs import CostCurve
+from spec_local.errors import ConfigError
+
+
+def run(name: str, seconds: float, workload: str = "chat", repeat: int = 0, **more: object) -> Run:
+    settings: dict[str, object] = {
+        "contender": name,
+        "workload": workload,
+        "prompt": 0,
+        "temperature": 0.0,
+        "repeat": repeat,
+        "heat": 0,
+        "prompt_tokens": 10,
+        "prompt_seconds": None,
+        "tokens": 20,
+        "seconds": seconds,
+        "rounds": 10,
+    }
+    return Run(**{**settings, **more})  # type: ignore[arg-type]
+
+
+AUTO = [Contender(PLAIN, PLAIN), Contender("auto", "auto")]
+
+
+def test_ratios_are_formed_pair_by_pair() -> None:
+    runs = [
+        run(PLAIN, 2.0),
+        run("auto", 1.0),
+        run(PLAIN, 8.0, repeat=1),  # the machine was four times as slow
+        run("auto", 2.0, repeat=1),
+    ]
+    plain, auto = cells(runs, AUTO, CostCurve(), None)
+    assert (plain.speedup.median, plain.speedup.error) == (1.0, 0.0)
+    spread = auto.speedup
+    assert (spread.median, spread.low, spread.high, spread.pairs) == (3.0, 2.0, 4.0, 2)
+    assert auto.tokens_per_second == 15.0
+    assert auto.mean_accepted_length == 2.0
+
+
+def test_only_runs_side_by_side_are_compared() -> None:
+    runs = [
+        run(PLAIN, 2.0),
+        run("auto", 1.0),
+        run(PLAIN, 4.0, heat=1),
+        run("model k=3", 4.0, heat=1),
+        run("model k=3", 1.0, workload="edit"),  # nobody to compare it with
+    ]
+    contenders = [*AUTO, contender("model")]
+    found = {
+        (c.contender, c.workload): c.speedup.median
+        for c in cells(runs, contenders, CostCurve(), None)
+    }
+    assert found == {(PLAIN, "chat"): 1.0, ("auto", "chat"): 2.0, ("model k=3", "chat"): 1.0}
+
+
+def test_noise_is_what_differs_between_repeats_not_between_workloads() -> None:
+    runs = []
+    for workload, speedup in (("chat", 1.0), ("edit", 4.0)):
+        for repeat, noise in enumerate((1.1, 1 / 1.1)):
+            runs += [
+                run(PLAIN, 1.0, workload, repeat),
+                run("auto", noise / speedup, workload, repeat),
+            ]
+    found = [cell for cell in cells(runs, AUTO, CostCurve(), None) if cell.contender == "auto"]
+    deviation = math.log(1.1) * math.sqrt(2)  # of one pair, two degrees of freedom
+    student = 1.96 + (1.96**3 + 1.96) / 8 + (5 * 1.96**5 + 16 * 1.96**3 + 3 * 1.96) / 384
+    for cell in found:
+        assert cell.speedup.error == pytest.approx(student * deviation / math.sqrt(2))
+    (mean,) = (each for each in overall(found) if each.contender == "auto")
+    assert mean.speedup == pytest.approx(2.0, rel=0.01)
+    assert mean.worst_workload == "chat"
+    assert mean.error == pytest.approx(student * deviation / 2)
+
+
+def test_one_repeat_knows_no_noise() -> None:
+    (_plain, auto) = cells([run(PLAIN, 2.0), run("auto", 1.0)], AUTO, CostCurve(), None)
+    assert auto.speedup.error is None
+
+
+@pytest.mark.parametrize(
+    ("speedup", "error", "expected"),
+    [(1.2, 0.1, "faster"), (0.8, 0.1, "slower"), (1.05, 0.1, "same"), (0.9, None, "slower"), (0.97, None, "same")],
+)
+def test_verdict(speedup: float, error: float | None, expected: str) -> None:
+    assert verdict(speedup, error) == expected
+
+
+def test_first_tokens_are_compared_where_the_prompt_was_read() -> None:
+    runs = [
+        run(PLAIN, 1.0, prompt_seconds=2.0),
+        run("auto", 1.0, prompt_seconds=2.5),
+        run(PLAIN, 1.0, repeat=1),
+        run("auto", 1.0, repeat=1),
+    ]
+    _plain, auto = cells(runs, AUTO, CostCurve(), None)
+    assert (auto.first_token_ratio, auto.first_token_seconds) == (1.25, 2.5)
+
+
+def test_shares_add_up() -> None:
+    auto = run("auto", 2.0, draft_seconds=0.5, verify_seconds=1.0, sample_seconds=0.1)
+    _plain, cell = cells([run(PLAIN, 2.0), auto], AUTO, CostCurve(), None)
+    assert cell.shares == pytest.approx(
+        {"draft": 0.25, "verify": 0.5, "sampling": 0.05, "other": 0.2}
+    )
+
+
+def test_a_peer_is_compared_with_its_own_plain_decoding_too() -> None:
+    peers = [Contender("srv plain", "srv"), Contender("srv md", "srv")]
+    runs = [run(PLAIN, 2.0), run("srv plain", 1.6), run("srv md", 3.2)]
+    *_ours, plain, drafting = cells(runs, [*AUTO, *peers], CostCurve(), None)
+    assert (plain.speedup.median, plain.own_speedup) == (1.25, 1.0)
+    assert (drafting.speedup.median, drafting.own_speedup) == (0.625, 0.5)
+    assert drafting.shares == {}
+
+
+def test_acceptance_of_a_token_whose_predecessors_were_accepted() -> None:
+    # 10 drafts of 3: 8 have a right first token, 6 of those a second, 3 of those a third
+    runs = [run("model k=3", 1.0, offered_at=(10, 10, 10), accepted_at=(8, 6, 3))]
+    assert token_acceptance(runs) == 17 / 24
+    assert token_acceptance([run("auto", 1.0)]) is None
+
+
+def test_the_line_up() -> None:
+    names = [each.name for each in line_up([], [], has_draft=True)]
+    assert names == ["none", "lookup k=3", "model k=3", "auto"]
+    assert [each.name for each in line_up([], [], has_draft=False)] == [
+        "none",
+        "lookup k=3",
+        "auto",
+    ]
+    swept = line_up(["auto"], [1, 8], has_draft=True)
+    assert [(each.name, each.k) for each in swept] == [
+        ("none", None),
+        ("auto", None),
+        ("model k=1", 1),
+        ("model k=8", 8),
+    ]
+    assert [each.name for each in line_up(["none", "auto"], [], True)] == ["none", "auto"]
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("modle", "There is no drafter"),
+        ("model=x", "k must be a whole number"),
+        ("model=0", "k must be 1 to 32"),
+        ("auto=3", "auto has no k"),
+        ("model", "needs a draft model"),
+    ],
+)
+def test_who_cannot_run(name: str, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        line_up([name], [], has_draft=False)
+
+
+def test_plain_decoding_is_in_every_heat() -> None:
+    contenders = line_up([], [1, 2, 4, 8], has_draft=True)
+    assert [[each.name for each in heat] for heat in heats(contenders)] == [
+        ["none", "lookup k=3", "model k=3", "auto"],
+        ["none", "model k=1", "model k=2", "model k=4"],
+        ["none", "model k=8"],
+    ]
+    assert heats(contenders[:1]) == [contenders[:1]]
