@@ -90,7 +90,13 @@ def test_one_repeat_knows_no_noise() -> None:
 
 @pytest.mark.parametrize(
     ("speedup", "error", "expected"),
-    [(1.2, 0.1, "faster"), (0.8, 0.1, "slower"), (1.05, 0.1, "same"), (0.9, None, "slower"), (0.97, None, "same")],
+    [
+        (1.2, 0.1, "faster"),
+        (0.8, 0.1, "slower"),
+        (1.05, 0.1, "same"),
+        (0.9, None, "slower"),
+        (0.97, None, "same"),
+    ],
 )
 def test_verdict(speedup: float, error: float | None, expected: str) -> None:
     assert verdict(speedup, error) == expected
