@@ -1,4 +1,4 @@
-"""Reading what the user names."""
+"""Reading and writing what the user names."""
 
 from __future__ import annotations
 
@@ -14,3 +14,11 @@ def read_text(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(f"{path} cannot be read: {reason}.") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file's text; raises ConfigError if it cannot be written."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None

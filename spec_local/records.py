@@ -43,10 +43,10 @@ def record(spec: type[Record], value: Any, key: str) -> Record:
     entries = table(value, key)
     hints = get_type_hints(spec)
     known = {field.name: field for field in fields(spec)}  # type: ignore[arg-type]
-    for name in entries:
+    for name in (name for name in entries if name not in known):
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
-        require(name in known, f"{key}.{name}: unknown key; {hint}")
+        raise ConfigError(f"{key}.{name}: unknown key; {hint}")
     for name, field in known.items():
         optional = field.default is not MISSING or field.default_factory is not MISSING
         require(name in entries or optional, f"{key}.{name} is missing.")

@@ -100,7 +100,7 @@ def test_all_contenders_write_the_same_text_in_lockstep(tiny: Path, tiny_draft: 
             entrant.step = watched  # type: ignore[method-assign]
         context = entrants[0].runner.tokenize("the thing and the other thing")
         for entrant in entrants:
-            entrant.forget(0, 0)
+            entrant.forget(target=0, draft=0)
         race(entrants, context, 24, Sampling(temperature=0.7, seed=3), turned=False)
         answers = [entrant.answer.tokens for entrant in entrants]
     assert len(answers[0]) == 24

@@ -43,7 +43,7 @@ def to_run(where: Where, turns: Sequence[Answer], fresh: bool) -> Run:
         accepted=sum(accepted for _drafted, accepted, _width in rounds),
         draft_seconds=sum(turn.stats.draft_seconds for turn in turns),
         verify_seconds=sum(turn.stats.evaluate_seconds for turn in turns),
-        sample_seconds=sum(turn.stats.sample_seconds for turn in turns),
+        sample_seconds=sum(turn.stats.sample_seconds - turn.first.sample_seconds for turn in turns),
         overhead_seconds=seconds - sum(turn.evaluating_seconds for turn in turns),
         widths=dict(sorted(widths.items(), key=lambda item: int(item[0]))),
         offered_at=tuple(sum(drafted > i for drafted, _a, _w in rounds) for i in range(longest)),
@@ -107,6 +107,12 @@ class Comparison:
                 margin=margin(self._target, sampling, context, plain, answer, at),
             )
         )
+
+    def take(self, other: Comparison) -> None:
+        """Add what another one has found."""
+        self.divergences += other.divergences
+        for key, same in other._same.items():
+            self._same.setdefault(key, []).extend(same)
 
     @property
     def lossless(self) -> list[Lossless]:

@@ -6,14 +6,13 @@ import math
 from typing import TYPE_CHECKING
 
 from spec_local.bench.result import PLAIN, Result
-from spec_local.bench.tables import temperature_name
+from spec_local.bench.tables import ALL, temperature_name
 from spec_local.bench.themes import Theme
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_ALL = "geometric mean"
 
 _HATCHES = ("", "////", "xxxx")
 """Tell bars apart when the colours come round again."""
@@ -31,7 +30,7 @@ def draw_speedups(figure: Figure, result: Result, theme: Theme) -> bool:
     ]
     if not contenders or not temperatures:
         return False
-    groups = [*result.settings.workloads, _ALL]
+    groups = [*result.settings.workloads, ALL]
     figure.set_size_inches(9, 1.4 + _BAR * len(groups) * (len(contenders) + 1))
     panels = figure.subplots(1, len(temperatures), sharey=True, squeeze=False)[0]
     for axes, temperature in zip(panels, temperatures, strict=True):
@@ -54,7 +53,7 @@ def _panel(
         for c in result.cells
         if c.temperature == temperature
     } | {
-        (_ALL, o.contender): (o.speedup, o.error)
+        (ALL, o.contender): (o.speedup, o.error)
         for o in result.overall
         if o.temperature == temperature
     }

@@ -8,13 +8,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from spec_local.bench.result import PLAIN, Result
-from spec_local.bench.tables import VERDICT_MARKS, Entry, Table, listing, number, temperature_name
+from spec_local.bench.tables import (
+    ALL,
+    VERDICT_MARKS,
+    Entry,
+    Table,
+    listing,
+    number,
+    temperature_name,
+)
 
 Place = tuple[str, float, str]
 """Workload, temperature and contender."""
-
-ALL = "geometric mean"
-"""In the place of a workload: over all of them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ def conclusion(result: Result) -> str:
     means = [o for o in result.overall if o.temperature == temperature and o.contender != PLAIN]
     ours = [o for o in means if o.contender not in peers]
     if not ours:
-        return "Nothing was measured but plain decoding."
+        return "No drafter of spec-local was measured beside plain decoding."
     best = max([o for o in ours if o.verdict == "faster"] or ours, key=lambda o: o.speedup)
     sentences = [
         _worth(result, best, ours, [o for o in means if o.contender in peers]),

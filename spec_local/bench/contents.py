@@ -9,6 +9,7 @@ from statistics import median
 
 from spec_local.bench.result import PLAIN, Cell, Contender, Divergence, Result
 from spec_local.bench.tables import (
+    ALL,
     MISSING,
     VERDICT_MARKS,
     Entry,
@@ -26,7 +27,8 @@ from spec_local.drafters import AUTO
 
 def main_temperature(result: Result) -> float:
     """The one for what is shown only once: greedy, where that was measured."""
-    return min(result.settings.temperatures)
+    measured = [each.temperature for each in result.overall]
+    return min(measured or result.settings.temperatures)
 
 
 def facts(result: Result) -> list[tuple[str, str]]:
@@ -102,7 +104,7 @@ def _speedups(
         rows.append((Entry(workload), rate, *entries))
     over_all = [_with_own(speedup(mean.speedup, mean.error), mean.own_speedup) for mean in means]
     verdicts = [Entry(mean.verdict, VERDICT_MARKS.get(mean.verdict, "")) for mean in means]
-    rows.append((*row("geometric mean", ""), *over_all))
+    rows.append((*row(ALL, ""), *over_all))
     rows.append((*row("verdict", ""), *verdicts))
     return Table(
         title=title,
@@ -264,4 +266,5 @@ def _memory(result: Result) -> Table:
         title="Memory",
         columns=("process", "at most"),
         rows=(row("spec-local", size(result.peak_rss)), *peers),
+        note="spec-local's process holds a context of every contender that runs side by side.",
     )

@@ -29,16 +29,19 @@ class Conversation:
         field: Field,
         prompt: Prompt,
         temperature: float,
-        comparison: Comparison,
         *,
         peers: Rivals | None = None,
         turned: bool = False,
         advance: Callable[[int], None] = lambda _answers: None,
     ) -> None:
-        """turned: peers in reverse order. advance: told the number of answers written since."""
+        """turned: the last contender begins, and the last peer.
+
+        advance: told the number of answers written since.
+        """
         self._plan, self._field, self._peers, self.prompt = plan, field, peers, prompt
         self.sampling = Sampling(temperature=temperature, seed=plan.seed)
-        self._comparison, self._advance, self._turned = comparison, advance, turned
+        self._advance, self._turned = advance, turned
+        self.comparison = Comparison(field.target)
         self._most = max(2, plan.tokens // len(prompt.turns))
         self._ours: dict[Where, list[Answer]] = {}
         self._theirs: dict[Where, list[PeerAnswer]] = {}
@@ -78,8 +81,9 @@ class Conversation:
         for repeat, number, heat in self._plan.races(self.sampling.temperature):
             entrants = [self._field.entrants[contender.name] for contender in heat]
             for entrant in entrants:
-                entrant.forget(before if repeat == 0 else len(context), before)
-            race(entrants, context, self._most, self.sampling, turned=repeat % 2 == 1)
+                entrant.forget(target=before if repeat == 0 else len(context), draft=0)
+            turned = (repeat % 2 == 1) != self._turned
+            race(entrants, context, self._most, self.sampling, turned)
             plain = self._field.entrants[PLAIN].answer
             first = first or plain
             for entrant in entrants:
@@ -100,7 +104,7 @@ class Conversation:
         for name in reversed(order) if self._turned else order:
             where = self._where(name, 0, heat)
             if name == PLAIN:
-                plain.forget(0, 0)
+                plain.forget(target=0, draft=0)
                 race([plain], context, self._most, self.sampling, turned=False)
                 self._ours.setdefault(where, []).append(plain.answer)
             else:
@@ -120,4 +124,4 @@ class Conversation:
         answer: Sequence[int],
         widths: Sequence[int] = (),
     ) -> None:
-        self._comparison.add(where, self.sampling, context, plain, answer, widths)
+        self.comparison.add(where, self.sampling, context, plain, answer, widths)

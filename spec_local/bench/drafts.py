@@ -13,14 +13,13 @@ from dataclasses import dataclass, replace
 from statistics import geometric_mean
 
 from spec_local.bench import hindsight
-from spec_local.bench.answers import Comparison
 from spec_local.bench.conversation import Conversation
 from spec_local.bench.field import Field, curve_of
 from spec_local.bench.hindsight import Pricing, Recording
 from spec_local.bench.lineup import contender
 from spec_local.bench.plan import Plan
 from spec_local.bench.ranking import Candidate
-from spec_local.bench.result import PLAIN
+from spec_local.bench.result import CURVE_CONTEXT, PLAIN
 from spec_local.bench.summary import cells, overall
 from spec_local.costs import CostCurve
 from spec_local.drafters import AUTO
@@ -31,8 +30,6 @@ from spec_local.loading import Progress
 from spec_local.profile import ProfileStore
 from spec_local.settings import Sampling
 from spec_local.tune import compare
-
-_CONTEXT = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +107,7 @@ def _candidate(
     return Candidate(
         name=draft.path.name,
         bytes=draft.path.stat().st_size,
-        relative_cost=curve.seconds(1, _CONTEXT) / target.seconds(1, _CONTEXT),
+        relative_cost=curve.seconds(1, CURVE_CONTEXT) / target.seconds(1, CURVE_CONTEXT),
         agreement=sum(drawn) / len(drawn),
         by_k={k: geometric_mean(p.static[f"model {k}"] for p in prices) for k in hindsight.KS},
         auto=geometric_mean(each.auto for each in prices),
@@ -119,13 +116,12 @@ def _candidate(
 
 def verified(winner: Candidate, plan: Plan, field: Field, progress: Progress) -> Candidate:
     """Run a candidate for real; field: of target and winner, by the plan that `verifying` makes."""
-    comparison = Comparison(field.target)
     runs = []
     for done, prompt in enumerate(plan.prompts):
         progress(f"run {winner.name}", done / len(plan.prompts))
         temperature = plan.temperatures[0]
         one_turn = replace(prompt, turns=prompt.turns[:1])
-        conversation = Conversation(plan, field, one_turn, temperature, comparison)
+        conversation = Conversation(plan, field, one_turn, temperature, turned=done % 2 == 1)
         runs += conversation.run()
     found = overall(cells(runs, plan.contenders, field.target_curve, field.draft_curve))
     speedups = {each.contender: each.speedup for each in found}

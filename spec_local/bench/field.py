@@ -25,6 +25,8 @@ from spec_local.profile import ProfileStore
 from spec_local.runner import Runner
 from spec_local.tune import compare, tune
 
+_WARM_UP = "The first evaluations of a context are slow."
+
 
 class Field:
     """Opened contenders of one target and perhaps one draft; a context manager."""
@@ -90,6 +92,7 @@ class Field:
                     profiles=profiles,
                 )
                 self._stack.enter_context(runner)
+                runner.complete(_WARM_UP, max_tokens=8)
                 self.entrants[contender.name] = Entrant(contender.name, runner, meter)
 
     def close(self) -> None:

@@ -4,8 +4,8 @@ An answer is looked at once from every drafter: which tokens would have been rig
 confidence, at every position. With that and the cost curves, every schedule can be priced without
 running it (`spec_local/simulation.py`): every static drafter and k, the controller, and two bounds.
 The clairvoyant plan knows every position's calibrated acceptance in advance; the oracle also knows
-which tokens are right, so that nothing that drafts with these drafters is faster. Reading the
-prompt with the draft model counts for all of them.
+which tokens are right, and drafts no others. Reading the prompt with the draft model counts for all
+of them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from spec_local.acceptance import Acceptance
+from spec_local.bench.result import CURVE_CONTEXT
 from spec_local.control import Controller
 from spec_local.costs import MAX_WIDTH, CostCurve
 from spec_local.distribution import top_probability
@@ -30,7 +31,6 @@ from spec_local.tuning import Tuning
 
 KS = (1, 2, 3, 4, 6, 8, 12, 16)
 _MOST = MAX_WIDTH - 1
-_CONTEXT = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,11 @@ class Prices:
 
 
 class Pricing:
-    """Prices recorded answers of one pair with its cost curves; the controller learns the pair."""
+    """Prices recorded answers of one pair with its cost curves, in the order they were written.
+
+    The controller knows the costs and nothing of any text at first, and learns from each answer, as
+    it does in a benchmark.
+    """
 
     def __init__(
         self, target: CostCurve, draft: CostCurve | None, recordings: Sequence[Recording]
@@ -130,10 +134,9 @@ class Pricing:
         looked = [(c, right) for each in recordings for right, c in each.looked]
         self._rates = {"model": _calibrated(drawn), "lookup": _calibrated(looked)}
         self._known = {"model": Acceptance(drawn=True), "lookup": Acceptance()}
-        for recording in recordings:  # it knows the pair, as after some use
-            self._controlled(recording)
 
     def price(self, recording: Recording) -> Prices:
+        """Of the next answer."""
         machine, text = self._machine(recording), self._text(recording)
         statics = {
             f"{drafter} {k}": static(drafter, k, machine, text, recording.length).speedup
@@ -148,11 +151,11 @@ class Pricing:
         )
 
     def _machine(self, recording: Recording) -> Machine:
-        row = self._target.row(_CONTEXT)
+        row = self._target.row(CURVE_CONTEXT)
         if self._draft is None:
             return Machine(row, draft=0.0, catch_up=0.0, prompt=recording.prompt_tokens)
-        step = self._draft.seconds(1, _CONTEXT)
-        catch_up = (self._draft.seconds(512, _CONTEXT) - step) / 511
+        step = self._draft.seconds(1, CURVE_CONTEXT)
+        catch_up = (self._draft.seconds(512, CURVE_CONTEXT) - step) / 511
         return Machine(row, step, catch_up, recording.prompt_tokens)
 
     def _text(self, recording: Recording) -> Text:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timezone
 from time import perf_counter
@@ -14,15 +14,16 @@ from spec_local.bench.conversation import Conversation
 from spec_local.bench.field import Field
 from spec_local.bench.machine import commit, model_file, peak_rss, this_machine, versions
 from spec_local.bench.plan import Plan
-from spec_local.bench.result import SCHEMA, ModelFile, Result, Run, Settings
+from spec_local.bench.result import CURVE_CONTEXT, PLAIN, SCHEMA, ModelFile, Result, Run, Settings
 from spec_local.bench.rivals import Rivals
 from spec_local.bench.summary import cells, overall
+from spec_local.bench.workloads import Prompt
 from spec_local.costs import MAX_WIDTH, CostCurve
+from spec_local.errors import ContextOverflow, EngineError
 from spec_local.loading import Progress, no_progress
 
-_CONTEXT = 256
-"""Tokens of context for which the curves are reported."""
-_WARM_UP = "The first evaluations of a process are slow."
+_PER_TURN = 16
+"""Tokens that a chat template may put around an answer."""
 
 
 class Benchmark:
@@ -38,11 +39,16 @@ class Benchmark:
         self._comparison = Comparison(field.target)
         self._started = perf_counter()
         self._answers = 0
+        self._files: list[ModelFile] = []
 
     def run(self) -> None:
-        """Measure everything; after an interruption `result` has the prompts that were finished."""
-        for entrant in self.field.entrants.values():
-            entrant.runner.complete(_WARM_UP, max_tokens=8)
+        """Measure everything; after an interruption `result` has the prompts that were finished.
+
+        Raises ContextOverflow, before anything is measured, for a prompt that does not fit.
+        """
+        for prompt in self.plan.prompts:
+            self._check_length(prompt)
+        self._files = self._hash()
         answers = self.plan.answers(len(self.peers.running))
         for number, prompt in enumerate(self.plan.prompts):
 
@@ -56,13 +62,24 @@ class Benchmark:
                     self.field,
                     prompt,
                     temperature,
-                    self._comparison,
                     peers=self.peers,
                     turned=number % 2 == 1,
                     advance=advance,
                 )
-                self.runs += conversation.run()
+                runs = conversation.run()
                 self._look_again(conversation)
+                self.runs += runs
+                self._comparison.take(conversation.comparison)
+
+    def _check_length(self, prompt: Prompt) -> None:
+        plain, target = self.field.entrants[PLAIN].runner, self.field.target
+        said = [{"role": "user", "content": turn} for turn in prompt.turns]
+        needed = len(plain.tokenize(said)) + self.plan.tokens + _PER_TURN * len(said)
+        if needed > target.n_ctx:
+            raise ContextOverflow(
+                f"Prompt {prompt.number} of {prompt.workload} needs {needed:,} tokens and the "
+                f"context has {target.n_ctx:,}; ask for a larger one with --ctx-size."
+            )
 
     def _look_again(self, conversation: Conversation) -> None:
         """At plain decoding's answers, from every drafter."""
@@ -73,20 +90,24 @@ class Benchmark:
                 continue
             recording = hindsight.record(field.target, sampling, context, answer)
             if field.draft is not None:
-                recording = hindsight.with_draft(
-                    recording, field.draft, field.target, sampling, context, answer
-                )
+                # A trimmed draft may spell the prompt with more tokens than its context has.
+                with suppress(ContextOverflow, EngineError):
+                    recording = hindsight.with_draft(
+                        recording, field.draft, field.target, sampling, context, answer
+                    )
             self._recorded.append((where, sampling.temperature, recording))
 
     def result(self, command: str) -> Result:
         """What has been measured so far; command: how to do it again."""
         field = self.field
         contenders = (*self.plan.contenders, *self.peers.contenders.values())
+        failed = {contender.name for contender in contenders if contender.error is not None}
+        runs = [run for run in self.runs if run.contender not in failed]
         curves = {"target": field.target_curve}
         if field.draft_curve is not None:
             curves["draft"] = field.draft_curve
-        found = cells(self.runs, contenders, field.target_curve, field.draft_curve)
-        files = self._files()
+        found = cells(runs, contenders, field.target_curve, field.draft_curve)
+        files = self._files
         return Result(
             schema=SCHEMA,
             made=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -100,17 +121,17 @@ class Benchmark:
             settings=self._settings(),
             curves={name: _by_width(curve) for name, curve in curves.items()},
             contenders=contenders,
-            runs=tuple(self.runs),
+            runs=tuple(runs),
             cells=tuple(found),
             overall=tuple(overall(found)),
             bounds=tuple(bounds(self._recorded, field.target_curve, field.draft_curve)),
-            lossless=tuple(self._comparison.lossless),
-            divergences=tuple(self._comparison.divergences),
+            lossless=tuple(e for e in self._comparison.lossless if e.contender not in failed),
+            divergences=tuple(e for e in self._comparison.divergences if e.contender not in failed),
             peak_rss=peak_rss(),
         )
 
     def _settings(self) -> Settings:
-        plan = self.plan
+        plan, options = self.plan, self.field.target.model.options
         return Settings(
             tokens=plan.tokens,
             repeats=plan.repeats,
@@ -118,10 +139,10 @@ class Benchmark:
             workloads=tuple(dict.fromkeys(prompt.workload for prompt in plan.prompts)),
             temperatures=tuple(plan.temperatures),
             seed=plan.seed,
-            load=asdict(self.field.target.model.options),
+            load={**asdict(options), "devices": list(options.devices)},
         )
 
-    def _files(self) -> Sequence[ModelFile]:
+    def _hash(self) -> list[ModelFile]:
         sessions = filter(None, (self.field.target, self.field.draft))
         return [
             model_file(session.model.path, lambda share: self._progress("hash the models", share))
@@ -130,5 +151,5 @@ class Benchmark:
 
 
 def _by_width(curve: CostCurve) -> dict[str, float]:
-    row = curve.row(_CONTEXT)
+    row = curve.row(CURVE_CONTEXT)
     return {str(width): row[width] for width in range(1, MAX_WIDTH + 1)}

@@ -34,6 +34,8 @@ class Answer:
     """Spent in llama.cpp's evaluations, target and draft."""
     joules: float | None = None
     stats: Stats = field(default_factory=Stats)
+    first: Stats = field(default_factory=Stats)
+    """As they were after the first token."""
     rounds: list[tuple[int, int, int]] = field(default_factory=list)
     """For each round, the tokens drafted and accepted, and the target's width."""
 
@@ -48,6 +50,8 @@ class Answer:
         self.widths += [evaluated if before.rounds > 0 else 1] * len(chunk.tokens)
         self.text += chunk.text
         self.stats = after
+        if before.rounds == 0:
+            self.first = after
 
 
 class Entrant:

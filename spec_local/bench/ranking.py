@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from spec_local.bench.tables import Table, number, percent, row, size
 from spec_local.drafters import AUTO
+from spec_local.files import write_text
+
+SCHEMA = 1
+"""Of the ranking's JSON file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,13 @@ class Candidate:
     @property
     def best_k(self) -> int:
         return max(self.by_k, key=lambda k: self.by_k[k])
+
+
+def save(target: str, ranking: Sequence[Candidate], path: Path) -> None:
+    """Write the ranking as JSON; raises ConfigError if that cannot be."""
+    candidates = [{**asdict(each), "best_k": each.best_k} for each in ranking]
+    document = {"schema": SCHEMA, "target": target, "candidates": candidates}
+    write_text(path, json.dumps(document, indent=1) + "\n")
 
 
 def ranking_tables(ranking: Sequence[Candidate]) -> list[Table]:

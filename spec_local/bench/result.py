@@ -14,11 +14,14 @@ from typing import Any
 
 from spec_local.drafters import NAMES as DRAFTER_NAMES
 from spec_local.errors import ConfigError
-from spec_local.files import read_text
+from spec_local.files import read_text, write_text
 from spec_local.records import record
 
 SCHEMA = 1
 """Of the file's form; raised when a field changes its meaning or goes away."""
+
+CURVE_CONTEXT = 256
+"""Tokens of context at which costs are compared."""
 
 PLAIN = "none"
 """The contender everything is compared with."""
@@ -205,7 +208,7 @@ class Divergence:
     temperature: float
     repeat: int
     at: int
-    """Token of the answer, from 0."""
+    """Token of the answer (of its turn), from 0."""
     width: int | None
     """Tokens verified together in that evaluation; None of a peer."""
     margin: float | None
@@ -252,10 +255,7 @@ class Result:
 
     def save(self, path: Path) -> None:
         """Write the JSON file; raises ConfigError if that cannot be."""
-        try:
-            path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None
+        write_text(path, json.dumps(asdict(self), indent=1) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> Result:

@@ -9,6 +9,9 @@ from typing import Literal
 
 MISSING = "-"
 
+ALL = "geometric mean"
+"""In the place of a workload: over all of them."""
+
 GAP = 2
 """Spaces between two columns."""
 

@@ -42,18 +42,22 @@ def bundled() -> list[Prompt]:
     return _numbered(prompts)
 
 
-def read_prompts(path: Path) -> list[Prompt]:
-    """Prompts from a file: JSONL as Spec-Bench's question.jsonl has it, else one text prompt.
+def read_prompts(*paths: Path) -> list[Prompt]:
+    """Prompts from files: JSONL as Spec-Bench's question.jsonl has it, else one text prompt.
 
     A line of Spec-Bench (arXiv 2401.07851) is an object with `category` and `turns`; the category
     becomes the workload. Raises ConfigError naming the line that is wrong.
     """
+    return _numbered([prompt for path in paths for prompt in _read(path)])
+
+
+def _read(path: Path) -> list[Prompt]:
     text = read_text(path)
     require(bool(text.strip()), f"{path} is empty; write a prompt into it.")
     if path.suffix not in (".jsonl", ".json"):
         return [Prompt(path.stem, (text,))]
-    lines = [(i, line) for i, line in enumerate(text.splitlines(), start=1) if line.strip()]
-    return _numbered([_question(line, f"{path}, line {i}") for i, line in lines])
+    lines = [(i, line) for i, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    return [_question(line, f"{path}, line {i}") for i, line in lines]
 
 
 def _question(line: str, where: str) -> Prompt:
@@ -88,6 +92,6 @@ def choose(
         near = difflib.get_close_matches(name, there, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(there)}."
         require(name in there, f"There is no workload {name!r}; {hint}")
-    wanted = workloads or there
+    wanted = dict.fromkeys(workloads or there)
     most = len(prompts) if per_workload is None else per_workload
     return [p for name in wanted for p in prompts if p.workload == name and p.number < most]

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from spec_local.cli.bench_drafts import drafts
 from spec_local.cli.bench_options import (
+    TUNE_SECONDS,
     OutputOptions,
     PeerOptions,
     PromptOptions,
@@ -24,7 +25,7 @@ from spec_local.cli.bench_output import check_outputs, stdout, write
 from spec_local.cli.flat import flat
 from spec_local.cli.options import MachineOptions, PairOptions, load_options, pair_name
 from spec_local.cli.progress import on_terminal
-from spec_local.errors import require
+from spec_local.errors import SpecLocalError, require
 
 if TYPE_CHECKING:
     from spec_local.bench.peers import PeerSpec
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130
 _RUN = "run"
-_TUNE_SECONDS = 12.0
 _QUICK_TUNE_SECONDS = 5.0
 
 
@@ -105,7 +105,7 @@ def run(
     from spec_local.registry import load_registry
 
     require(name is None or models.pair is None, "Give the pair once, by name or with --pair.")
-    check_outputs(output.json, output.markdown, output.plots)
+    check_outputs(output)
     registry = load_registry()
     spec = choose_pair(registry, name or pair_name(models), models.target, models.draft)
     has_draft = spec.draft is not None
@@ -121,7 +121,10 @@ def run(
     specs = peer_specs(
         peers.peer or [], peers.peer_flags or [], has_draft or peers.peer_draft is not None
     )
-    interrupted = False
+    require(
+        plan.asks_peers or not specs, "Peers answer greedily only; add --temperature 0, or no peer."
+    )
+    stopped: BaseException | None = None
     with ExitStack() as stack, on_terminal(time_left=True) as progress:
         names = [spec.target] if spec.draft is None else [spec.target, spec.draft]
         loaded = load_models(names, registry, load_options(machine), progress, stack)
@@ -132,7 +135,7 @@ def run(
                 loaded[0],
                 loaded[1] if has_draft else None,
                 ProfileStore.of_user(),
-                _QUICK_TUNE_SECONDS if quick else _TUNE_SECONDS,
+                _QUICK_TUNE_SECONDS if quick else TUNE_SECONDS,
                 progress,
             )
         )
@@ -140,14 +143,16 @@ def run(
         benchmark = Benchmark(plan, field, rivals, progress)
         try:
             benchmark.run()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SpecLocalError) as reason:
             if not benchmark.runs:
                 raise
-            interrupted = True
+            stopped = reason
         result = benchmark.result(shlex.join(["spec-local", *sys.argv[1:]]))
-    write(result, output.json, output.markdown, output.plots)
-    if interrupted:
+    write(result, output)
+    if stopped is not None:
         print("note: interrupted; this is what was measured until then.", file=sys.stderr)
+        if isinstance(stopped, SpecLocalError):
+            raise stopped
         raise typer.Exit(_INTERRUPTED)
 
 
@@ -174,8 +179,8 @@ def show(
     """Show a result again; draw or write it in another form."""
     from spec_local.bench.result import Result
 
-    check_outputs(output.json, output.markdown, output.plots)
-    write(Result.load(file), output.json, output.markdown, output.plots)
+    check_outputs(output)
+    write(Result.load(file), output)
 
 
 def _check_peer_draft(

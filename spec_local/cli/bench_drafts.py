@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import json as json_format
-from collections.abc import Sequence
+import sys
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spec_local.cli.bench_options import PromptOptions, chosen_prompts
-from spec_local.cli.bench_output import check_outputs, stdout
+from spec_local.cli.bench_options import TUNE_SECONDS, PromptOptions, chosen_prompts
+from spec_local.cli.bench_output import check_file, stdout
 from spec_local.cli.flat import flat
 from spec_local.cli.options import MachineOptions, load_options
 from spec_local.cli.progress import on_terminal
-from spec_local.errors import ConfigError
 
 if TYPE_CHECKING:
-    from spec_local.bench.drafts import Candidate
+    from spec_local.bench.ranking import Candidate
     from spec_local.loading import Progress
 
-_TUNE_SECONDS = 12.0
+_INTERRUPTED = 130
 
 
 @flat
@@ -60,12 +57,14 @@ def drafts(
     from spec_local.bench.field import Field
     from spec_local.bench.lineup import line_up
     from spec_local.bench.plan import Plan
+    from spec_local.bench.ranking import save
     from spec_local.bench.report import print_ranking
     from spec_local.loading import load_draft, load_models
     from spec_local.profile import ProfileStore
     from spec_local.registry import load_registry
 
-    check_outputs(json)
+    if json is not None:
+        check_file(json)
     registry, store = load_registry(), ProfileStore.of_user()
     plan = Plan(
         prompts=chosen_prompts(prompts),
@@ -74,27 +73,39 @@ def drafts(
         temperatures=(temperature,),
         seed=prompts.seed,
     )
+    judged: dict[str, Candidate] = {}
+    interrupted = False
     with ExitStack() as stack, on_terminal(time_left=True) as progress:
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="spec-local-bench-")))
         names = [*draft, *_trimmed(draft, trim or [], directory, progress)]
         (model,) = load_models([target], registry, load_options(machine), progress, stack)
-        with Field(plan.contenders, model, None, store, _TUNE_SECONDS, progress) as field:
-            trial = DraftTrial(plan, field, store, _TUNE_SECONDS, progress)
-            candidates: dict[str, Candidate] = {}
-            for name in names:
-                with ExitStack() as opened:
-                    candidate = load_draft(name, model, registry, progress, opened)
-                    candidates[name] = trial.judge(candidate)
-        best = max(candidates, key=lambda name: candidates[name].auto)
-        if run:
-            plan = verifying(plan, candidates[best])
-            winner = load_draft(best, model, registry, progress, stack)
-            with Field(plan.contenders, model, winner, store, _TUNE_SECONDS, progress) as field:
-                candidates[best] = verified(candidates[best], plan, field, progress)
-    ranking = sorted(candidates.values(), key=lambda each: -each.auto)
-    if json is not None:
-        _save(ranking, json)
+        for name in names:  # whether it can draft is said before minutes are spent
+            with ExitStack() as opened:
+                load_draft(name, model, registry, progress, opened)
+        try:
+            with Field(plan.contenders, model, None, store, TUNE_SECONDS, progress) as field:
+                trial = DraftTrial(plan, field, store, TUNE_SECONDS, progress)
+                for name in names:
+                    with ExitStack() as opened:
+                        candidate = load_draft(name, model, registry, progress, opened)
+                        judged[name] = trial.judge(candidate)
+            if run:
+                best = max(judged, key=lambda name: judged[name].auto)
+                plan = verifying(plan, judged[best])
+                winner = load_draft(best, model, registry, progress, stack)
+                with Field(plan.contenders, model, winner, store, TUNE_SECONDS, progress) as field:
+                    judged[best] = verified(judged[best], plan, field, progress)
+        except KeyboardInterrupt:
+            if not judged:
+                raise
+            interrupted = True
+    ranking = sorted(judged.values(), key=lambda each: -each.auto)
     print_ranking(ranking, stdout())
+    if json is not None:
+        save(model.path.name, ranking, json)
+    if interrupted:
+        print("note: interrupted; this is what was known until then.", file=sys.stderr)
+        raise typer.Exit(_INTERRUPTED)
 
 
 def _trimmed(names: list[str], sizes: list[int], directory: Path, progress: Progress) -> list[str]:
@@ -110,10 +121,3 @@ def _trimmed(names: list[str], sizes: list[int], directory: Path, progress: Prog
             made.append(directory / f"{path.stem}-trim{size}-Q4_0.gguf")
             trim(path, made[-1], size, file_type="Q4_0", progress=progress)
     return [str(path) for path in made]
-
-
-def _save(ranking: Sequence[Candidate], path: Path) -> None:
-    try:
-        path.write_text(json_format.dumps([asdict(each) for each in ranking], indent=1) + "\n")
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None

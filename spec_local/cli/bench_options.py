@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 _PROMPTS, _PEERS, _OUTPUT = "Prompts", "Peers", "Output"
 
+TUNE_SECONDS = 12.0
+"""To measure a model whose costs are not known yet."""
+
 
 @dataclass(frozen=True, slots=True)
 class PromptOptions:
@@ -101,8 +104,7 @@ def chosen_prompts(options: PromptOptions) -> list[Prompt]:
     """The prompts that were asked for; raises ConfigError."""
     from spec_local.bench.workloads import bundled, choose, read_prompts
 
-    files = options.prompts or []
-    known = [prompt for file in files for prompt in read_prompts(file)] if files else bundled()
+    known = read_prompts(*options.prompts) if options.prompts else bundled()
     return choose(known, options.workload or [], options.per_workload)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from spec_local.errors import ConfigError, require
+from spec_local.cli.bench_options import OutputOptions
+from spec_local.errors import require
+from spec_local.files import write_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,12 +22,29 @@ _WIDTH = 100
 """Of a report that goes into a file or a pipe."""
 
 
-def check_outputs(*paths: Path | None) -> None:
-    """Raise ConfigError for a file that could not be written, before minutes are spent."""
-    for path in filter(None, paths):
-        there = path if path.is_dir() else path.parent
-        require(there.is_dir(), f"There is no directory {there}; make it first.")
-        require(os.access(there, os.W_OK), f"{there} cannot be written into; choose another place.")
+def check_outputs(output: OutputOptions) -> None:
+    """Raise ConfigError for what could not be written, before minutes are spent on measuring."""
+    for file in filter(None, (output.json, output.markdown)):
+        check_file(file)
+    if output.plots is not None:
+        require(
+            find_spec("matplotlib") is not None,
+            "Plots need matplotlib; install it with pip install 'spec-local[plot]'.",
+        )
+        made = output.plots.exists()
+        require(output.plots.is_dir() or not made, f"{output.plots} is a file; name a directory.")
+        _check_writable(output.plots if made else output.plots.parent)
+
+
+def check_file(path: Path) -> None:
+    """Raise ConfigError if the file could not be written."""
+    require(not path.is_dir(), f"{path} is a directory; name the file to write.")
+    _check_writable(path if path.exists() else path.parent)
+
+
+def _check_writable(path: Path) -> None:
+    require(path.exists(), f"There is no directory {path}; make it first.")
+    require(os.access(path, os.W_OK), f"{path} cannot be written; choose another place.")
 
 
 def stdout() -> Console:
@@ -35,26 +55,26 @@ def stdout() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=_WIDTH)
 
 
-def write(result: Result, json: Path | None, markdown: Path | None, plots: Path | None) -> None:
+def write(result: Result, output: OutputOptions) -> None:
     """Show a result, and write it in every form that has a path."""
-    from spec_local.bench.plots import draw
     from spec_local.bench.report import print_report
 
-    if json is not None:  # first of all: what was measured is not lost by what follows
-        result.save(json)
-    print_report(result, stdout())
-    drawn = [] if plots is None else draw(result, plots)
-    if markdown is not None:
-        _write_markdown(result, markdown, drawn)
-    for path in filter(None, (json, markdown, plots)):
+    try:
+        if output.json is not None:
+            result.save(output.json)
+    finally:
+        print_report(result, stdout())
+    _write_report(result, output)
+    for path in filter(None, (output.json, output.markdown, output.plots)):
         typer.echo(f"written: {path}", err=True)
 
 
-def _write_markdown(result: Result, path: Path, plots: list[Path]) -> None:
+def _write_report(result: Result, output: OutputOptions) -> None:
     from spec_local.bench.markdown import markdown
+    from spec_local.bench.plots import draw
 
-    links = [os.path.relpath(plot, path.parent) for plot in plots]
-    try:
-        path.write_text(markdown(result, links), encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None
+    drawn = [] if output.plots is None else draw(result, output.plots)
+    if output.markdown is None:
+        return
+    links = [os.path.relpath(plot, output.markdown.parent) for plot in drawn]
+    write_text(output.markdown, markdown(result, links))
