@@ -88,7 +88,7 @@ def test_the_conclusion_where_a_peer_is_faster_still() -> None:
 def test_the_conclusion_where_only_plain_decoding_ran() -> None:
     result = example()
     alone = replace(result, overall=result.overall[:1])
-    assert conclusion(alone) == "Nothing was measured but plain decoding."
+    assert conclusion(alone) == "No drafter of spec-local was measured beside plain decoding."
 
 
 @pytest.mark.parametrize(

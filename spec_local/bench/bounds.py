@@ -32,7 +32,7 @@ def bounds(recorded: Sequence[Recorded], target: CostCurve, draft: CostCurve | N
 
 def _bound(workload: str, temperature: float, prices: Sequence[Prices]) -> Bound:
     statics = {name: median(each.static[name] for each in prices) for name in prices[0].static}
-    best = max(statics, key=lambda name: statics[name])
+    best = max(statics, key=lambda name: round(statics[name], 6))  # plain first where all is equal
     return Bound(
         workload=workload,
         temperature=temperature,

@@ -144,7 +144,7 @@ class Pricing:
             for k in KS
         }
         return Prices(
-            static=statics | {"plain": 1.0},
+            static={"plain": 1.0} | statics,
             auto=self._controlled(recording),
             clairvoyant=clairvoyant(machine, text, recording.length).speedup,
             oracle=_oracle(machine, recording),
