@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from spec_local.control import Controller
 from spec_local.costs import CostCurve
-from spec_local.llama.identity import identity
 from spec_local.llama.session import Session
 from spec_local.profile import Identity, ProfileStore
 from spec_local.source import Source
@@ -24,8 +23,8 @@ class Experience:
     ) -> None:
         """drafters: by name; "model" is the one that uses `draft`. store: None keeps nothing."""
         self._store = store
-        self._target = _identity(target)
-        self._draft = None if draft is None else _identity(draft)
+        self._target = target.model.identity
+        self._draft = None if draft is None else draft.model.identity
         self._pair = pair_of(self._target, self._draft)
         self._tuned = self._when_tuned()
         self._curve = CostCurve() if store is None else store.curve(self._target)
@@ -61,10 +60,6 @@ class Experience:
     def _when_tuned(self) -> list[float]:
         models = [self._target] if self._draft is None else [self._target, self._draft]
         return [] if self._store is None else [self._store.tuned_at(model) for model in models]
-
-
-def _identity(session: Session) -> Identity:
-    return identity(session.model.path, session.model.options)
 
 
 def pair_of(target: Identity, draft: Identity | None) -> Identity:

@@ -12,12 +12,11 @@ from spec_local.llama.session import Session
 from spec_local.settings import Sampling
 
 Where = tuple[str, str, int, float, int, int]
-"""Contender, workload, prompt, temperature, repeat, heat."""
+"""Contender, workload, prompt, temperature, repeat, heat: how a `Run` begins."""
 
 
 def to_run(where: Where, turns: Sequence[Answer], fresh: bool) -> Run:
     """The record of a conversation; `fresh`: its prompts were not in the cache."""
-    contender, workload, prompt, temperature, repeat, heat = where
     rounds = [each for turn in turns for each in turn.rounds]
     widths: dict[str, int] = {}
     for _drafted, _accepted, width in rounds:
@@ -26,12 +25,7 @@ def to_run(where: Where, turns: Sequence[Answer], fresh: bool) -> Run:
     joules = [turn.joules for turn in turns if turn.joules is not None]
     seconds = sum(turn.seconds for turn in turns)
     return Run(
-        contender=contender,
-        workload=workload,
-        prompt=prompt,
-        temperature=temperature,
-        repeat=repeat,
-        heat=heat,
+        *where,
         prompt_tokens=sum(turn.stats.prompt_tokens - turn.stats.cached_tokens for turn in turns)
         if fresh
         else 0,
@@ -54,14 +48,8 @@ def to_run(where: Where, turns: Sequence[Answer], fresh: bool) -> Run:
 
 def peer_run(where: Where, prompts: Sequence[int], answers: Sequence[PeerAnswer]) -> Run:
     """The record of a conversation with a peer; `prompts`: tokens of each turn's prompt."""
-    contender, workload, prompt, temperature, repeat, heat = where
     return Run(
-        contender=contender,
-        workload=workload,
-        prompt=prompt,
-        temperature=temperature,
-        repeat=repeat,
-        heat=heat,
+        *where,
         prompt_tokens=sum(prompts),
         prompt_seconds=sum(answer.prompt_seconds for answer in answers),
         tokens=sum(answer.count - 1 for answer in answers),

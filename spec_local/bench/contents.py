@@ -43,8 +43,8 @@ def facts(result: Result) -> list[tuple[str, str]]:
         ("machine", ", ".join([*hardware, *machine.devices, f"{machine.threads} threads used"])),
         (
             "run",
-            f"{listing(settings.workloads)}; {settings.per_workload} prompts each, "
-            f"{settings.repeats} repeats, at most {settings.tokens} tokens, {temperatures}, "
+            f"{listing(settings.workloads)}; prompts of each: {settings.per_workload}, "
+            f"repeats: {settings.repeats}, at most {settings.tokens} tokens, {temperatures}, "
             f"seed {settings.seed}; {result.seconds / 60:.0f} min",
         ),
     ]

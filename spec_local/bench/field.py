@@ -17,7 +17,6 @@ from spec_local.bench.race import Entrant
 from spec_local.bench.result import Contender
 from spec_local.costs import CostCurve
 from spec_local.drafters import uses_model
-from spec_local.llama.identity import identity
 from spec_local.llama.model import Model
 from spec_local.llama.session import Session
 from spec_local.loading import Progress
@@ -42,58 +41,45 @@ class Field:
     ) -> None:
         """known: where `spec-local tune` keeps what it measured; what is not there is measured now,
         in about tune_seconds for each model."""
-        self._stack = ExitStack()
-        self.entrants: dict[str, Entrant] = {}
-        self.draft: Session | None = None
-        self.draft_curve: CostCurve | None = None
-        try:
-            self._open(contenders, target, draft, known, tune_seconds, progress)
-        except BaseException:
-            self._stack.close()
-            raise
-
-    def _open(
-        self,
-        contenders: Sequence[Contender],
-        target: Model,
-        draft: Model | None,
-        known: ProfileStore | None,
-        tune_seconds: float,
-        progress: Progress,
-    ) -> None:
         slots = range(min(HEAT, len(contenders)))
-        targets = [self._stack.enter_context(Session(target)) for _ in slots]
-        drafts = [self._stack.enter_context(Session(draft)) for _ in slots] if draft else []
-        self.target = targets[0]
-        sessions = [self.target]
-        if drafts:
-            self.draft = drafts[0]
-            sessions.append(drafts[0])
-        curves = [curve_of(session, known, tune_seconds, progress) for session in sessions]
-        compare(sessions, curves)
-        directory = TemporaryDirectory(prefix="spec-local-bench-")
-        profiles = ProfileStore(Path(self._stack.enter_context(directory)))
-        who = [identity(session.model.path, session.model.options) for session in sessions]
-        self.target_curve = curves[0]
-        profiles.save_curve(who[0], curves[0], tuned=True)
-        if drafts:
-            self.draft_curve = curves[1]
-            profiles.save_draft_curve(who[1], curves[1], who[0], curves[0], tuned=True)
-        meter = EnergyMeter()
-        for heat in heats(contenders):
-            for slot, contender in enumerate(heat):
-                if contender.name in self.entrants:
-                    continue  # plain decoding is in every heat
-                runner = Runner(
-                    targets[slot],
-                    contender.drafter,
-                    draft=drafts[slot] if drafts and uses_model(contender.drafter) else None,
-                    k=contender.k,
-                    profiles=profiles,
-                )
-                self._stack.enter_context(runner)
-                runner.complete(_WARM_UP, max_tokens=8)
-                self.entrants[contender.name] = Entrant(contender.name, runner, meter)
+        with ExitStack() as stack:
+            targets = [stack.enter_context(Session(target)) for _ in slots]
+            drafts = [stack.enter_context(Session(draft)) for _ in slots] if draft else []
+            self.target, self.draft = targets[0], drafts[0] if drafts else None
+            sessions = [self.target, *drafts[:1]]
+            curves = [curve_of(session, known, tune_seconds, progress) for session in sessions]
+            compare(sessions, curves)
+            self.target_curve, self.draft_curve = curves[0], curves[1] if drafts else None
+            directory = TemporaryDirectory(prefix="spec-local-bench-")
+            profiles = ProfileStore(Path(stack.enter_context(directory)))
+            self._keep_curves(profiles)
+            self.entrants: dict[str, Entrant] = {}
+            meter = EnergyMeter()
+            for heat in heats(contenders):
+                for slot, contender in enumerate(heat):
+                    if contender.name in self.entrants:
+                        continue  # plain decoding is in every heat
+                    runner = Runner(
+                        targets[slot],
+                        contender.drafter,
+                        draft=drafts[slot] if drafts and uses_model(contender.drafter) else None,
+                        k=contender.k,
+                        profiles=profiles,
+                    )
+                    stack.enter_context(runner)
+                    runner.complete(_WARM_UP, max_tokens=8)
+                    self.entrants[contender.name] = Entrant(contender.name, runner, meter)
+            self._stack = stack.pop_all()
+
+    def _keep_curves(self, profiles: ProfileStore) -> None:
+        """Where `auto` will look for them."""
+        target = self.target.model.identity
+        profiles.save_curve(target, self.target_curve, tuned=True)
+        if self.draft is not None and self.draft_curve is not None:
+            draft = self.draft.model.identity
+            profiles.save_draft_curve(
+                draft, self.draft_curve, target, self.target_curve, tuned=True
+            )
 
     def close(self) -> None:
         """Free the contexts; the models stay."""
@@ -110,7 +96,7 @@ def curve_of(
     session: Session, known: ProfileStore | None, seconds: float, progress: Progress
 ) -> CostCurve:
     """What `spec-local tune` has kept in `known`, else measured now in about so many seconds."""
-    who = identity(session.model.path, session.model.options)
+    who = session.model.identity
     if known is not None and known.tuned_at(who):
         return known.curve(who)
     stage = f"measure {session.model.path.stem}"

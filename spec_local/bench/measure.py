@@ -22,9 +22,6 @@ from spec_local.costs import MAX_WIDTH, CostCurve
 from spec_local.errors import ContextOverflow, EngineError
 from spec_local.loading import Progress, no_progress
 
-_PER_TURN = 16
-"""Tokens that a chat template may put around an answer."""
-
 
 class Benchmark:
     """Measures what a plan says on an open field, beside peers or none."""
@@ -73,8 +70,10 @@ class Benchmark:
 
     def _check_length(self, prompt: Prompt) -> None:
         plain, target = self.field.entrants[PLAIN].runner, self.field.target
-        said = [{"role": "user", "content": turn} for turn in prompt.turns]
-        needed = len(plain.tokenize(said)) + self.plan.tokens + _PER_TURN * len(said)
+        said: list[dict[str, str]] = []
+        for turn in prompt.turns:  # templates want roles to alternate
+            said += [{"role": "user", "content": turn}, {"role": "assistant", "content": ""}]
+        needed = len(plain.tokenize(said[:-1])) + self.plan.tokens
         if needed > target.n_ctx:
             raise ContextOverflow(
                 f"Prompt {prompt.number} of {prompt.workload} needs {needed:,} tokens and the "

@@ -65,7 +65,6 @@ def _measure(
     names: list[str], options: LoadOptions, store: ProfileStore, seconds: float
 ) -> list[Path]:
     """Measure the models one after the other and keep their curves."""
-    from spec_local.llama.identity import identity
     from spec_local.llama.session import Session
     from spec_local.loading import load_models
     from spec_local.registry import load_registry
@@ -80,7 +79,7 @@ def _measure(
             show = partial(progress, f"measure {session.model.path.stem}")
             curves.append(measure(session, seconds, show)[0])
         compare(sessions, curves)
-        identities = [identity(model.path, options) for model in loaded]
+        identities = [model.identity for model in loaded]
         store.save_curve(identities[0], curves[0], tuned=True)
         if len(loaded) > 1:
             store.save_draft_curve(identities[1], curves[1], identities[0], curves[0], tuned=True)

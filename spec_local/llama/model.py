@@ -9,6 +9,7 @@ from pathlib import Path
 from spec_local.errors import ModelFileError
 from spec_local.gguf_header import TOKEN_MAP, check_model_file
 from spec_local.llama.backend import collected_errors, device_list, lib, repack_is_safe
+from spec_local.llama.identity import identity
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.vocab import Vocabulary
 
@@ -115,6 +116,11 @@ class Model:
         """The llama_model pointer."""
         assert self._handle is not None, "the model is closed"
         return self._handle
+
+    @property
+    def identity(self) -> dict[str, str | int]:
+        """What its speed depends on: the key of its profile."""
+        return identity(self.path, self.options)
 
     @property
     def description(self) -> str:
