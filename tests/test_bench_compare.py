@@ -72,9 +72,9 @@ def test_whatever_differs_in_what_was_measured_is_named() -> None:
 def test_what_is_in_one_only_is_listed() -> None:
     fewer = example(contenders=CONTENDERS[:4])
     only = compare(example(), fewer).only_in_one
-    assert only == ("Only before: llama-server plain, greedy, in edit and chat.",)
+    assert only == ("Only before: llama-server plain, greedy, in every workload.",)
     only = compare(fewer, example(temperatures=(0.0, 0.7))).only_in_one
-    assert "Only after: lookup, temperature 0.7, in edit and chat." in only
+    assert "Only after: lookup, temperature 0.7, in every workload." in only
 
 
 def test_a_change_in_losslessness_is_told() -> None:

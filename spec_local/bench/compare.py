@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -64,14 +64,15 @@ class Comparison:
 def compare(before: Result, after: Result) -> Comparison:
     """Find what changed from one benchmark to the other."""
     cells, means = (_speedups(before), _speedups(after)), (_overall(before), _overall(after))
+    both = {contender for _workload, _temperature, contender in cells[0].keys() & cells[1].keys()}
     return Comparison(
-        differences=tuple(_differences(_measured(before), _measured(after))),
+        differences=tuple(_differences(_measured(before, both), _measured(after, both))),
         speedups=_changes(*cells),
         overall=_changes(*means),
         plain=_changes(_plain(before), _plain(after)),
         only_in_one=(
-            *(f"Only before: {name}." for name in _missing(cells[0], cells[1])),
-            *(f"Only after: {name}." for name in _missing(cells[1], cells[0])),
+            *(f"Only before: {name}." for name in _missing(before, cells[0], cells[1])),
+            *(f"Only after: {name}." for name in _missing(after, cells[1], cells[0])),
         ),
         lossless=tuple(_lossless(before, after)),
     )
@@ -152,28 +153,33 @@ def _changes(before: _Found, after: _Found) -> tuple[Change, ...]:
     return tuple(found)
 
 
-def _missing(here: _Found, there: _Found) -> list[str]:
+def _missing(result: Result, here: _Found, there: _Found) -> list[str]:
     """What is here and not there: contender, temperature, workloads."""
     found: dict[tuple[str, float], list[str]] = {}
     for workload, temperature, contender in here:
         if (workload, temperature, contender) not in there:
             found.setdefault((contender, temperature), []).append(workload)
+    everywhere = len(result.settings.workloads)
     return [
-        f"{contender}, {temperature_name(temperature)}, in {listing(workloads)}"
+        f"{contender}, {temperature_name(temperature)}, in "
+        + ("every workload" if len(workloads) == everywhere else listing(workloads))
         for (contender, temperature), workloads in found.items()
     ]
 
 
-def _measured(result: Result) -> dict[str, Any]:
-    """What should be equal for two benchmarks to be comparable, as one flat table."""
+def _measured(result: Result, contenders: Collection[str]) -> dict[str, Any]:
+    """What should be equal for two benchmarks to be comparable, as one flat table.
+
+    contenders: those that are compared.
+    """
     settings = asdict(result.settings)
     parts: dict[str, Mapping[str, Any]] = {
         "Machine": asdict(result.machine),
         "Version of": result.versions,
         "Setting": {name: value for name, value in settings.items() if name != "load"},
         "Load option": settings["load"],
-        "Flags of": {c.name: c.flags for c in result.contenders if c.flags},
-        "Version of peer": {c.name: c.version for c in result.contenders if c.version},
+        "Flags of": {c.name: c.flags for c in result.contenders if c.name in contenders},
+        "Version of peer": {c.name: c.version for c in result.contenders if c.name in contenders},
     }
     models = {"Target": result.target, "Draft": result.draft}
     flat: dict[str, Any] = {
