@@ -25,7 +25,13 @@ def on_terminal(time_left: bool = False) -> Iterator[Callable[[str, float], None
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=1.0, visible=False)
 
+        done = 0.0
+
         def show(stage: str, fraction: float) -> None:
+            nonlocal done
+            if fraction < done:  # another stage, at a speed of its own
+                bar.reset(task)
+            done = fraction
             bar.update(task, description=stage, completed=fraction, visible=True)
 
         yield show
