@@ -29,7 +29,7 @@ def test_every_plot_in_light_and_dark_names_its_contenders(tmp_path: Path) -> No
     for theme in ("light", "dark"):
         assert contenders | {"llama-server plain", "edit", "chat"} <= found[f"speedup-{theme}.svg"]
         assert contenders <= found[f"acceptance-{theme}.svg"]
-        shown = {"model k=3", "model k=3 by formula", "auto", "lookup, replayed with any k"}
+        shown = {"model, measured", "model, by formula", "auto", "lookup, replayed with any k"}
         assert shown <= found[f"length-{theme}.svg"]
         assert "target (46 ms for one)" in found[f"cost-{theme}.svg"]
 

@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from itertools import zip_longest
 from statistics import geometric_mean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spec_local.bench.contents import main_temperature
-from spec_local.bench.result import Result
+from spec_local.bench.result import Contender, Result
 from spec_local.bench.tables import temperature_name
 from spec_local.bench.themes import Theme
 from spec_local.costs import MAX_WIDTH
@@ -57,22 +57,28 @@ def draw_lengths(figure: Figure, result: Result, theme: Theme) -> bool:
         return False
     axes = _axes(figure)
     colors = theme.colors(result.contenders)
-    for (drafter, line), style in zip(lines.items(), ("-", "--", "-.", ":"), strict=False):
+    drafters = dict.fromkeys([*lines, *(contender.drafter for contender in fixed)])
+    for drafter, style in zip(drafters, ("-", "--", "-.", ":"), strict=False):
         same = [c.name for c in result.contenders if c.drafter == drafter and c.name in colors]
         color = colors[same[0]] if same else theme.neutral
-        label = f"{drafter}, replayed with any k"
-        axes.plot(list(line), list(line.values()), color=color, linestyle=style, label=label)
-    for contender in fixed:
-        color, k = colors[contender.name], contender.k or 0
-        axes.plot(k, means[contender.name], "o", color=color, markersize=8, label=contender.name)
-        predicted = [
-            c.predicted
-            for c in result.cells
-            if c.contender == contender.name and c.temperature == temperature and c.predicted
-        ]
-        if predicted:
-            label = f"{contender.name} by formula"
-            axes.plot(k, geometric_mean(predicted), "x", color=color, markersize=8, label=label)
+        measured = {c.k: means[c.name] for c in fixed if c.drafter == drafter}
+        predicted = {c.k: _predicted(result, c, temperature) for c in fixed if c.drafter == drafter}
+        series: dict[str, tuple[Mapping[Any, float], str, str]] = {
+            f"{drafter}, replayed with any k": (lines.get(drafter, {}), style, ""),
+            f"{drafter}, measured": (measured, "", "o"),
+            f"{drafter}, by formula": ({k: p for k, p in predicted.items() if p}, "", "x"),
+        }
+        for label, (points, line, marker) in series.items():
+            if points:
+                axes.plot(
+                    list(points),
+                    list(points.values()),
+                    color=color,
+                    linestyle=line,
+                    marker=marker,
+                    markersize=8,
+                    label=label,
+                )
     if AUTO in means:
         axes.axhline(means[AUTO], color=colors[AUTO], linewidth=2, label=AUTO)
     axes.axhline(1, color=theme.ink, linewidth=1)
@@ -81,6 +87,16 @@ def draw_lengths(figure: Figure, result: Result, theme: Theme) -> bool:
     axes.set_title(f"{temperature_name(temperature)}, geometric mean over workloads", fontsize=10)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return True
+
+
+def _predicted(result: Result, contender: Contender, temperature: float) -> float | None:
+    """The formula's speed-up, over all workloads."""
+    found = [
+        c.predicted
+        for c in result.cells
+        if c.contender == contender.name and c.temperature == temperature and c.predicted
+    ]
+    return geometric_mean(found) if found else None
 
 
 def draw_acceptance(figure: Figure, result: Result, theme: Theme) -> bool:
