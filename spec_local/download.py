@@ -58,6 +58,13 @@ def resolve(name: str, registry: Registry) -> Path | None:
     return None if spec.hf is None else _in_hugging_face_cache(spec.hf)
 
 
+def pulled(name: str, registry: Registry, show: Callable[[str, float], None]) -> Path:
+    """Pull, showing what is going on and how far it is, 0 to 1."""
+    return pull(
+        name, registry, lambda done, all_: show(f"pull {name}", done / all_ if all_ else 0.0)
+    )
+
+
 def pull(name: str, registry: Registry, progress: PullProgress = lambda _done, _all: None) -> Path:
     """The file of a model, fetched if it is not there yet.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from spec_local.download import pull
+from spec_local.download import pulled
 from spec_local.errors import VocabularyMismatch, require
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
@@ -77,8 +77,5 @@ def in_target_tokens(draft: Session, target: Session) -> EvaluationSession:
 def _load_model(
     name: str, registry: Registry, options: LoadOptions | None, progress: Progress
 ) -> Model:
-    def pulling(done: int, total: int) -> None:
-        progress(f"pull {name}", done / total if total else 0.0)
-
-    path = pull(name, registry, pulling)
+    path = pulled(name, registry, progress)
     return Model(path, options, lambda fraction: progress(f"load {path.stem}", fraction))

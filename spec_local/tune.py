@@ -15,6 +15,7 @@ from time import perf_counter
 
 from spec_local.costs import CostCurve
 from spec_local.llama.session import Session
+from spec_local.profile import ProfileStore
 
 WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 24, 32)
 CONTEXTS = (256, 1024, 4096)
@@ -93,6 +94,14 @@ def compare(sessions: Sequence[Session], curves: Sequence[CostCurve], passes: in
             begun = perf_counter()
             session.evaluate([token])
             curve.observe(1, len(session.tokens), perf_counter() - begun)
+
+
+def keep(store: ProfileStore, sessions: Sequence[Session], curves: Sequence[CostCurve]) -> None:
+    """Keep what was measured of a target and, after it, of its draft if there is one."""
+    target, *drafts = (session.model.identity for session in sessions)
+    store.save_curve(target, curves[0], tuned=True)
+    for draft, curve in zip(drafts, curves[1:], strict=True):
+        store.save_draft_curve(draft, curve, target, curves[0], tuned=True)
 
 
 def _fitting(session: Session) -> list[int]:

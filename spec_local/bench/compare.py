@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from spec_local.bench.result import PLAIN, Result
+from spec_local.bench.summary import verdict
 from spec_local.bench.tables import (
     ALL,
     VERDICT_MARKS,
@@ -39,10 +40,7 @@ class Change:
         """faster, slower, or same where the change is no more than noise; else unknown."""
         if self.error is None:
             return "unknown"
-        change = math.log(self.after / self.before)
-        if abs(change) <= self.error:
-            return "same"
-        return "faster" if change > 0 else "slower"
+        return verdict(self.after / self.before, self.error)
 
 
 @dataclass(frozen=True, slots=True)

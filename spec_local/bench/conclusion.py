@@ -73,8 +73,7 @@ def _worth(result: Result, best: Overall, ours: Sequence[Overall], peers: Sequen
 
 def _limits(result: Result, contender: str) -> str:
     """What keeps that contender from being faster."""
-    temperature = main_temperature(result)
-    cells = [c for c in result.cells if c.contender == contender and c.temperature == temperature]
+    cells = result.cells_of(contender, main_temperature(result))
     limits = []
     drafting = [c.shares["draft"] for c in cells if "draft" in c.shares]
     if drafting and median(drafting) > _LONG_DRAFTING:

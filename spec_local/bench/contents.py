@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from statistics import median
 
 from spec_local.bench.result import PLAIN, Cell, Contender, Divergence, Result
+from spec_local.bench.summary import known_median
 from spec_local.bench.tables import (
     ALL,
     MISSING,
@@ -128,25 +128,22 @@ Figure = tuple[str, Callable[[Sequence[Cell]], str]]
 """A column's name, and its text for a contender's cells."""
 
 
-def _middle(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return median(known) if known else None
-
-
 def _share(part: str) -> Figure:
-    return part, lambda cells: percent(_middle(c.shares.get(part) for c in cells))
+    return part, lambda cells: percent(known_median(c.shares.get(part) for c in cells))
 
 
 _SPEED: tuple[Figure, ...] = (
-    ("tokens/s", lambda cells: number(_middle(c.tokens_per_second for c in cells), 1)),
-    ("first token s", lambda cells: number(_middle(c.first_token_seconds for c in cells))),
-    ("against plain", lambda cells: number(_middle(c.first_token_ratio for c in cells))),
-    ("accepted", lambda cells: percent(_middle(c.acceptance_rate for c in cells))),
-    ("mean length", lambda cells: number(_middle(c.mean_accepted_length for c in cells))),
-    ("speed-up by formula", lambda cells: number(_middle(c.predicted for c in cells))),
+    ("tokens/s", lambda cells: number(known_median(c.tokens_per_second for c in cells), 1)),
+    ("first token s", lambda cells: number(known_median(c.first_token_seconds for c in cells))),
+    ("against plain", lambda cells: number(known_median(c.first_token_ratio for c in cells))),
+    ("accepted", lambda cells: percent(known_median(c.acceptance_rate for c in cells))),
+    ("mean length", lambda cells: number(known_median(c.mean_accepted_length for c in cells))),
+    ("speed-up by formula", lambda cells: number(known_median(c.predicted for c in cells))),
     (
         "as measured",
-        lambda cells: number(_middle(c.speedup.median for c in cells if c.predicted is not None)),
+        lambda cells: number(
+            known_median(c.speedup.median for c in cells if c.predicted is not None)
+        ),
     ),
 )
 
@@ -155,8 +152,8 @@ _TIME: tuple[Figure, ...] = (
     _share("verify"),
     _share("sampling"),
     _share("other"),
-    ("overhead µs a round", lambda cells: number(_middle(c.overhead_us for c in cells), 0)),
-    ("J a token", lambda cells: number(_middle(c.joules_per_token for c in cells), 1)),
+    ("overhead µs a round", lambda cells: number(known_median(c.overhead_us for c in cells), 0)),
+    ("J a token", lambda cells: number(known_median(c.joules_per_token for c in cells), 1)),
 )
 
 
@@ -165,11 +162,7 @@ def _details(result: Result, title: str, figures: Sequence[Figure]) -> Table:
     temperature = main_temperature(result)
     rows = []
     for contender in result.contenders:
-        cells = [
-            c
-            for c in result.cells
-            if c.contender == contender.name and c.temperature == temperature
-        ]
+        cells = result.cells_of(contender.name, temperature)
         texts = [text(cells) for _name, text in figures]
         if any(text != MISSING for text in texts):
             rows.append([contender.name, *texts])

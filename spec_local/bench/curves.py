@@ -91,11 +91,8 @@ def draw_lengths(figure: Figure, result: Result, theme: Theme) -> bool:
 
 def _predicted(result: Result, contender: Contender, temperature: float) -> float | None:
     """The formula's speed-up, over all workloads."""
-    found = [
-        c.predicted
-        for c in result.cells
-        if c.contender == contender.name and c.temperature == temperature and c.predicted
-    ]
+    cells = result.cells_of(contender.name, temperature)
+    found = [cell.predicted for cell in cells if cell.predicted]
     return geometric_mean(found) if found else None
 
 

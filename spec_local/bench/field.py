@@ -22,7 +22,7 @@ from spec_local.llama.session import Session
 from spec_local.loading import Progress
 from spec_local.profile import ProfileStore
 from spec_local.runner import Runner
-from spec_local.tune import compare, tune
+from spec_local.tune import compare, keep, tune
 
 _WARM_UP = "The first evaluations of a context are slow."
 
@@ -52,7 +52,7 @@ class Field:
             self.target_curve, self.draft_curve = curves[0], curves[1] if drafts else None
             directory = TemporaryDirectory(prefix="spec-local-bench-")
             profiles = ProfileStore(Path(stack.enter_context(directory)))
-            self._keep_curves(profiles)
+            keep(profiles, sessions, curves)
             self.entrants: dict[str, Entrant] = {}
             meter = EnergyMeter()
             for heat in heats(contenders):
@@ -70,16 +70,6 @@ class Field:
                     runner.complete(_WARM_UP, max_tokens=8)
                     self.entrants[contender.name] = Entrant(contender.name, runner, meter)
             self._stack = stack.pop_all()
-
-    def _keep_curves(self, profiles: ProfileStore) -> None:
-        """Where `auto` will look for them."""
-        target = self.target.model.identity
-        profiles.save_curve(target, self.target_curve, tuned=True)
-        if self.draft is not None and self.draft_curve is not None:
-            draft = self.draft.model.identity
-            profiles.save_draft_curve(
-                draft, self.draft_curve, target, self.target_curve, tuned=True
-            )
 
     def close(self) -> None:
         """Free the contexts; the models stay."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from spec_local.bench import curves
 from spec_local.bench.bars import draw_speedups
 from spec_local.bench.result import Result
 from spec_local.bench.themes import THEMES, Theme
-from spec_local.errors import ConfigError
+from spec_local.errors import ConfigError, require
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,19 +33,23 @@ _PLOTS: dict[str, Callable[[Figure, Result, Theme], bool]] = {
 """Each draws into a figure and tells whether there was anything to draw."""
 
 
+def require_matplotlib() -> None:
+    """Raise ConfigError where it is missing."""
+    require(
+        find_spec("matplotlib") is not None,
+        "Plots need matplotlib; install it with pip install 'spec-local[plot]'.",
+    )
+
+
 def draw(result: Result, directory: Path) -> list[Path]:
     """Write the plots there is data for, the same bytes for the same result; their paths.
 
     Raises ConfigError if matplotlib is missing or a file cannot be written.
     """
-    try:
-        from matplotlib import rc_context
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ConfigError(
-            "Plots need matplotlib; install it with pip install 'spec-local[plot]'."
-        ) from None
+    require_matplotlib()
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
     written = []
     for name, plot in _PLOTS.items():

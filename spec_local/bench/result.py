@@ -253,6 +253,10 @@ class Result:
     divergences: tuple[Divergence, ...]
     peak_rss: int
 
+    def cells_of(self, contender: str, temperature: float) -> list[Cell]:
+        """One contender's cells at one temperature, workload by workload."""
+        return [c for c in self.cells if (c.contender, c.temperature) == (contender, temperature)]
+
     def save(self, path: Path) -> None:
         """Write the JSON file; raises ConfigError if that cannot be."""
         write_text(path, json.dumps(asdict(self), indent=1) + "\n")

@@ -82,14 +82,14 @@ def _cell(
         ),
         tokens_per_second=median(run.tokens_per_second for run in runs),
         first_token_ratio=_first_token_ratio(firsts, plain),
-        first_token_seconds=_median(run.prompt_seconds for run in firsts),
+        first_token_seconds=known_median(run.prompt_seconds for run in firsts),
         acceptance_rate=sum(run.accepted for run in runs) / drafted if drafted else None,
         mean_accepted_length=tokens / rounds if rounds else None,
         shares={} if contender.is_peer else _shares(runs, seconds),
         overhead_us=sum(r.overhead_seconds for r in runs) / rounds * 1e6 if rounds else None,
         joules_per_token=sum(joules) / tokens if joules and len(joules) == len(runs) else None,
         predicted=_predicted(runs, contender, target, draft),
-        own_speedup=_median(_ratio(r, own[place(r)]) for r in runs if place(r) in own),
+        own_speedup=known_median(_ratio(r, own[place(r)]) for r in runs if place(r) in own),
     )
 
 
@@ -97,13 +97,13 @@ def _ratio(run: Run, plain: Run) -> float:
     return run.tokens_per_second / plain.tokens_per_second
 
 
-def _median(values: Iterable[float | None]) -> float | None:
+def known_median(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return median(known) if known else None
 
 
 def _first_token_ratio(runs: Sequence[Run], plain: Mapping[Place, Run]) -> float | None:
-    return _median(
+    return known_median(
         run.prompt_seconds / other
         for run in runs
         if run.prompt_seconds is not None and (other := plain[place(run)].prompt_seconds)
@@ -198,7 +198,7 @@ def _overall(group: Sequence[Cell]) -> Overall:
 
 
 def verdict(speedup: float, error: float | None) -> str:
-    """faster or slower than plain decoding, or the same within what noise does."""
+    """faster or slower than what it is compared with, or the same within what noise does."""
     beyond = abs(math.log(speedup)) - (_UNKNOWN_ERROR if error is None else error)
     if beyond <= 0:
         return "same"

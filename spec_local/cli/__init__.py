@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from spec_local.cli.interrupt import INTERRUPTED
 from spec_local.errors import SpecLocalError
-
-_INTERRUPTED = 130
 
 
 def main() -> None:
@@ -14,7 +13,7 @@ def main() -> None:
     try:
         from spec_local.cli.app import app, state
     except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED)
+        sys.exit(INTERRUPTED)
     try:
         app()
     except SpecLocalError as error:

@@ -23,6 +23,7 @@ from spec_local.cli.bench_options import (
 )
 from spec_local.cli.bench_output import check_outputs, stdout, write
 from spec_local.cli.flat import flat
+from spec_local.cli.interrupt import INTERRUPTED
 from spec_local.cli.options import MachineOptions, PairOptions, load_options, pair_name
 from spec_local.cli.progress import on_terminal
 from spec_local.errors import SpecLocalError, require
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from spec_local.bench.peers import PeerSpec
     from spec_local.llama.model import Model
 
-_INTERRUPTED = 130
 _RUN = "run"
 _QUICK_TUNE_SECONDS = 5.0
 
@@ -153,7 +153,7 @@ def run(
         print("note: interrupted; this is what was measured until then.", file=sys.stderr)
         if isinstance(stopped, SpecLocalError):
             raise stopped
-        raise typer.Exit(_INTERRUPTED)
+        raise typer.Exit(INTERRUPTED)
 
 
 @app.command()

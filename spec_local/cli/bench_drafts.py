@@ -13,14 +13,13 @@ import typer
 from spec_local.cli.bench_options import TUNE_SECONDS, PromptOptions, chosen_prompts
 from spec_local.cli.bench_output import check_file, stdout
 from spec_local.cli.flat import flat
+from spec_local.cli.interrupt import INTERRUPTED
 from spec_local.cli.options import MachineOptions, load_options
 from spec_local.cli.progress import on_terminal
 
 if TYPE_CHECKING:
     from spec_local.bench.ranking import Candidate
     from spec_local.loading import Progress
-
-_INTERRUPTED = 130
 
 
 @flat
@@ -105,18 +104,18 @@ def drafts(
         save(model.path.name, ranking, json)
     if interrupted:
         print("note: interrupted; this is what was known until then.", file=sys.stderr)
-        raise typer.Exit(_INTERRUPTED)
+        raise typer.Exit(INTERRUPTED)
 
 
 def _trimmed(names: list[str], sizes: list[int], directory: Path, progress: Progress) -> list[str]:
     """Every draft trimmed to every size, in files of their own."""
-    from spec_local.download import pull
+    from spec_local.download import pulled
     from spec_local.registry import load_registry
     from spec_local.trim import trim
 
     made = []
     for name in names if sizes else ():
-        path = pull(name, load_registry(), lambda done, total: progress("pull", done / total))
+        path = pulled(name, load_registry(), progress)
         for size in sizes:
             made.append(directory / f"{path.stem}-trim{size}-Q4_0.gguf")
             trim(path, made[-1], size, file_type="Q4_0", progress=progress)

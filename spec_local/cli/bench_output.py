@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,10 +26,9 @@ def check_outputs(output: OutputOptions) -> None:
     for file in filter(None, (output.json, output.markdown)):
         check_file(file)
     if output.plots is not None:
-        require(
-            find_spec("matplotlib") is not None,
-            "Plots need matplotlib; install it with pip install 'spec-local[plot]'.",
-        )
+        from spec_local.bench.plots import require_matplotlib
+
+        require_matplotlib()
         made = output.plots.exists()
         require(output.plots.is_dir() or not made, f"{output.plots} is a file; name a directory.")
         _check_writable(output.plots if made else output.plots.parent)

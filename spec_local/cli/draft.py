@@ -46,17 +46,13 @@ def trim(
 
     Choose a corpus like what will be written: for other languages than English, in particular.
     """
-    from spec_local.download import pull
+    from spec_local.download import pulled
     from spec_local.registry import load_registry
     from spec_local.trim import trim as write_trimmed
 
     texts = [read_text(path) for path in corpus] if corpus else None
     with on_terminal() as show:
-        path = pull(
-            source,
-            load_registry(),
-            lambda done, total: show(f"pull {source}", done / total if total else 0.0),
-        )
+        path = pulled(source, load_registry(), show)
         result = write_trimmed(path, out, vocab, corpus=texts, file_type=file_type, progress=show)
     print(_summary(out, result))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spec_local.cli.flat import flat
-from spec_local.cli.interrupt import interrupt_cancels
+from spec_local.cli.interrupt import INTERRUPTED, interrupt_cancels
 from spec_local.cli.options import MachineOptions, ModelOptions, load_runner
 from spec_local.cli.progress import on_terminal
 from spec_local.cli.sampling_options import SamplingOptions
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from spec_local.llama.template import Message
     from spec_local.logprobs import TokenLogprobs
     from spec_local.runner import Runner
-
-_INTERRUPTED = 130
 
 
 @flat
@@ -90,7 +88,7 @@ def generate(
         if not quiet:
             print(summary(generation.stats, generation.finish_reason), file=sys.stderr)
     if generation.finish_reason == "cancelled":
-        raise typer.Exit(_INTERRUPTED)
+        raise typer.Exit(INTERRUPTED)
 
 
 def _read_prompt(argument: str | None, file: Path | None) -> str:

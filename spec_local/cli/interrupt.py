@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from spec_local.generation import Generation
 
+INTERRUPTED = 130
+"""Exit code of what Ctrl-C ended, as shells have it."""
+
 
 @contextmanager
 def interrupt_cancels(generation: Generation) -> Iterator[None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -58,13 +57,13 @@ def _table(name: str, *rest: str) -> Table:
 @app.command()
 def pull(name: Name) -> None:
     """Fetch a model, or both models of a pair, and check the hash."""
-    from spec_local import download
+    from spec_local.download import pulled
     from spec_local.registry import load_registry
 
     registry = load_registry()
     for model in _models_of(name):
         with on_terminal() as show:
-            path = download.pull(model, registry, _fraction(show, f"pull {model}"))
+            path = pulled(model, registry, show)
         print(path)
 
 
@@ -84,13 +83,13 @@ def path(name: NameOrFile) -> None:
 @app.command()
 def check(target: NameOrFile, draft: NameOrFile) -> None:
     """Compare two models' vocabularies; exit code 1 if the draft cannot serve the target."""
-    from spec_local.download import pull as fetch
+    from spec_local.download import pulled
     from spec_local.llama.model import Model
     from spec_local.registry import load_registry
 
     registry = load_registry()
     with on_terminal() as show:
-        files = [fetch(name, registry, _fraction(show, f"pull {name}")) for name in (target, draft)]
+        files = [pulled(name, registry, show) for name in (target, draft)]
     with Model(files[0], vocab_only=True) as mine, Model(files[1], vocab_only=True) as theirs:
         for role, model in (("target", mine), ("draft", theirs)):
             print(f"{role:7}{model.path.name}: {_describe(model.vocab)}")
@@ -101,11 +100,6 @@ def check(target: NameOrFile, draft: NameOrFile) -> None:
         print("The draft cannot be used with this target.", file=sys.stderr)
         raise typer.Exit(1)
     print("The vocabularies agree; the draft can be used with this target.")
-
-
-def _fraction(show: Callable[[str, float], None], stage: str) -> Callable[[int, int], None]:
-    """Progress in bytes, shown as a fraction of what is known to come."""
-    return lambda done, total: show(stage, done / total if total else 0.0)
 
 
 def _describe(vocab: Vocabulary) -> str:

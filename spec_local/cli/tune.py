@@ -68,7 +68,7 @@ def _measure(
     from spec_local.llama.session import Session
     from spec_local.loading import load_models
     from spec_local.registry import load_registry
-    from spec_local.tune import compare
+    from spec_local.tune import compare, keep
     from spec_local.tune import tune as measure
 
     with ExitStack() as stack, on_terminal() as progress:
@@ -79,10 +79,7 @@ def _measure(
             show = partial(progress, f"measure {session.model.path.stem}")
             curves.append(measure(session, seconds, show)[0])
         compare(sessions, curves)
-        identities = [model.identity for model in loaded]
-        store.save_curve(identities[0], curves[0], tuned=True)
-        if len(loaded) > 1:
-            store.save_draft_curve(identities[1], curves[1], identities[0], curves[0], tuned=True)
+        keep(store, sessions, curves)
         return [model.path for model in loaded]
 
 
