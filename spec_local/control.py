@@ -30,6 +30,7 @@ from spec_local.offers import CALIBRATION, PLAIN, UNJUDGED, Judged, Offer, Plan
 from spec_local.pace import DraftPace
 from spec_local.source import Source
 from spec_local.tuning import Tuning
+from spec_local.widths import ANY, Widths
 
 
 @dataclass(slots=True)
@@ -39,6 +40,8 @@ class Controller:
     target: CostCurve
     sources: Mapping[str, Source]
     tuning: Tuning = field(default_factory=Tuning)
+    widths: Widths = ANY
+    """At which the target may be evaluated; costs are those after padding."""
     account: Account = field(init=False)
     _emitted: int = 0
     _max_tokens: int = 0
@@ -62,14 +65,14 @@ class Controller:
 
     def plan(self, offers: Sequence[Offer], context: int, room: int) -> Plan:
         """The best of the offers for a round of at most `room` drafted tokens, or none of them."""
-        room = min(room, MAX_WIDTH - 1)
+        room = min(room, self.widths.widest - 1)
         if room < 1 or not self.target.has(1, context):
             return PLAIN
-        row = self.target.row(context)
+        row = self.widths.costs(self.target.row(context))
         missing = self._width_to_measure(row, context)
         if missing and missing <= room + 1 and self._since_plain == 0:  # next to a plain round
             return Plan(CALIBRATION, missing - 1)
-        if self._since_plain >= self.tuning.recheck_rounds:
+        if self._since_plain >= self.tuning.recheck_rounds and self.widths.narrowest == 1:
             return PLAIN
         best, best_gain = PLAIN, self.tuning.margin
         for offer in offers:
@@ -88,7 +91,10 @@ class Controller:
 
     def _width_to_measure(self, row: Sequence[float], context: int) -> int:
         """The next width of the first calibration, 0 if none is needed."""
-        for number, (width, bound) in enumerate(self.tuning.calibration, start=1):
+        for number, (wanted, bound) in enumerate(self.tuning.calibration, start=1):
+            if wanted > self.widths.widest:
+                break
+            width = self.widths.at_least(wanted)
             if not self.target.has(width, context):
                 return width if self._emitted >= number * self.tuning.calibration_gap else 0
             if row[width] > bound * row[1]:
@@ -215,7 +221,10 @@ class Controller:
         other_seconds: what the round took beyond evaluating and sampling, deciding above all.
         """
         first_round = self._emitted == 0
-        if not first_round or width == 1 or width > MAX_WIDTH:  # a prompt asks for one row only
+        if not first_round or width == 1:  # a prompt asks for one row only
+            width = self.widths.at_least(width)
+            self._observe_speed(width, context, evaluate_seconds)
+        elif width > MAX_WIDTH:
             self._observe_speed(width, context, evaluate_seconds)
         judged = judged or {}
         for name, known in self.sources.items():
@@ -224,7 +233,7 @@ class Controller:
             if certainty is not None:
                 known.see(certainty, verdict.confidences)
         drafting = self.sources[source].learn_drafting(steps, context) if steps else 0.0
-        plain = self.plain_seconds(context)
+        plain = self.target.row(context)[self.widths.narrowest]
         self._emitted += tokens
         if first_round or plain <= 0:
             return

@@ -9,6 +9,7 @@ from spec_local.costs import CostCurve
 from spec_local.llama.session import Session
 from spec_local.profile import Identity, ProfileStore
 from spec_local.source import Source
+from spec_local.widths import ANY, Widths
 
 
 class Experience:
@@ -20,8 +21,12 @@ class Experience:
         draft: Session | None,
         drafters: Sequence[str],
         store: ProfileStore | None,
+        widths: Widths = ANY,
     ) -> None:
-        """drafters: by name; "model" is the one that uses `draft`. store: None keeps nothing."""
+        """drafters: by name; "model" is the one that uses `draft`. store: None keeps nothing.
+
+        widths: at which the target may be evaluated.
+        """
         self._store = store
         self._target = target.model.identity
         self._draft = None if draft is None else draft.model.identity
@@ -29,7 +34,8 @@ class Experience:
         self._tuned = self._when_tuned()
         self._curve = CostCurve() if store is None else store.curve(self._target)
         self._size = 1.0 if draft is None else draft.model.size_bytes / target.model.size_bytes
-        self.controller = Controller(self._curve, {name: self._source(name) for name in drafters})
+        sources = {name: self._source(name) for name in drafters}
+        self.controller = Controller(self._curve, sources, widths=widths)
 
     def _source(self, drafter: str) -> Source:
         store, cost = self._store, None

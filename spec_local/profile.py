@@ -1,7 +1,7 @@
 """The profile: what was learned about this machine, kept between runs as small JSON files.
 
-One file per model and everything its speed depends on holds the cost curve; one per pair holds the
-acceptance of its drafters. A file that is missing, damaged, or of another version is as if nothing
+One file per model and everything its speed depends on holds the cost curve and the certificates of
+exactness; one per pair holds the acceptance of its drafters. A file that is missing, damaged, or of another version is as if nothing
 had been learned; one that cannot be written is lost, never fatal.
 """
 
@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from spec_local.acceptance import Acceptance
 from spec_local.costs import CostCurve
+from spec_local.exact import Certificate
 from spec_local.paths import cache_directory
 
 logger = logging.getLogger("spec_local.profile")
@@ -87,12 +88,26 @@ class ProfileStore:
         self, identity: Identity, curve: CostCurve, tuned: bool, more: Mapping[str, Any]
     ) -> None:
         kept = {"tuned": time() if tuned else self.tuned_at(identity), "curve": curve.as_dict()}
-        self._write(self._path(identity), {"identity": dict(identity), **kept, **more})
+        self._change(identity, {**kept, "beside": None, **more})
 
     def tuned_at(self, identity: Identity) -> float:
         """When `spec-local tune` measured this model here, as a Unix time; 0.0 for never."""
         when = self._load(self._path(identity), identity).get("tuned")
         return when if isinstance(when, float) else 0.0
+
+    def certificate(self, identity: Identity, base: int) -> Certificate | None:
+        """At which widths this model computes the same here as at the base, if that is known."""
+        kept = self._load(self._path(identity), identity).get("certificates")
+        found = kept.get(str(base)) if isinstance(kept, dict) else None
+        certificate = _parse(found, Certificate.from_dict, lambda: None)
+        return certificate if certificate is not None and certificate.base == base else None
+
+    def save_certificate(self, identity: Identity, certificate: Certificate) -> None:
+        """Keep a certificate beside those of other bases."""
+        kept = self._load(self._path(identity), identity).get("certificates")
+        others = kept if isinstance(kept, dict) else {}
+        changed = {**others, str(certificate.base): certificate.as_dict()}
+        self._change(identity, {"certificates": changed})
 
     def acceptance(self, pair: Identity, drafter: str, drawn: bool) -> dict[str, Acceptance]:
         """What is known of a drafter for these models, by the kind of its confidences.
@@ -118,7 +133,7 @@ class ProfileStore:
             name: {kind: each.as_dict() for kind, each in kinds.items()}
             for name, kinds in known.items()
         }
-        self._write(self._path(pair), {"identity": dict(pair), "acceptance": acceptance})
+        self._change(pair, {"acceptance": acceptance})
 
     def _path(self, identity: Identity) -> Path:
         name = str(identity.get("model", "model")).removesuffix(".gguf")
@@ -132,13 +147,19 @@ class ProfileStore:
         current = isinstance(data, dict) and data.get("version") == VERSION
         return data if current and data.get("identity") == dict(identity) else {}
 
+    def _change(self, identity: Identity, entries: Mapping[str, Any]) -> None:
+        """Replace some entries of a profile; the others stay."""
+        path = self._path(identity)
+        kept = self._load(path, identity)
+        self._write(path, {**kept, "version": VERSION, "identity": dict(identity), **entries})
+
     def _write(self, path: Path, data: Mapping[str, Any]) -> None:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             handle, partial = tempfile.mkstemp(dir=self.directory, suffix=".partial")
             try:
                 with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    json.dump({"version": VERSION, **data}, file)
+                    json.dump(data, file)
                 os.replace(partial, path)
             except BaseException:
                 Path(partial).unlink(missing_ok=True)

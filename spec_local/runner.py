@@ -14,6 +14,7 @@ from spec_local import drafters
 from spec_local.chat import Chat
 from spec_local.decode import generate as decode
 from spec_local.errors import ConfigError, ContextOverflow, RunnerBusy, require
+from spec_local.exactness import Exactness, ExactMode, exact_options
 from spec_local.experience import Experience
 from spec_local.generation import Cancelled, Chunk, Completion, Generation, to_chunks
 from spec_local.llama.options import LoadOptions
@@ -28,6 +29,7 @@ from spec_local.settings import Sampling
 from spec_local.speculate import Adaptive, FixedK
 from spec_local.types import EvaluationSession, Speculator
 from spec_local.verify import VERIFIERS
+from spec_local.widths import ANY
 
 Prompt = str | Sequence[Message] | Sequence[int]
 """A text to continue, messages to answer, or tokens to continue."""
@@ -51,13 +53,17 @@ class Runner:
         k: int | None = None,
         sampling: Sampling | None = None,
         profiles: ProfileStore | None = None,
+        exact: Exactness | None = None,
     ) -> None:
         """Use sessions that are already open; the caller closes them and their models after it.
 
         drafter, k: as for `Runner.load`, which opens everything by name, and then the runner owns
         it. profiles: where what is learned is kept; None keeps it as long as the runner lives.
+        exact: of the target's session.
         """
         self.target = target
+        self.exact = exact
+        self._evaluated: EvaluationSession = target if exact is None else exact.session
         self.draft = draft
         self.sampling = sampling or Sampling()
         self._vocab = target.model.vocab
@@ -87,6 +93,7 @@ class Runner:
         sampling: Sampling | None = None,
         profiles: ProfileStore | None = None,
         options: LoadOptions | None = None,
+        exact: bool | ExactMode = False,
         progress: Progress = no_progress,
     ) -> Runner:
         """Load a pair by its name in models.toml, or a target and a draft by name or path.
@@ -96,8 +103,15 @@ class Runner:
         unless models.toml says otherwise, decides every round by what it costs here and earns.
         k: tokens drafted per round by a named drafter, 3 by default.
         profiles: where what is learned about the machine is kept, by default in the user's cache
-        directory. Raises SpecLocalError.
+        directory.
+        exact: the same text, bit for bit, whatever is drafted; see `exactness.py` for the modes.
+        True is "certified". For the first time it takes minutes, in which the machine is examined.
+        Raises SpecLocalError.
         """
+        mode = "certified" if exact is True else exact
+        if mode:
+            options = exact_options(options or LoadOptions())
+        profiles = profiles or ProfileStore.of_user()
         registry = load_registry()
         spec = choose_pair(registry, pair, target, draft)
         name = drafter or spec.drafter
@@ -116,7 +130,8 @@ class Runner:
                 draft=sessions[1] if draft_files else None,
                 k=k,
                 sampling=sampling or spec.sampling,
-                profiles=profiles or ProfileStore.of_user(),
+                profiles=profiles,
+                exact=Exactness.of(mode, sessions[0], profiles, progress) if mode else None,
             )
             runner._resources = stack.pop_all()
             return runner
@@ -130,7 +145,8 @@ class Runner:
             return fixed
         names = ["lookup"] if self.draft is None else ["lookup", "model"]
         built = [drafters.build(name, self._draft_session) for name in names]
-        self._experience = Experience(self.target, self.draft, names, profiles)
+        widths = ANY if self.exact is None else self.exact.widths
+        self._experience = Experience(self.target, self.draft, names, profiles, widths)
         return Adaptive(built, self._experience.controller)
 
     def _draft_session(self) -> tuple[EvaluationSession, int, Callable[[int], bool]]:
@@ -180,15 +196,16 @@ class Runner:
         require(bool(tokens), "The prompt is empty; give at least one token.")
         require(max_tokens is None or max_tokens >= 1, "max_tokens must be at least 1.")
         require(logprobs is None or logprobs >= 0, "logprobs must be 0 or more.")
-        if len(tokens) > self.target.n_ctx:
+        n_ctx = self._evaluated.n_ctx
+        if len(tokens) > n_ctx:
             raise ContextOverflow(
-                f"The prompt has {len(tokens):,} tokens and the context {self.target.n_ctx:,}; "
+                f"The prompt has {len(tokens):,} tokens and the context {n_ctx:,}; "
                 "shorten it or ask for a larger context with --ctx-size."
             )
         stops = (stop,) if isinstance(stop, str) else tuple(stop)
         if not isinstance(prompt, str):
             stops += self.template.stop
-        limit = self.target.n_ctx if max_tokens is None else max_tokens
+        limit = n_ctx if max_tokens is None else max_tokens
         setting = sampling or self.sampling
         self.check(setting)
         generation = Generation(
@@ -199,6 +216,11 @@ class Runner:
 
     def check(self, sampling: Sampling) -> None:
         """Raise ConfigError if the target cannot be sampled like that: a broken grammar, say."""
+        require(
+            self.exact is None or sampling.verify == "keyed",
+            f"With {sampling.verify} verification the text depends on what is drafted; exact modes "
+            "need keyed verification.",
+        )
         self._samplers.prepare(sampling)
 
     def complete(self, prompt: Prompt, **how: Any) -> Completion:
@@ -246,7 +268,7 @@ class Runner:
                     session.on_progress = between_batches
                     stack.callback(setattr, session, "on_progress", None)
                 rounds = decode(
-                    self.target,
+                    self._evaluated,
                     self.speculator,
                     VERIFIERS[sampling.verify],
                     sampler,

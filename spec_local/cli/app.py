@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from spec_local.cli import bench, chat, draft, generate, models, tune
+from typer.core import TyperGroup
+
+from spec_local.cli import bench, chat, draft, generate, models, tune, verify
 
 
 @dataclass(slots=True)
@@ -20,8 +22,21 @@ class State:
 
 state = State()
 
+_EXACT = "--exact"
+
+
+class _Program(TyperGroup):
+    """Lets `--exact` stand alone, which Typer's options with a value cannot."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        options = args[: args.index("--")] if "--" in args else args
+        complete = [f"{_EXACT}=certified" if arg == _EXACT else arg for arg in options]
+        return super().parse_args(ctx, complete + args[len(options) :])
+
+
 app = typer.Typer(
     name="spec-local",
+    cls=_Program,
     help="Run GGUF models on your own machine, faster and without changing a word they write.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -30,6 +45,7 @@ app = typer.Typer(
 app.command("generate")(generate.generate)
 app.command("chat")(chat.chat)
 app.command("tune")(tune.tune)
+app.command("verify")(verify.verify)
 app.add_typer(bench.app, name="bench")
 app.add_typer(models.app, name="models")
 app.add_typer(draft.app, name="draft")

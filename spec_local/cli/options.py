@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,6 +46,17 @@ class PairOptions:
     ] = None
 
 
+ExactOption = Annotated[
+    str | None,
+    _model(
+        "--exact",
+        metavar="[=MODE]",
+        help="The same text, bit for bit, whatever is drafted: certified or fixed.",
+        default="off; without a mode certified",
+    ),
+]
+
+
 @dataclass(frozen=True, slots=True)
 class ModelOptions(PairOptions):
     """Which models, and how they work together."""
@@ -61,6 +73,7 @@ class ModelOptions(PairOptions):
         int | None,
         _model("-k", help="Tokens a named drafter drafts per round.", default="3", min=0, max=32),
     ] = None
+    exact: ExactOption = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +138,11 @@ def load_runner(models: ModelOptions, sampling: SamplingOptions, machine: Machin
             drafter=models.drafter,
             k=models.k,
             options=options,
+            exact=models.exact or False,  # type: ignore[arg-type]
             progress=progress,
         )
+    if runner.exact is not None and runner.exact.note is not None:
+        print(f"note: {runner.exact.note}", file=sys.stderr)
     changes.setdefault("seed", secrets.randbelow(1 << 32))
     try:
         runner.sampling = replace(runner.sampling, **changes)

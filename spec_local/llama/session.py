@@ -8,6 +8,7 @@ use the memory is made to hold exactly the mirrored tokens.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -258,6 +259,13 @@ class Session:
         if not lib.llama_state_seq_set_data_ext(self._handle, state, size, _SEQUENCE, flags):
             return False
         return bool(lib.llama_memory_seq_rm(self._memory, _SEQUENCE, saved.length, -1))
+
+    def digest(self) -> bytes:
+        """A hash of the bytes the memory holds for the tokens, as llama.cpp saves them."""
+        size = lib.llama_state_seq_get_size(self._handle, _SEQUENCE)
+        state = (ctypes.c_uint8 * size)()
+        written = lib.llama_state_seq_get_data(self._handle, state, size, _SEQUENCE)
+        return hashlib.blake2b(memoryview(state)[:written], digest_size=16).digest()
 
     def synchronize(self) -> None:
         """Wait until the device has finished what was given to it."""

@@ -1,0 +1,49 @@
+"""Write prompts about functions of Python's standard library, as JSONL for `--prompts`.
+
+    python scripts/stdlib_prompts.py 100 prompts.jsonl
+
+The same for the same version of Python. Five kinds of request go round: code that repeats its
+prompt, code that does not, and prose.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from itertools import cycle, islice
+from pathlib import Path
+
+_MODULES = ("textwrap", "shlex", "heapq", "bisect", "statistics", "fnmatch", "calendar", "difflib")
+_REQUESTS = {
+    "type hints": "Add type hints to this function and give back all of it.",
+    "explanation": "Explain step by step, in plain words, what this function does.",
+    "unit tests": "Write unit tests with pytest for this function.",
+    "review": "Name the risks of this function in a list, then write a safer version.",
+    "translation": "Write the same function in Rust, with comments.",
+}
+
+
+def functions() -> Iterator[str]:
+    """Sources of public functions that are neither trivial nor long."""
+    for name in _MODULES:
+        module = import_module(name)
+        for _name, function in sorted(inspect.getmembers(module, inspect.isfunction)):
+            source = inspect.getsource(function)
+            if function.__module__ == name and 6 <= source.count("\n") <= 40:
+                yield source
+
+
+def main(count: int, out: Path) -> None:
+    sources = list(functions())
+    with out.open("w", encoding="utf-8") as file:
+        requests = islice(cycle(_REQUESTS.items()), count)
+        for (category, request), source in zip(requests, cycle(sources), strict=False):
+            turn = f"{request}\n\n```python\n{source}```"
+            file.write(json.dumps({"category": category, "turns": [turn]}) + "\n")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,172 @@
+"""`spec-local verify`: does drafting change the text?"""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spec_local.cli.bench_options import PromptOptions, chosen_prompts
+from spec_local.cli.flat import flat
+from spec_local.cli.interrupt import INTERRUPTED
+from spec_local.cli.options import (
+    ExactOption,
+    MachineOptions,
+    PairOptions,
+    load_options,
+    pair_name,
+)
+from spec_local.cli.progress import on_terminal
+from spec_local.errors import require
+from spec_local.files import write_text
+
+if TYPE_CHECKING:
+    from spec_local.bench.verification import Verification
+    from spec_local.exactness import Exactness
+
+
+@flat
+def verify(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[PAIR]", help="Pair from models.toml, as --pair.")
+    ] = None,
+    *,
+    drafter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--drafter", help="To compare; repeatable.", show_default="auto, lookup, model"
+        ),
+    ] = None,
+    tokens: Annotated[
+        int, typer.Option("--tokens", "-n", help="Most tokens of an answer.", min=1)
+    ] = 256,
+    temperature: Annotated[
+        list[float] | None,
+        typer.Option("--temperature", help="Repeatable.", min=0.0, show_default="0 and 0.8"),
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option("--seeds", help="Seeds of sampled answers, from --seed on.", min=1)
+    ] = 1,
+    exact: ExactOption = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write everything found.")
+    ] = None,
+    prompts: PromptOptions,
+    models: PairOptions,
+    machine: MachineOptions,
+) -> None:
+    """Compare the text of every drafter with plain decoding's, token by token.
+
+    With --exact a difference is an error: exit code 1. Without, it is reported.
+    """
+    from spec_local.bench.verification import Verification
+    from spec_local.exactness import Exactness, exact_options
+    from spec_local.llama.session import Session
+    from spec_local.loading import choose_pair, load_models
+    from spec_local.profile import ProfileStore
+    from spec_local.registry import load_registry
+    from spec_local.runner import Runner
+
+    require(name is None or models.pair is None, "Give the pair once, by name or with --pair.")
+    registry, store = load_registry(), ProfileStore.of_user()
+    spec = choose_pair(registry, name or pair_name(models), models.target, models.draft)
+    options = load_options(machine)
+    if exact:
+        options = exact_options(options)
+    names = [spec.target] if spec.draft is None else [spec.target, spec.draft]
+    wanted = drafter or (["auto", "lookup"] if spec.draft is None else ["auto", "lookup", "model"])
+    stopped = False
+    with ExitStack() as stack, on_terminal(time_left=True) as progress:
+        chosen = chosen_prompts(prompts)
+        sessions = [
+            stack.enter_context(Session(model))
+            for model in load_models(names, registry, options, progress, stack)
+        ]
+        target, draft = sessions[0], sessions[1] if len(sessions) > 1 else None
+        exactness = Exactness.of(exact, target, store, progress) if exact else None
+        runners = {
+            each: stack.enter_context(
+                Runner(target, each, draft=draft, profiles=store, exact=exactness)
+            )
+            for each in ["none", *dict.fromkeys(wanted)]
+        }
+        verification = Verification(
+            runners.pop("none"),
+            runners,
+            chosen,
+            tuple(dict.fromkeys(temperature or [0.0, 0.8])),
+            range(prompts.seed, prompts.seed + seeds),
+            tokens,
+        )
+        done = 0
+
+        def advance(answers: int) -> None:
+            nonlocal done
+            done += answers
+            progress("verify", done / verification.answers)
+
+        verification.advance = advance
+        try:
+            verification.run()
+        except KeyboardInterrupt:
+            stopped = True
+    _print(verification, exactness, target.model.path.name)
+    if json_file is not None:
+        found = {"target": target.model.identity, "exact": exact, **verification.as_dict()}
+        write_text(json_file, json.dumps(found, indent=2) + "\n")
+    if stopped:
+        print("note: interrupted; this is what was compared until then.", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED)
+    if exact and verification.differences:
+        raise typer.Exit(1)
+
+
+def _print(verification: Verification, exactness: Exactness | None, target: str) -> None:
+    """The table, the differences, and the verdict."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from spec_local.cli.exact_output import describe
+
+    console = Console(highlight=False)
+    console.print(f"{target}: {describe(exactness)}")
+    table = Table("drafter", "temperature", box=None, pad_edge=False)
+    for column in ("answers", "identical", "tokens", "tokens a round", "accepted"):
+        table.add_column(column, justify="right")
+    for (drafter, temperature), tally in verification.tallies.items():
+        rounds = tally.rounds - tally.answers  # the first of each reads the prompt
+        written = tally.tokens - tally.answers
+        table.add_row(
+            drafter,
+            f"{temperature:g}",
+            str(tally.answers),
+            str(tally.identical),
+            f"{tally.tokens:,}",
+            f"{written / rounds:.2f}" if rounds else "",
+            f"{tally.accepted:,} of {tally.drafted:,}",
+        )
+    console.print(table)
+    for each in verification.differences:
+        how = "" if each.margin is None else f", {each.margin:.3f} logits apart"
+        console.print(
+            f"- {each.drafter} on {each.workload} {each.prompt + 1}, turn {each.turn + 1}, "
+            f"temperature {each.temperature:g}, seed {each.seed}: token {each.at + 1} is "
+            f"{each.other!r}, in plain decoding {each.plain!r}{how}, verified {each.width} wide",
+            markup=False,
+        )
+    compared = sum(tally.answers for tally in verification.tallies.values())
+    tokens = sum(tally.tokens for tally in verification.tallies.values())
+    console.print(
+        f"Plain decoding wrote {verification.plain_answers:,} answers of "
+        f"{verification.plain_tokens:,} tokens (SHA-256 {verification.digest[:16]})."
+    )
+    if verification.differences:
+        console.print(
+            f"DIFFERENT: {len(verification.differences):,} of {compared:,} answers differ."
+        )
+    elif compared:
+        console.print(f"IDENTICAL: all {compared:,} answers, {tokens:,} tokens.")
