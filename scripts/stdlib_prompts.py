@@ -17,13 +17,13 @@ from itertools import cycle, islice
 from pathlib import Path
 
 _MODULES = ("textwrap", "shlex", "heapq", "bisect", "statistics", "fnmatch", "calendar", "difflib")
-_REQUESTS = {
-    "type hints": "Add type hints to this function and give back all of it.",
-    "explanation": "Explain step by step, in plain words, what this function does.",
-    "unit tests": "Write unit tests with pytest for this function.",
-    "review": "Name the risks of this function in a list, then write a safer version.",
-    "translation": "Write the same function in Rust, with comments.",
-}
+_REQUESTS = (
+    "Add type hints to this function and give back all of it.",
+    "Explain step by step, in plain words, what this function does.",
+    "Write unit tests with pytest for this function.",
+    "Name the risks of this function in a list, then write a safer version.",
+    "Write the same function in Rust, with comments.",
+)
 
 
 def functions() -> Iterator[str]:
@@ -39,10 +39,10 @@ def functions() -> Iterator[str]:
 def main(count: int, out: Path) -> None:
     sources = list(functions())
     with out.open("w", encoding="utf-8") as file:
-        requests = islice(cycle(_REQUESTS.items()), count)
-        for (category, request), source in zip(requests, cycle(sources), strict=False):
+        requests = islice(cycle(_REQUESTS), count)
+        for request, source in zip(requests, cycle(sources), strict=False):
             turn = f"{request}\n\n```python\n{source}```"
-            file.write(json.dumps({"category": category, "turns": [turn]}) + "\n")
+            file.write(json.dumps({"category": "standard library", "turns": [turn]}) + "\n")
 
 
 if __name__ == "__main__":
