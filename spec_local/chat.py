@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from spec_local.generation import Chunk, Generation
+from spec_local.prompt import rendered_tokens
 
 if TYPE_CHECKING:
     from spec_local.runner import Runner
@@ -70,7 +71,7 @@ class Chat:
             rest = text[len(self._text) :]
             vocab = self._runner.target.model.vocab
             return self._tokens + vocab.tokenize(rest, add_special=False, parse_special=True)
-        return self._runner.tokenize_rendered(text)
+        return rendered_tokens(text, self._runner.target.model.vocab)
 
     def _remember(self, text: str, prompt: list[int], answer: str, tokens: Sequence[int]) -> None:
         """Keep the tokens of everything said, as far as they spell exactly its text."""

@@ -163,9 +163,9 @@ class _Examination:
     def _alone(self, token: int) -> Logits:
         """The row (n_vocab,) of one token, evaluated at the base."""
         length = len(self._session.tokens)
-        logits = self._evaluate([token] * self._base)[0]
+        logits = self._evaluate([token] * self._base)
         self._session.truncate(length + 1)
-        return logits
+        return logits[0]  # type: ignore[no-any-return]
 
     def _evaluate(self, tokens: Sequence[int]) -> Logits:
         context, before = len(self._session.tokens), self._session.decode_seconds

@@ -6,9 +6,9 @@ the target is evaluated in three shapes only, which do not depend on the drafter
 - the prompt in whole batches from its first token on, the last one being what is left;
 - rounds at widths that a certificate has found to be identical (`exact.py`), padded where needed.
 
-What is kept from before is kept for whole batches of prompt alone: a text that was generated was
+Of what was evaluated before, only whole batches of prompt are kept: a text that was generated was
 evaluated in rounds, and would be evaluated in batches had it been part of a prompt. It is therefore
-evaluated again when it has become one, so a continued chat is the same, bit for bit, as a fresh one.
+evaluated again once it has become one, so a continued chat is a fresh one, bit for bit.
 """
 
 from __future__ import annotations
@@ -57,8 +57,10 @@ class ExactSession:
 
     def _evaluate_prompt(self, tokens: Sequence[int]) -> Logits:
         start = len(self.tokens)
-        assert start % self._batch == 0 and start <= self._read
-        alone = len(tokens) % self._batch == 1  # it is evaluated as in a round, here or after a sync
+        assert start % self._batch == 0
+        alone = (
+            len(tokens) % self._batch == 1
+        )  # it is evaluated as in a round, here or after a sync
         try:
             logits = self._inner.evaluate(tokens[:-1] if alone else tokens)
         finally:

@@ -2,7 +2,8 @@
 
 **certified**: single tokens are evaluated at width 1 as ever, drafts only at widths identical to
 it. **fixed**: single tokens are padded to a width that *is* identical to others, where width 1 is
-not. Both rest on a certificate of this machine (`exact.py`).
+not. **guard**: drafts at any width, but near ties are decided at width 1 (`guard.py`); this one
+promises less. All rest on a certificate of this machine (`exact.py`).
 
 In all of them prompts are evaluated in the same batches whatever is cached (`exact_session.py`).
 """
@@ -19,13 +20,16 @@ from spec_local.bench.workloads import bundled
 from spec_local.errors import ConfigError, require
 from spec_local.exact import WIDTHS, Certificate, certify
 from spec_local.exact_session import ExactSession
+from spec_local.guard import Guard
 from spec_local.llama.backend import device_names
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
 from spec_local.profile import ProfileStore
+from spec_local.types import Verifier
+from spec_local.verify import keyed
 from spec_local.widths import Widths
 
-ExactMode = Literal["certified", "fixed"]
+ExactMode = Literal["certified", "fixed", "guard"]
 
 _MOST_FIXED = 8
 """The widest base that `fixed` tries: every token costs as much as so many."""
@@ -53,17 +57,26 @@ class Exactness:
         known = get_args(ExactMode)
         require(mode in known, f"There is no exact mode {mode!r}; choose from: {', '.join(known)}.")
         find = CertificateFinder(session, store, progress)
-        certificate = find(1) if mode == "certified" else find.fixed()
+        certificate = find.fixed() if mode == "fixed" else find(1)
         require(
             bool(certificate.widths),
             "Even single tokens are not computed the same twice here; nothing exact can be done.",
         )
-        exact = ExactSession(session, Widths(certificate.widths), session.n_batch)
+        measured = sorted(certificate.differences)
+        widths = Widths(tuple(measured) if mode == "guard" else certificate.widths)
+        exact = ExactSession(session, widths, session.n_batch)
         return cls(mode, certificate, exact)  # type: ignore[arg-type]
 
     @property
     def widths(self) -> Widths:
         return self.session.widths
+
+    @property
+    def verifier(self) -> Verifier:
+        """The verification rule."""
+        if self.mode == "guard":
+            return Guard(self.session, self.certificate.differences)
+        return keyed
 
     @property
     def note(self) -> str | None:
@@ -82,10 +95,10 @@ class CertificateFinder:
     def __init__(self, session: Session, store: ProfileStore | None, progress: Progress) -> None:
         self._session, self._store, self._progress = session, store, progress
 
-    def __call__(self, base: int, anew: bool = False) -> Certificate:
-        """The certificate of a base; anew: even if one is kept."""
+    def __call__(self, base: int) -> Certificate:
+        """The certificate of a base."""
         who, store = self._session.model.identity, self._store
-        kept = None if store is None or anew else store.certificate(who, base)
+        kept = None if store is None else store.certificate(who, base)
         if kept is not None and kept.covers(self._session.n_ctx):
             return kept
         certificate = self._certify(base)

@@ -72,7 +72,7 @@ def pair_of(target: Identity, draft: Identity | None) -> Identity:
     """What acceptance belongs to: the two models, on whatever machine."""
     return {
         "model": target["model"],
-        "head": target["head"],
+        "hash": target["hash"],
         "draft": "" if draft is None else draft["model"],
-        "draft_head": "" if draft is None else draft["head"],
+        "draft_hash": "" if draft is None else draft["hash"],
     }

@@ -1,8 +1,8 @@
 """The profile: what was learned about this machine, kept between runs as small JSON files.
 
 One file per model and everything its speed depends on holds the cost curve and the certificates of
-exactness; one per pair holds the acceptance of its drafters. A file that is missing, damaged, or of another version is as if nothing
-had been learned; one that cannot be written is lost, never fatal.
+exactness; one per pair holds the acceptance of its drafters. A file that is missing, damaged, or of
+another version is as if nothing had been learned; one that cannot be written is lost, never fatal.
 """
 
 from __future__ import annotations
@@ -97,17 +97,24 @@ class ProfileStore:
 
     def certificate(self, identity: Identity, base: int) -> Certificate | None:
         """At which widths this model computes the same here as at the base, if that is known."""
+        return next((c for c in self.certificates(identity) if c.base == base), None)
+
+    def certificates(self, identity: Identity) -> list[Certificate]:
+        """All that are kept for this model and machine."""
         kept = self._load(self._path(identity), identity).get("certificates")
-        found = kept.get(str(base)) if isinstance(kept, dict) else None
-        certificate = _parse(found, Certificate.from_dict, lambda: None)
-        return certificate if certificate is not None and certificate.base == base else None
+        entries = kept if isinstance(kept, list) else []
+        parsed = (_parse(entry, Certificate.from_dict, lambda: None) for entry in entries)
+        return [certificate for certificate in parsed if certificate is not None]
 
     def save_certificate(self, identity: Identity, certificate: Certificate) -> None:
         """Keep a certificate beside those of other bases."""
-        kept = self._load(self._path(identity), identity).get("certificates")
-        others = kept if isinstance(kept, dict) else {}
-        changed = {**others, str(certificate.base): certificate.as_dict()}
-        self._change(identity, {"certificates": changed})
+        others = [c for c in self.certificates(identity) if c.base != certificate.base]
+        entries = [each.as_dict() for each in (*others, certificate)]
+        self._change(identity, {"certificates": entries})
+
+    def forget_certificates(self, identity: Identity) -> None:
+        """As if the model had never been certified here."""
+        self._change(identity, {"certificates": []})
 
     def acceptance(self, pair: Identity, drafter: str, drawn: bool) -> dict[str, Acceptance]:
         """What is known of a drafter for these models, by the kind of its confidences.

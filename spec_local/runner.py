@@ -14,25 +14,23 @@ from spec_local import drafters
 from spec_local.chat import Chat
 from spec_local.decode import generate as decode
 from spec_local.errors import ConfigError, ContextOverflow, RunnerBusy, require
-from spec_local.exactness import Exactness, ExactMode, exact_options
+from spec_local.exactness import ExactMode, Exactness, exact_options
 from spec_local.experience import Experience
 from spec_local.generation import Cancelled, Chunk, Completion, Generation, to_chunks
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.samplers import Samplers
 from spec_local.llama.session import Session
-from spec_local.llama.template import ChatTemplate, Message
+from spec_local.llama.template import ChatTemplate
 from spec_local.loading import Progress, choose_pair, in_target_tokens, load_models, no_progress
 from spec_local.logprobs import token_logprobs
 from spec_local.profile import ProfileStore
+from spec_local.prompt import Prompt, prompt_tokens
 from spec_local.registry import load_registry
 from spec_local.settings import Sampling
 from spec_local.speculate import Adaptive, FixedK
 from spec_local.types import EvaluationSession, Speculator
 from spec_local.verify import VERIFIERS
 from spec_local.widths import ANY
-
-Prompt = str | Sequence[Message] | Sequence[int]
-"""A text to continue, messages to answer, or tokens to continue."""
 
 DEFAULT_K = 3
 
@@ -155,23 +153,9 @@ class Runner:
         session = in_target_tokens(self.draft, self.target)
         return session, self.target.n_vocab, self._vocab.is_end
 
-    def tokenize(self, prompt: str | Sequence[Message]) -> list[int]:
+    def tokenize(self, prompt: Prompt) -> list[int]:
         """Tokens of a text, completed as it is, or of messages, through the chat template."""
-        if not isinstance(prompt, str):
-            return self.tokenize_rendered(self.template.render(prompt))
-        return self._vocab.tokenize(prompt, add_special=True, parse_special=True)
-
-    def tokenize_rendered(self, text: str) -> list[int]:
-        """Tokens of what the chat template rendered.
-
-        The beginning-of-sequence token is added where the model wants one and the template has not
-        written it already, as llama.cpp does.
-        """
-        bos = self._vocab.special_ids.get("bos")
-        written = bos is not None and text.startswith(
-            self._vocab.text(bos).decode(errors="replace")
-        )
-        return self._vocab.tokenize(text, add_special=not written, parse_special=True)
+        return prompt_tokens(prompt, self._vocab, lambda messages: self.template.render(messages))
 
     def generate(
         self,
@@ -192,7 +176,7 @@ class Runner:
         not fit the model. The first chunk raises RunnerBusy while another generation runs.
         """
         self._require_open()
-        tokens = self._prompt_tokens(prompt)
+        tokens = self.tokenize(prompt)
         require(bool(tokens), "The prompt is empty; give at least one token.")
         require(max_tokens is None or max_tokens >= 1, "max_tokens must be at least 1.")
         require(logprobs is None or logprobs >= 0, "logprobs must be 0 or more.")
@@ -231,14 +215,6 @@ class Runner:
         """A conversation that evaluates only what is new; `how` goes to `generate` every turn."""
         return Chat(self, system, **how)
 
-    def _prompt_tokens(self, prompt: Prompt) -> list[int]:
-        if isinstance(prompt, str) or not all(isinstance(item, int) for item in prompt):
-            return self.tokenize(prompt)  # type: ignore[arg-type]
-        tokens: list[int] = list(prompt)  # type: ignore[arg-type]
-        known = range(self.target.n_vocab)
-        require(all(t in known for t in tokens), "The prompt has token ids the model lacks.")
-        return tokens
-
     def _run(
         self,
         cancel: threading.Event,
@@ -270,7 +246,7 @@ class Runner:
                 rounds = decode(
                     self._evaluated,
                     self.speculator,
-                    VERIFIERS[sampling.verify],
+                    VERIFIERS[sampling.verify] if self.exact is None else self.exact.verifier,
                     sampler,
                     context,
                     max_tokens=max_tokens,

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from spec_local.certainty import MOST_RIVALS, cut_rivals, worst_cases
 from spec_local.constraints import (
     Constraint,
     all_allow,
@@ -93,17 +94,26 @@ class ChainSampler:
         Constraints are asked about the drawn token first. With Gumbel-max that is no approximation:
         what wins among all tokens and is allowed also wins among the allowed ones.
         """
-        token, _free = self._draw(row)
+        token, _free = self._best(row)
+        self.accept(token)
         return token
 
-    def _draw(self, row: Logits) -> tuple[int, Distribution]:
-        """The token drawn, and what the chain alone left."""
+    def _best(self, row: Logits) -> tuple[int, Distribution]:
+        """The token to be drawn, and what the chain alone leaves."""
         free = self._unconstrained(row)
         token = self._pick(free)
         if not all_allow_token(self._constraints, token):
             token = self._pick(self._constrained(free, row))
-        self.accept(token)
         return token, free
+
+    def is_certain(self, row: Logits, difference: float) -> bool:
+        token, kept = self._best(row)
+        rivals = NO_IDS
+        if not self._sampling.greedy:
+            shifted, at = self._shifted(len(row)), self._position
+            rivals = cut_rivals(row, token, kept, shifted, self._sampling, at, difference)
+        cases = worst_cases(row, token, rivals, difference)
+        return len(rivals) <= MOST_RIVALS and all(self._best(case)[0] == token for case in cases)
 
     def emit(self, distribution: Distribution) -> int:
         token = self._pick(distribution)
@@ -113,7 +123,8 @@ class ChainSampler:
     def propose(self, row: Logits) -> Proposal:
         greedy = self._sampling.greedy
         if self._sampling.verify == "keyed":
-            token, free = self._draw(row)
+            token, free = self._best(row)
+            self.accept(token)
             confidence = top_probability(row) if greedy else free.probability(token)
             return Proposal(token, confidence, None)
         distribution = self.distribution(row)

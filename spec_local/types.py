@@ -81,6 +81,8 @@ class Verdict:
 
     accepted: int
     token: int
+    recheck_seconds: float = 0.0
+    """Spent on evaluating the position of `token` again (`guard.py`); 0 if it was not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,9 @@ class Sampler(Protocol):
 
         Raises NoTokenAllowed where nothing can be drawn; so do `distribution` and `propose`.
         """
+
+    def is_certain(self, row: Logits, difference: float) -> bool:
+        """Whether `draw` would draw the same token if every logit differed by up to so much."""
 
     def emit(self, distribution: Distribution) -> int:
         """Draw the token of the present position from a distribution and move on."""

@@ -12,7 +12,7 @@ from spec_local.acceptance import Acceptance, overall
 from spec_local.costs import CostCurve
 from spec_local.profile import ProfileStore
 
-IDENTITY = {"model": "some.gguf", "head": "abc", "threads": 2}
+IDENTITY = {"model": "some.gguf", "hash": "abc", "threads": 2}
 
 
 def a_curve() -> CostCurve:
@@ -41,7 +41,7 @@ def test_what_tune_measured_stays_marked_as_measured(tmp_path: Path) -> None:
 
 def test_a_draft_is_compared_with_its_target_at_one_moment(tmp_path: Path) -> None:
     """The machine was twice as fast when the target was used alone."""
-    store, draft = ProfileStore(tmp_path), {"model": "draft.gguf", "head": "def"}
+    store, draft = ProfileStore(tmp_path), {"model": "draft.gguf", "hash": "def"}
     slow, fast = a_curve(), CostCurve()
     for _ in range(20):
         fast.observe(1, 100, 0.05)

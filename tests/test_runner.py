@@ -22,6 +22,7 @@ from spec_local import (
 from spec_local.drafters import BUILDERS
 from spec_local.llama.model import Model
 from spec_local.llama.session import Session
+from spec_local.prompt import rendered_tokens
 from tests.tiny_gguf import write_tiny
 
 OPTIONS = LoadOptions(n_ctx=256, n_batch=32)
@@ -83,7 +84,7 @@ def test_prompts_can_be_text_messages_or_tokens(runner: Runner) -> None:
     assert by_tokens.tokens == runner.complete(HELLO, max_tokens=9, sampling=GREEDY).tokens
     assert runner.tokenize("hello")[0] == 1  # BOS
     assert runner.tokenize(HELLO)[:2] == [1, 3]  # the model wants a BOS, the template has none
-    assert runner.tokenize_rendered("<s>hello")[:2] != [1, 1]
+    assert rendered_tokens("<s>hello", runner.target.model.vocab)[:2] != [1, 1]
 
 
 def test_a_repeated_prompt_is_taken_from_the_cache(runner: Runner) -> None:

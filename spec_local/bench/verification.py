@@ -56,6 +56,9 @@ class Tally:
     drafted: int = 0
     accepted: int = 0
     rechecked: int = 0
+    """Near ties evaluated again."""
+    recheck_seconds: float = 0.0
+    seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -115,7 +118,9 @@ class Verification:
                 if at is not None or len(answer.tokens) != len(expected.tokens):
                     at = min(len(answer.tokens), len(expected.tokens)) if at is None else at
                     self.differences.append(
-                        self._difference(name, prompt, turn, sampling, context, expected, answer, at)
+                        self._difference(
+                            name, prompt, turn, sampling, context, expected, answer, at
+                        )
                     )
             messages.append({"role": "assistant", "content": expected.text})
 
@@ -134,6 +139,9 @@ class Verification:
         tally.rounds += answer.stats.rounds
         tally.drafted += answer.stats.drafted
         tally.accepted += answer.stats.accepted
+        tally.rechecked += answer.stats.rechecked
+        tally.recheck_seconds += answer.stats.recheck_seconds
+        tally.seconds += answer.stats.decode_seconds
 
     def _difference(
         self,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
-
 from typer.core import TyperGroup
 
 from spec_local.cli import bench, chat, draft, generate, models, tune, verify

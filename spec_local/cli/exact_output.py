@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from spec_local.exact import Certificate
     from spec_local.exactness import Exactness
 
 
@@ -15,6 +17,25 @@ def describe(exactness: Exactness | None) -> str:
         return "not exact, any width."
     widths = ranges(exactness.widths.allowed)
     return f"exact ({exactness.mode}), evaluated at widths {widths} only."
+
+
+def findings(certificate: Certificate) -> Iterator[str]:
+    """What was found, sentence by sentence."""
+    lengths = ", ".join(f"{context:,}" for context in certificate.contexts)
+    base = certificate.base
+    yield f"Evaluated after {lengths} tokens of context, against width {base}:"
+    if not certificate.widths:
+        yield f"Width {base} does not compute the same wherever a token stands in the batch."
+        return
+    for found, widths in groupby(certificate.differences, lambda width: _found(certificate, width)):
+        yield f"widths {ranges(list(widths))}: {found}"
+
+
+def _found(certificate: Certificate, width: int) -> str:
+    if width in certificate.widths:
+        return "identical, bit for bit"
+    difference = certificate.differences[width]
+    return f"logits differ by up to {difference:.2g}" if difference else "the cache differs"
 
 
 def ranges(numbers: Sequence[int]) -> str:

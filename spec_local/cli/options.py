@@ -51,7 +51,7 @@ ExactOption = Annotated[
     _model(
         "--exact",
         metavar="[=MODE]",
-        help="The same text, bit for bit, whatever is drafted: certified or fixed.",
+        help="The same text, bit for bit, whatever is drafted: certified, fixed or guard.",
         default="off; without a mode certified",
     ),
 ]

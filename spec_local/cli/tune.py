@@ -32,13 +32,24 @@ def tune(
     seconds: Annotated[
         float, typer.Option("--seconds", help="Time for each model.", min=1.0, max=3600.0)
     ] = 40.0,
+    exact: Annotated[
+        str | None,
+        typer.Option(
+            "--exact",
+            metavar="[=MODE]",
+            help="Also certify what that exact mode needs: certified, fixed or guard.",
+            show_default="off; without a mode certified",
+        ),
+    ] = None,
     models: PairOptions,
     machine: MachineOptions,
 ) -> None:
     """Measure what checking several tokens at once costs here, and keep it.
 
-    Nothing else should run meanwhile. Without this command costs are learned in use.
+    With --exact also at which widths the same bits are computed. Nothing else should run meanwhile.
+    Without this command costs are learned in use.
     """
+    from spec_local.exactness import exact_options
     from spec_local.loading import choose_pair
     from spec_local.profile import ProfileStore
     from spec_local.registry import load_registry
@@ -47,8 +58,15 @@ def tune(
     spec = choose_pair(registry, pair_name(models), models.target, models.draft)
     names = [spec.target] if spec.draft is None else [spec.target, spec.draft]
     options, store = load_options(machine), ProfileStore.of_user()
-    paths = [_path(name) for name in names] if show else _measure(names, options, store, seconds)
+    if exact:
+        options = exact_options(options)
+    if show:
+        paths = [_path(name) for name in names]
+    else:
+        paths = _measure(names, options, store, seconds, exact)
     _explain(paths, options, store)
+    if exact:
+        _explain_exactness(paths[0], options, store)
 
 
 def _path(name: str) -> Path:
@@ -62,9 +80,17 @@ def _path(name: str) -> Path:
 
 
 def _measure(
-    names: list[str], options: LoadOptions, store: ProfileStore, seconds: float
+    names: list[str],
+    options: LoadOptions,
+    store: ProfileStore,
+    seconds: float,
+    exact: str | None,
 ) -> list[Path]:
-    """Measure the models one after the other and keep their curves."""
+    """Measure the models one after the other and keep their curves; certify the target.
+
+    A certificate that is there already is made anew.
+    """
+    from spec_local.exactness import Exactness
     from spec_local.llama.session import Session
     from spec_local.loading import load_models
     from spec_local.registry import load_registry
@@ -80,6 +106,9 @@ def _measure(
             curves.append(measure(session, seconds, show)[0])
         compare(sessions, curves)
         keep(store, sessions, curves)
+        if exact:
+            store.forget_certificates(sessions[0].model.identity)
+            Exactness.of(exact, sessions[0], store, progress)
         return [model.path for model in loaded]
 
 
@@ -107,6 +136,19 @@ def _explain(paths: list[Path], options: LoadOptions, store: ProfileStore) -> No
     }
     for sentence in explain(curves[0], curves[1] if draft else None, known):
         typer.echo(f"- {sentence}")
+
+
+def _explain_exactness(path: Path, options: LoadOptions, store: ProfileStore) -> None:
+    from spec_local.cli.exact_output import findings
+    from spec_local.llama.identity import identity
+
+    certificates = store.certificates(identity(path, options))
+    if not certificates:
+        raise ConfigError(f"{path.name} has not been certified; do that without --show.")
+    for certificate in certificates:
+        typer.echo("")
+        for sentence in findings(certificate):
+            typer.echo(sentence)
 
 
 def _print_curve(curve: CostCurve) -> None:

@@ -10,20 +10,21 @@ from pathlib import Path
 from spec_local.llama.backend import default_threads, device_names, lib
 from spec_local.llama.options import LoadOptions
 
-_HEADER_BYTES = 1 << 20
+_SAMPLES, _SAMPLE_BYTES = 64, 1 << 14
 
 
 def identity(path: Path, options: LoadOptions) -> dict[str, str | int]:
     """Model file, build, devices, threads and everything set that changes what a decode costs.
 
-    Of the file, the size and a hash of its first megabyte: reading gigabytes at every start would
-    cost more than a mistaken profile, which mends itself.
+    Or what it computes. Of the file, the size and a hash of samples from all over it: reading
+    gigabytes at every start would cost seconds, and a model of the same size and types that differs
+    from this one only between the samples goes through the same kernels.
     """
     size = path.stat().st_size
     return {
         "model": path.name,
         "bytes": size,
-        "head": _head_hash(path, size),
+        "hash": _hash_of_samples(path, size),
         "llama_cpp": version("llama-cpp-python"),
         "system": lib.llama_print_system_info().decode(errors="replace").strip(),
         "devices": ",".join(options.devices or device_names()),
@@ -38,6 +39,11 @@ def identity(path: Path, options: LoadOptions) -> dict[str, str | int]:
 
 
 @cache
-def _head_hash(path: Path, _size: int) -> str:
+def _hash_of_samples(path: Path, size: int) -> str:
+    """Of places evenly spread over the file, its beginning and its end among them."""
+    found = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.sha256(file.read(_HEADER_BYTES)).hexdigest()
+        for sample in range(_SAMPLES):
+            file.seek(max(0, size - _SAMPLE_BYTES) * sample // (_SAMPLES - 1))
+            found.update(file.read(_SAMPLE_BYTES))
+    return found.hexdigest()

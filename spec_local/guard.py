@@ -1,0 +1,54 @@
+"""The near-tie guard: what a wide evaluation cannot decide is decided one token wide.
+
+A certificate (`exact.py`) says how far the logits of w tokens evaluated at once were from those of
+single tokens. Where no change of that size to each logit would change the draw, plain decoding
+would have drawn the same token. Where it might, the position is evaluated again at width 1, as
+plain decoding does it, and drawn from that; the rest of the draft is dropped, for it was evaluated
+after what is now gone from the cache.
+
+This makes differences rare, not impossible: the largest difference is the largest one *seen*, and
+what stays in the cache was evaluated wide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import perf_counter
+
+from spec_local.types import Draft, EvaluationSession, Logits, Sampler, Verdict
+from spec_local.verify import keyed
+
+
+class Guard:
+    """Keyed verification (`verify.py`) of the target's evaluations, which it may repeat."""
+
+    def __init__(self, target: EvaluationSession, differences: Mapping[int, float]) -> None:
+        """differences: by width, the largest of a logit from that of a single token."""
+        self._target, self._differences = target, differences
+
+    def __call__(self, rows: Logits, draft: Draft, sampler: Sampler) -> Verdict:
+        """Rows as in `keyed`; those evaluated again are replaced."""
+        difference = self._differences.get(len(rows), 0.0)
+        if len(rows) == 1 or difference == 0:
+            return keyed(rows, draft, sampler)
+        for accepted, token in enumerate([*draft.tokens, None]):
+            if not sampler.is_certain(rows[accepted], difference):
+                started = perf_counter()
+                self._evaluate_again(rows, draft, accepted)
+                seconds = perf_counter() - started
+                return Verdict(accepted, sampler.draw(rows[accepted]), seconds)
+            drawn = sampler.draw(rows[accepted])
+            if drawn != token:
+                break
+        return Verdict(accepted, drawn)  # recovered, or bonus
+
+    def _evaluate_again(self, rows: Logits, draft: Draft, accepted: int) -> None:
+        """Replace the row after so many accepted tokens by that of its token evaluated alone."""
+        target = self._target
+        place = len(target.tokens) - len(draft.tokens) - 1 + accepted
+        token = target.tokens[place]
+        target.truncate(place)
+        others = rows.copy()  # the rows are a view of what the next evaluation writes
+        alone = target.evaluate([token])[0].copy()
+        rows[:] = others
+        rows[accepted] = alone

@@ -1,0 +1,142 @@
+"""The guard: near ties are decided as plain decoding decides them, and only those are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from spec_local.constraints import Constraint
+from spec_local.decode import generate
+from spec_local.distribution import Ids
+from spec_local.drafters.lookup import LookupDrafter
+from spec_local.drafters.none import NoDrafter
+from spec_local.guard import Guard
+from spec_local.llama.chain import Chain
+from spec_local.sampling import ChainSampler
+from spec_local.settings import Sampling
+from spec_local.speculate import FixedK
+from spec_local.types import Logits
+from tests.fake import END, N_VOCAB, PROMPT, TableSession, sampler_for, tokens_of
+
+DIFFERENCE = 0.2
+SAMPLINGS = [
+    Sampling(temperature=0),
+    Sampling(temperature=0.9, seed=3),
+    Sampling(temperature=0.7, seed=5, top_k=5, top_p=0.8, min_p=0.1),
+    Sampling(temperature=0, repeat_penalty=1.3),
+    Sampling(temperature=1.2, seed=9, xtc_probability=0.5, xtc_threshold=0.2),
+]
+
+
+class Inexact(TableSession):
+    """Evaluations of several tokens are off by up to DIFFERENCE."""
+
+    def evaluate(self, tokens: list[int], rows: int = 1) -> Logits:
+        logits = super().evaluate(tokens, rows)
+        if rows > 1:
+            rng = np.random.default_rng([len(self.tokens), rows])
+            logits += rng.uniform(-DIFFERENCE, DIFFERENCE, logits.shape).astype(np.float32)
+        return logits
+
+
+def write(sampling: Sampling, k: int, differences: dict[int, float]) -> tuple[list[int], int, list]:
+    target, context = Inexact(sharpness=1.5), list(PROMPT)
+    rounds = list(
+        generate(
+            target,
+            FixedK(LookupDrafter() if k else NoDrafter(), k),
+            Guard(target, differences),
+            sampler_for(sampling, context),
+            context,
+            max_tokens=120,
+            is_end=lambda token: token == END,
+            inspect=lambda rows, tokens: tuple(row.copy() for row in rows[: len(tokens)]),  # type: ignore[misc]
+        )
+    )
+    assert target.tokens == context[:-1]
+    assert len(target.calls) == len(rounds) + sum(r.recheck_seconds > 0 for r in rounds)
+    return tokens_of(rounds), sum(r.recheck_seconds > 0 for r in rounds), rounds
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_the_text_is_that_of_plain_decoding(sampling: Sampling) -> None:
+    plain, none, _ = write(sampling, 0, {})
+    guarded, fired, _ = write(sampling, 6, dict.fromkeys(range(2, 8), DIFFERENCE))
+    assert none == 0
+    assert guarded == plain
+    assert fired > 0
+
+
+def test_without_the_guard_it_is_not() -> None:
+    texts = [(write(s, 0, {})[0], write(s, 6, {})[0]) for s in SAMPLINGS]
+    assert sum(plain != free for plain, free in texts) >= 3
+
+
+def test_widths_without_a_difference_are_not_guarded() -> None:
+    assert write(SAMPLINGS[0], 6, dict.fromkeys(range(1, 8), 0.0))[1] == 0
+
+
+def test_the_rows_that_others_see_are_those_that_decided() -> None:
+    """Log-probabilities are read after verification, from the same buffer."""
+    plain = [row for r in write(SAMPLINGS[0], 0, {})[2] for row in r.logprobs]
+    rounds = write(SAMPLINGS[0], 6, dict.fromkeys(range(2, 8), DIFFERENCE))[2]
+    seen = [row for r in rounds for row in r.logprobs]
+    again = {
+        sum(len(r.tokens) for r in rounds[: i + 1]) - 1
+        for i, r in enumerate(rounds)
+        if r.recheck_seconds > 0
+    }
+    assert again
+    for i, (row, expected) in enumerate(zip(seen, plain, strict=True)):
+        assert np.abs(row - expected).max() <= (0 if i in again else DIFFERENCE + 1e-6)
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_what_is_certain_stays_under_every_change_of_that_size(sampling: Sampling) -> None:
+    rng = np.random.default_rng(0)
+    certain = 0
+    for _ in range(60):
+        row = rng.normal(scale=2.0, size=N_VOCAB).astype(np.float32)
+        sampler = sampler_for(sampling, PROMPT)
+        if not sampler.is_certain(row, DIFFERENCE):
+            continue
+        certain += 1
+        token = sampler_for(sampling, PROMPT).draw(row)
+        for _ in range(40):
+            signs = rng.choice([-1, 1], N_VOCAB) * DIFFERENCE * 0.999
+            assert sampler_for(sampling, PROMPT).draw((row + signs).astype(np.float32)) == token
+    assert certain > 10
+
+
+def test_certainty_is_a_matter_of_the_margin() -> None:
+    sampler = sampler_for(Sampling(temperature=0), PROMPT)
+    row = np.zeros(N_VOCAB, np.float32)
+    row[4], row[9] = 3.0, 2.5
+    assert sampler.is_certain(row, 0.24)
+    assert not sampler.is_certain(row, 0.26)
+
+
+class Only:
+    """Lets two tokens through."""
+
+    def allows(self, ids: Ids) -> np.ndarray:
+        return np.isin(ids, [4, 5])
+
+    def accept(self, token: int) -> None: ...
+
+    def copy(self) -> Only:
+        return self
+
+    def follow(self, other: Constraint) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_what_a_constraint_forbids_is_no_rival() -> None:
+    sampling = Sampling(temperature=0)
+    chain = Chain(sampling, n_vocab=N_VOCAB, n_ctx=64)
+    row = np.zeros(N_VOCAB, np.float32)
+    row[4], row[9] = 3.0, 2.9
+    assert ChainSampler(sampling, chain.copy(), PROMPT, [Only()]).is_certain(row, 0.5)
+    row[5] = 2.8
+    assert not ChainSampler(sampling, chain, PROMPT, [Only()]).is_certain(row, 0.5)
