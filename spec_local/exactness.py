@@ -10,7 +10,6 @@ In all of them prompts are evaluated in the same batches whatever is cached (`ex
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -24,6 +23,7 @@ from spec_local.guard import Guard
 from spec_local.llama.backend import device_names
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
+from spec_local.loading import Progress
 from spec_local.profile import ProfileStore
 from spec_local.types import Verifier
 from spec_local.verify import keyed
@@ -33,8 +33,6 @@ ExactMode = Literal["certified", "fixed", "guard"]
 
 _MOST_FIXED = 8
 """The widest base that `fixed` tries: every token costs as much as so many."""
-
-Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, slots=True)

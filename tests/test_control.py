@@ -14,6 +14,7 @@ from spec_local.costs import CostCurve
 from spec_local.offers import CALIBRATION, PLAIN, Judged, Offer, Plan
 from spec_local.source import Source
 from spec_local.tuning import Tuning
+from spec_local.widths import ANY, Widths
 
 WIDTHS = (*range(1, 34), 64, 512)
 SURE = (0.995,) * 32
@@ -50,12 +51,13 @@ def a_controller(
     model_step: float | None = None,
     acceptance: Acceptance | None = None,
     max_tokens: int = MAX_TOKENS,
+    widths: Widths = ANY,
 ) -> Controller:
     sources = {"lookup": Source(known={"": trusted()})}
     if model_step is not None:
         model = curve(lambda width: model_step * (1 + 0.2 * (width - 1)))
         sources["model"] = Source(model, known={"": acceptance or trusted()})
-    controller = Controller(curve(cost), sources)
+    controller = Controller(curve(cost), sources, widths=widths)
     controller.begin(max_tokens)
     controller.learn(tokens=1, width=50, context=0, evaluate_seconds=cost(50))
     controller.learn(tokens=1, width=1, context=50, evaluate_seconds=cost(1))
@@ -114,6 +116,39 @@ def test_room_is_respected() -> None:
     assert a_controller(flat).plan(lookup(), 100, 5).k == 5
     assert a_controller(flat).plan(lookup(), 100, 0) == PLAIN
     assert a_controller(flat).plan(lookup(()), 100, 5) == PLAIN
+
+
+def test_only_widths_that_are_allowed_are_planned_and_paid() -> None:
+    narrow = a_controller(flat, widths=Widths((1, 2, 3)))
+    assert narrow.plan(lookup(), 100, 32).k == 2
+    assert a_controller(flat, widths=Widths((1,))).plan(lookup(), 100, 32) == PLAIN
+    # beyond 2 tokens the next width is 8, which costs more than a draft of three can bring
+    cost = lambda width: 1 + 0.25 * (width - 1)  # noqa: E731
+    assert a_controller(cost).plan(lookup((0.8,) * 3), 100, 32).k == 3
+    assert a_controller(cost, widths=Widths((1, 2, 8))).plan(lookup((0.8,) * 3), 100, 32).k == 1
+    # a draft that is long enough fills it
+    full = a_controller(cost, widths=Widths((1, 2, 8)))
+    full.account.credit = 24.0
+    assert full.plan(lookup((0.999,) * 32), 100, 32).k == 7
+
+
+def test_a_draft_that_is_padded_is_filed_under_the_width_it_had() -> None:
+    controller = a_controller(flat, widths=Widths((1, 2, 8)))
+    before = controller.target.seconds(4, 100), controller.target.seconds(8, 100)
+    for _ in range(40):
+        play(controller, Plan("lookup", 3), lambda _width: 2.0)
+    assert controller.target.seconds(8, 100) > 1.2 * before[1]
+    assert controller.target.seconds(4, 100) < 1.2 * before[0] * controller.target.seconds(1, 100)
+
+
+def test_where_every_token_is_padded_all_of_it_is_drafted() -> None:
+    """A batch that costs as much anyway may as well hold a draft."""
+    fixed = a_controller(linear, widths=Widths((4,)))
+    for _ in range(50):
+        plan = fixed.plan(lookup((0.5,) * 32), 100, 32)
+        assert plan.k == 3
+        play(fixed, plan, lambda _width: linear(4), tokens=2)
+    assert fixed.plain_seconds(100) == pytest.approx(1.0, rel=0.05)
 
 
 @pytest.mark.parametrize("edge", [4, 8])

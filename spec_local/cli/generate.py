@@ -125,6 +125,7 @@ def _as_json(runner: Runner, chunks: list[Chunk]) -> dict[str, Any]:
         "target": runner.target.model.path.name,
         "draft": runner.draft.model.path.name if runner.draft else None,
         "drafter": runner.speculator.name,
+        "exact": None if runner.exact is None else runner.exact.mode,
         "sampling": asdict(runner.sampling),
         "text": "".join(chunk.text for chunk in chunks),
         "tokens": [token for chunk in chunks for token in chunk.tokens],
