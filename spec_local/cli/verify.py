@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spec_local.cli.bench_options import PromptOptions, chosen_prompts
+from spec_local.cli.bench_output import check_file, stdout
 from spec_local.cli.flat import flat
 from spec_local.cli.interrupt import INTERRUPTED
 from spec_local.cli.options import (
@@ -21,11 +22,11 @@ from spec_local.cli.options import (
     pair_name,
 )
 from spec_local.cli.progress import on_terminal
-from spec_local.errors import require
+from spec_local.errors import SpecLocalError, require
 from spec_local.files import write_text
 
 if TYPE_CHECKING:
-    from spec_local.bench.verification import Verification
+    from spec_local.bench.verification import Tally, Verification
     from spec_local.exactness import Exactness
 
 
@@ -79,7 +80,9 @@ def verify(
         options = exact_options(options)
     names = [spec.target] if spec.draft is None else [spec.target, spec.draft]
     wanted = drafter or (["auto", "lookup"] if spec.draft is None else ["auto", "lookup", "model"])
-    stopped = False
+    if json_file is not None:
+        check_file(json_file)
+    stopped: BaseException | None = None
     with ExitStack() as stack, on_terminal(time_left=True) as progress:
         chosen = chosen_prompts(prompts)
         sessions = [
@@ -112,31 +115,43 @@ def verify(
         verification.advance = advance
         try:
             verification.run()
-        except KeyboardInterrupt:
-            stopped = True
+        except (KeyboardInterrupt, SpecLocalError) as reason:
+            if not verification.tallies:
+                raise
+            stopped = reason
     _print(verification, exactness, target.model.path.name)
     if json_file is not None:
         found = {"target": target.model.identity, "exact": exact, **verification.as_dict()}
         write_text(json_file, json.dumps(found, indent=2) + "\n")
-    if stopped:
+    if stopped is not None:
         print("note: interrupted; this is what was compared until then.", file=sys.stderr)
+        if isinstance(stopped, SpecLocalError):
+            raise stopped
         raise typer.Exit(INTERRUPTED)
     if exact and verification.differences:
         raise typer.Exit(1)
 
 
+def _rechecks(tally: Tally) -> str:
+    """How often the guard fired, and its share of the time."""
+    share = tally.recheck_seconds / tally.seconds if tally.seconds else 0.0
+    return f"{tally.rechecked:,} ({share:.0%} of the time)"
+
+
 def _print(verification: Verification, exactness: Exactness | None, target: str) -> None:
     """The table, the differences, and the verdict."""
-    from rich.console import Console
     from rich.table import Table
 
     from spec_local.cli.exact_output import describe
 
-    console = Console(highlight=False)
+    console = stdout()
     console.print(f"{target}: {describe(exactness)}")
     table = Table("drafter", "temperature", box=None, pad_edge=False)
     for column in ("answers", "identical", "tokens", "tokens a round", "accepted"):
         table.add_column(column, justify="right")
+    guarded = exactness is not None and exactness.mode == "guard"
+    if guarded:
+        table.add_column("decided anew", justify="right")
     for (drafter, temperature), tally in verification.tallies.items():
         rounds = tally.rounds - tally.answers  # the first of each reads the prompt
         written = tally.tokens - tally.answers
@@ -148,6 +163,7 @@ def _print(verification: Verification, exactness: Exactness | None, target: str)
             f"{tally.tokens:,}",
             f"{written / rounds:.2f}" if rounds else "",
             f"{tally.accepted:,} of {tally.drafted:,}",
+            *([_rechecks(tally)] if guarded else []),
         )
     console.print(table)
     for each in verification.differences:
