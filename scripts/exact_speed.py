@@ -38,7 +38,7 @@ def entrants(
     for mode in ("free", *modes):
         options = LoadOptions(repack=repack)
         if mode != "free":
-            options = exact_options(options)
+            options = exact_options(mode, options)
         models = load_models(names, registry, options, no_progress, stack)
         for drafter in ("none", "auto"):
             target, *drafts = (stack.enter_context(Session(model)) for model in models)

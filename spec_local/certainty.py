@@ -56,7 +56,10 @@ def cut_rivals(
     shifted: tokens whose logits the chain shifts, so that those in the row say little.
     """
     heat = sampling.temperature + sampling.dynatemp_range
-    reach = margin(sampling) + 4 * difference
+    reach = margin(sampling)
+    if sampling.min_p > 0:
+        reach = min(reach, -np.log(sampling.min_p))
+    reach += 4 * difference
     near = np.flatnonzero(row >= row.max() - reach).astype(np.int32)
     ids: Ids = np.setdiff1d(near, kept.ids, assume_unique=True)
     plain = np.setdiff1d(kept.ids, shifted)

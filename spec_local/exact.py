@@ -31,8 +31,9 @@ from spec_local.errors import ContextOverflow
 from spec_local.types import EvaluationSession, Logits
 
 WIDTHS = tuple(range(2, 33))
-CONTEXTS = (1, 33, 257, 1025, 4097)
-"""Context lengths, as far as they fit."""
+CONTEXTS = (1, 33, 241, 257, 1025, 4097)
+"""Context lengths, as far as they fit. After 241 batches cross 256: llama.cpp looks at a multiple
+of that many cells of its cache, and a row of such a batch at more of them than it would alone."""
 
 _SPAN = WIDTHS[-1]
 """Tokens evaluated after each context."""

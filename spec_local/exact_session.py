@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from spec_local.prefix import common_prefix
 from spec_local.types import EvaluationSession, Logits
 from spec_local.widths import Widths
 
@@ -38,7 +39,7 @@ class ExactSession:
 
     def sync(self, tokens: Sequence[int]) -> int:
         """Keep the whole batches of the common prefix that were read as a prompt."""
-        common = min(self._inner.sync(tokens), self._read)
+        common = min(common_prefix(self.tokens, tokens), self._read)
         self.truncate(common // self._batch * self._batch)
         return len(self.tokens)
 

@@ -27,20 +27,21 @@ class Guard:
         self._target, self._differences = target, differences
 
     def __call__(self, rows: Logits, draft: Draft, sampler: Sampler) -> Verdict:
-        """Rows as in `keyed`; those evaluated again are replaced."""
+        """Rows as in `keyed`; one evaluated again is replaced, those after it are void."""
         difference = self._differences.get(len(rows), 0.0)
         if len(rows) == 1 or difference == 0:
             return keyed(rows, draft, sampler)
+        seconds = 0.0
         for accepted, token in enumerate([*draft.tokens, None]):
-            if not sampler.is_certain(rows[accepted], difference):
-                started = perf_counter()
+            started = perf_counter()
+            certain = sampler.is_certain(rows[accepted], difference)
+            if not certain:
                 self._evaluate_again(rows, draft, accepted)
-                seconds = perf_counter() - started
-                return Verdict(accepted, sampler.draw(rows[accepted]), seconds)
+            seconds += perf_counter() - started
             drawn = sampler.draw(rows[accepted])
-            if drawn != token:
+            if drawn != token or not certain:
                 break
-        return Verdict(accepted, drawn)  # recovered, or bonus
+        return Verdict(accepted, drawn, rechecked=not certain, guard_seconds=seconds)
 
     def _evaluate_again(self, rows: Logits, draft: Draft, accepted: int) -> None:
         """Replace the row after so many accepted tokens by that of its token evaluated alone."""
@@ -48,7 +49,6 @@ class Guard:
         place = len(target.tokens) - len(draft.tokens) - 1 + accepted
         token = target.tokens[place]
         target.truncate(place)
-        others = rows.copy()  # the rows are a view of what the next evaluation writes
+        before = rows[:accepted].copy()  # rows are a view of what the next evaluation writes
         alone = target.evaluate([token])[0].copy()
-        rows[:] = others
-        rows[accepted] = alone
+        rows[:accepted], rows[accepted] = before, alone

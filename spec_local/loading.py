@@ -16,7 +16,8 @@ from spec_local.registry import PairSpec, Registry
 from spec_local.types import EvaluationSession
 
 Progress = Callable[[str, float], None]
-"""Called with what is going on ("pull NAME", "load NAME", "prompt") and how far it is, 0 to 1."""
+"""Called with what is going on ("pull NAME", "load NAME", "certify NAME",
+"prompt") and how far it is, 0 to 1."""
 
 
 def no_progress(_stage: str, _fraction: float) -> None:

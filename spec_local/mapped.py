@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from itertools import takewhile
 
 import numpy as np
 
+from spec_local.prefix import common_prefix
 from spec_local.types import EvaluationSession, Logits
 
 
@@ -114,8 +114,7 @@ class MappedSession:
 
     def sync(self, tokens: Sequence[int]) -> int:
         """Keep only the common prefix with `tokens` and return its length."""
-        pairs = zip(self.tokens, tokens, strict=False)
-        common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        common = common_prefix(self.tokens, tokens)
         self.truncate(common)
         return common
 

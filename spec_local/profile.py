@@ -112,10 +112,6 @@ class ProfileStore:
         entries = [each.as_dict() for each in (*others, certificate)]
         self._change(identity, {"certificates": entries})
 
-    def forget_certificates(self, identity: Identity) -> None:
-        """As if the model had never been certified here."""
-        self._change(identity, {"certificates": []})
-
     def acceptance(self, pair: Identity, drafter: str, drawn: bool) -> dict[str, Acceptance]:
         """What is known of a drafter for these models, by the kind of its confidences.
 

@@ -29,8 +29,10 @@ class Round:
     sample_seconds: float
     seconds: float
     """The whole round, from the drafter's call to the caches rolled back."""
-    recheck_seconds: float = 0.0
-    """Spent on evaluating a near tie again; 0 if there was none."""
+    rechecked: bool = False
+    """Whether a near tie was evaluated again, one token wide."""
+    guard_seconds: float = 0.0
+    """Spent on that, and on finding near ties."""
     plain_seconds: float = 0.0
     """What one token costs in plain decoding at present, as far as is known; else 0.0."""
     finish: FinishReason | None = None
@@ -62,7 +64,7 @@ class Stats:
     draft_seconds: float = 0.0
     evaluate_seconds: float = 0.0
     sample_seconds: float = 0.0
-    recheck_seconds: float = 0.0
+    guard_seconds: float = 0.0
     plain_seconds: float = 0.0
     """What plain decoding would take, by the cost curve, for the tokens whose cost is known."""
     estimated_seconds: float = 0.0
@@ -80,8 +82,8 @@ class Stats:
             accepted=self.accepted + round_.accepted,
             target_evaluated=self.target_evaluated + round_.evaluated,
             draft_evaluated=self.draft_evaluated + round_.draft_evaluated,
-            rechecked=self.rechecked + (round_.recheck_seconds > 0),
-            recheck_seconds=self.recheck_seconds + round_.recheck_seconds,
+            rechecked=self.rechecked + round_.rechecked,
+            guard_seconds=self.guard_seconds + round_.guard_seconds,
             prompt_seconds=round_.seconds if first else self.prompt_seconds,
             seconds=self.seconds + round_.seconds,
             draft_seconds=self.draft_seconds + round_.draft_seconds,

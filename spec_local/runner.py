@@ -14,7 +14,12 @@ from spec_local import drafters
 from spec_local.chat import Chat
 from spec_local.decode import generate as decode
 from spec_local.errors import ConfigError, ContextOverflow, RunnerBusy, require
-from spec_local.exactness import ExactMode, Exactness, exact_options
+from spec_local.exactness import (
+    ExactMode,
+    Exactness,
+    check_rule,
+    exact_options,
+)
 from spec_local.experience import Experience
 from spec_local.generation import Cancelled, Chunk, Completion, Generation, to_chunks
 from spec_local.llama.options import LoadOptions
@@ -106,9 +111,9 @@ class Runner:
         True is "certified". For the first time it takes minutes, in which the machine is examined.
         Raises SpecLocalError.
         """
-        mode = "certified" if exact is True else exact
-        if mode:
-            options = exact_options(options or LoadOptions())
+        mode = "certified" if exact is True else exact or None
+        if mode is not None:
+            options = exact_options(mode, options or LoadOptions())
         profiles = profiles or ProfileStore.of_user()
         registry = load_registry()
         spec = choose_pair(registry, pair, target, draft)
@@ -129,7 +134,7 @@ class Runner:
                 k=k,
                 sampling=sampling or spec.sampling,
                 profiles=profiles,
-                exact=Exactness.of(mode, sessions[0], profiles, progress) if mode else None,
+                exact=mode and Exactness.of(mode, sessions[0], profiles, progress),
             )
             runner._resources = stack.pop_all()
             return runner
@@ -200,11 +205,8 @@ class Runner:
 
     def check(self, sampling: Sampling) -> None:
         """Raise ConfigError if the target cannot be sampled like that: a broken grammar, say."""
-        require(
-            self.exact is None or sampling.verify == "keyed",
-            f"With {sampling.verify} verification the text depends on what is drafted; exact modes "
-            "need keyed verification.",
-        )
+        if self.exact is not None:
+            check_rule(sampling.verify)
         self._samplers.prepare(sampling)
 
     def complete(self, prompt: Prompt, **how: Any) -> Completion:

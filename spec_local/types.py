@@ -81,8 +81,10 @@ class Verdict:
 
     accepted: int
     token: int
-    recheck_seconds: float = 0.0
-    """Spent on evaluating the position of `token` again (`guard.py`); 0 if it was not."""
+    rechecked: bool = False
+    """Whether the position of `token` was evaluated again, one token wide (`guard.py`)."""
+    guard_seconds: float = 0.0
+    """Spent on that, and on finding out whether it is needed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ class Machine(TableSession):
 def test_a_machine_that_always_computes_the_same_is_certified() -> None:
     session = Machine()
     certificate = certify(session, TEXTS)
-    assert certificate.contexts == (1, 33)
+    assert certificate.contexts == (1, 33)  # 241 does not fit
     assert certificate.widths == tuple(range(1, 33))
     assert set(certificate.differences.values()) == {0.0}
     assert session.tokens == []
@@ -118,7 +118,8 @@ def test_a_context_too_small_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("n_ctx", "lengths"), [(33, ()), (34, (1,)), (66, (1, 33)), (8192, (1, 33, 257, 1025, 4097))]
+    ("n_ctx", "lengths"),
+    [(33, ()), (34, (1,)), (66, (1, 33)), (8192, (1, 33, 241, 257, 1025, 4097))],
 )
 def test_lengths_that_fit(n_ctx: int, lengths: tuple[int, ...]) -> None:
     assert fitting(n_ctx) == lengths
@@ -138,9 +139,6 @@ def test_certificates_are_kept_beside_the_curve(tmp_path: Path) -> None:
     assert store.tuned_at(who) > 0
     assert first.covers(70)
     assert not first.covers(400)
-    store.forget_certificates(who)
-    assert store.certificates(who) == []
-    assert store.tuned_at(who) > 0
 
 
 @pytest.mark.parametrize(
@@ -176,12 +174,10 @@ def test_llama_cpp_itself_is_examined(tiny: Path) -> None:
         first, second = certify(session, [tokens]), certify(session, [tokens])
         assert first == second
         assert 1 in first.widths
-        assert first.contexts == (1, 33, 257)
+        assert first.contexts == (1, 33, 241, 257)
         session.evaluate(tokens[:40])
         whole = session.digest()
-        session.truncate(39)
-        assert session.digest() != whole
-        session.evaluate([tokens[39]])
         session.evaluate(tokens[40:50], rows=10)
+        assert session.digest() != whole
         session.truncate(40)
-        assert (session.digest() == whole) is (1 in first.widths)
+        assert session.digest() == whole

@@ -54,8 +54,8 @@ def write(sampling: Sampling, k: int, differences: dict[int, float]) -> tuple[li
         )
     )
     assert target.tokens == context[:-1]
-    assert len(target.calls) == len(rounds) + sum(r.recheck_seconds > 0 for r in rounds)
-    return tokens_of(rounds), sum(r.recheck_seconds > 0 for r in rounds), rounds
+    assert len(target.calls) == len(rounds) + sum(r.rechecked for r in rounds)
+    return tokens_of(rounds), sum(r.rechecked for r in rounds), rounds
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
@@ -82,9 +82,7 @@ def test_the_rows_that_others_see_are_those_that_decided() -> None:
     rounds = write(SAMPLINGS[0], 6, dict.fromkeys(range(2, 8), DIFFERENCE))[2]
     seen = [row for r in rounds for row in r.logprobs]
     again = {
-        sum(len(r.tokens) for r in rounds[: i + 1]) - 1
-        for i, r in enumerate(rounds)
-        if r.recheck_seconds > 0
+        sum(len(r.tokens) for r in rounds[: i + 1]) - 1 for i, r in enumerate(rounds) if r.rechecked
     }
     assert again
     for i, (row, expected) in enumerate(zip(seen, plain, strict=True)):

@@ -80,6 +80,72 @@ def test_every_drafter_writes_the_same(
     assert len(texts) == 1
 
 
+def answers_of(target: Path, draft: Path, mode: str) -> dict[str, tuple[int, ...]]:
+    """What every drafter writes, having drafted."""
+    found = {}
+    for drafter in ("none", "lookup", "model"):
+        with Runner.load(
+            target=target, draft=draft, drafter=drafter, options=OPTIONS, exact=mode
+        ) as runner:
+            done = runner.complete(PROMPT * 4, max_tokens=60, sampling=Sampling(temperature=0))
+            assert (done.stats.drafted > 0) is (drafter != "none")
+            found[drafter] = done.tokens
+    return found
+
+
+def test_fixed_pads_every_token_where_width_one_is_alone(
+    exact_tiny: Path, tiny_draft: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, seen = Session.evaluate, set[int]()
+
+    def evaluate(self: Session, tokens: Sequence[int], rows: int = 1) -> Logits:
+        logits = honest(self, tokens, rows)
+        if len(tokens) == 1 and self.model.path == exact_tiny:
+            logits[0, :40] += np.float32(0.5)
+        if rows > 1 or len(tokens) == 1:
+            seen.add(len(tokens))
+        return logits
+
+    monkeypatch.setattr(Session, "evaluate", evaluate)
+    with Runner.load(target=exact_tiny, drafter="none", options=OPTIONS, exact=True) as runner:
+        assert runner.exact is not None
+        assert runner.exact.widths.allowed == (1,)
+        assert "--exact=fixed" in str(runner.exact.note)
+    with Runner.load(target=exact_tiny, drafter="none", options=OPTIONS, exact="fixed") as runner:
+        assert runner.exact is not None
+        assert runner.exact.certificate.base == 2
+        assert runner.exact.widths.allowed == tuple(range(2, 33))
+        seen.clear()
+        runner.complete(PROMPT * 4, max_tokens=20)
+        assert seen == {2}
+    assert len(set(answers_of(exact_tiny, tiny_draft, "fixed").values())) == 1
+
+
+def test_the_guard_decides_as_plain_decoding_does(
+    exact_tiny: Path, tiny_draft: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wide evaluations are off by what the certificate then finds, and near ties are frequent."""
+    honest = Session.evaluate
+
+    def evaluate(self: Session, tokens: Sequence[int], rows: int = 1) -> Logits:
+        logits = honest(self, tokens, rows)
+        if rows > 1:
+            places = len(self.tokens) - rows + np.arange(rows)
+            logits += np.where((places % 3 == 0)[:, None], 1.5, 0.0).astype(np.float32) * (
+                np.arange(self.n_vocab) % 2
+            )
+        return logits
+
+    monkeypatch.setattr(Session, "evaluate", evaluate)
+    assert len(set(answers_of(exact_tiny, tiny_draft, "guard").values())) == 1
+    with Runner.load(
+        target=exact_tiny, draft=tiny_draft, drafter="model", options=OPTIONS, exact="guard"
+    ) as runner:
+        done = runner.complete(PROMPT * 4, max_tokens=60, sampling=Sampling(temperature=0))
+        assert done.stats.rechecked > 0
+        assert done.stats.guard_seconds > 0
+
+
 def test_a_continued_chat_is_a_fresh_one(exact_tiny: Path) -> None:
     def answers(fresh: bool) -> list[str]:
         said = []
@@ -145,11 +211,11 @@ def test_an_unknown_mode_is_refused(tiny: Path) -> None:
 
 
 def test_types_that_were_asked_for_stay() -> None:
-    assert exact_options(LoadOptions()).kv_type_k == "f16"
+    assert exact_options("certified", LoadOptions()).kv_type_k == "f16"
     asked = LoadOptions(kv_type_k="q8_0", kv_type_v="q8_0")
-    assert exact_options(asked) == asked
+    assert exact_options("certified", asked) == asked
     off = LoadOptions(flash_attention="off")
-    assert exact_options(off) == off
+    assert exact_options("certified", off) == off
 
 
 def test_identical_answers_are_said_to_be(exact_tiny: Path, tmp_path: Path, prompts: Path) -> None:
@@ -217,13 +283,14 @@ def test_exact_may_stand_alone_or_with_a_mode(exact_tiny: Path) -> None:
 
 
 def test_tune_explains_what_was_certified(exact_tiny: Path) -> None:
-    done = run("tune", "-m", exact_tiny, "-c", 256, "-t", 1, "--seconds", 1, "--exact")
+    how = ("tune", "-m", exact_tiny, "-c", 256, "-t", 1)
+    done = run(*how, "--seconds", 1, "--exact")
     assert done.exit_code == 0, done.output
-    assert "Evaluated after 1, 33 tokens of context, against width 1:" in done.output
-    assert "identical, bit for bit" in done.output
-    assert (
-        run("tune", "-m", exact_tiny, "-c", 256, "-t", 1, "--show", "--exact").output == done.output
-    )
+    assert "Evaluated after 1, 33 tokens of context, against width 1:" in done.stdout
+    assert "identical, bit for bit" in done.stdout
+    assert run(*how, "--show", "--exact").stdout == done.stdout
+    refused = run(*how, "--show", "--exact", "very")
+    assert refused.exit_code != 0
 
 
 def test_findings_in_words() -> None:

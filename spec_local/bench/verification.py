@@ -41,7 +41,7 @@ class Difference:
     margin: float | None
     """Logits by which plain decoding prefers its own (`lossless.margin`)."""
     width: int
-    """How many tokens were evaluated together when it was decided."""
+    """Tokens evaluated in the round that wrote it."""
 
 
 @dataclass(slots=True)
@@ -57,7 +57,7 @@ class Tally:
     accepted: int = 0
     rechecked: int = 0
     """Near ties evaluated again."""
-    recheck_seconds: float = 0.0
+    guard_seconds: float = 0.0
     seconds: float = 0.0
 
 
@@ -140,7 +140,7 @@ class Verification:
         tally.drafted += answer.stats.drafted
         tally.accepted += answer.stats.accepted
         tally.rechecked += answer.stats.rechecked
-        tally.recheck_seconds += answer.stats.recheck_seconds
+        tally.guard_seconds += answer.stats.guard_seconds
         tally.seconds += answer.stats.decode_seconds
 
     def _difference(

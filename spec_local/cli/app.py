@@ -21,7 +21,7 @@ class State:
 
 state = State()
 
-_EXACT = "--exact"
+_EXACT, _MODES = "--exact", ("certified", "fixed", "guard")
 
 
 class _Program(TyperGroup):
@@ -29,7 +29,15 @@ class _Program(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         options = args[: args.index("--")] if "--" in args else args
-        complete = [f"{_EXACT}=certified" if arg == _EXACT else arg for arg in options]
+        complete = list[str]()
+        for arg in options:
+            if complete and complete[-1] == _EXACT:
+                complete[-1] = f"{_EXACT}={arg if arg in _MODES else 'certified'}"
+                if arg in _MODES:
+                    continue
+            complete.append(arg)
+        if complete and complete[-1] == _EXACT:
+            complete[-1] = f"{_EXACT}=certified"
         return super().parse_args(ctx, complete + args[len(options) :])
 
 

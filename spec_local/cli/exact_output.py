@@ -21,6 +21,9 @@ def describe(exactness: Exactness | None) -> str:
 
 def findings(certificate: Certificate) -> Iterator[str]:
     """What was found, sentence by sentence."""
+    if not certificate.contexts:
+        yield "Nothing to examine: this model's memory rolls back by evaluating again."
+        return
     lengths = ", ".join(f"{context:,}" for context in certificate.contexts)
     base = certificate.base
     yield f"Evaluated after {lengths} tokens of context, against width {base}:"

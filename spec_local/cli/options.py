@@ -130,6 +130,11 @@ def load_runner(models: ModelOptions, sampling: SamplingOptions, machine: Machin
     changes = sampling.changes()
     Sampling(**changes)  # say what is wrong before anything is loaded
     options = load_options(machine)
+    if models.exact is not None:
+        from spec_local.exactness import check_mode, check_rule
+
+        check_mode(models.exact)
+        check_rule(changes.get("verify", "keyed"))
     with on_terminal() as progress:
         runner = Runner.load(
             pair_name(models),
@@ -141,8 +146,7 @@ def load_runner(models: ModelOptions, sampling: SamplingOptions, machine: Machin
             exact=models.exact or False,  # type: ignore[arg-type]
             progress=progress,
         )
-    if runner.exact is not None and runner.exact.note is not None:
-        print(f"note: {runner.exact.note}", file=sys.stderr)
+    _say_what_exactness_limits(runner, models.k)
     changes.setdefault("seed", secrets.randbelow(1 << 32))
     try:
         runner.sampling = replace(runner.sampling, **changes)
@@ -151,3 +155,16 @@ def load_runner(models: ModelOptions, sampling: SamplingOptions, machine: Machin
         runner.close()
         raise
     return runner
+
+
+def _say_what_exactness_limits(runner: Runner, k: int | None) -> None:
+    if runner.exact is None:
+        return
+    most = runner.exact.widths.widest - 1
+    if runner.exact.note is not None:
+        print(f"note: {runner.exact.note}", file=sys.stderr)
+    elif k is not None and k > most:
+        print(
+            f"note: at the widths certified here drafts have at most {most} tokens.",
+            file=sys.stderr,
+        )

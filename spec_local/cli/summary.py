@@ -27,5 +27,5 @@ def summary(stats: Stats, reason: FinishReason | None = None) -> str:
         if stats.speedup:
             line += f", about {stats.speedup:.2f} x plain decoding"
     if stats.rechecked:
-        line += f"; {stats.rechecked:,} near ties decided anew in {stats.recheck_seconds:.2f} s"
+        line += f"; {stats.rechecked:,} near ties decided anew, {stats.guard_seconds:.2f} s"
     return line + ("" if reason is None else _REASONS[reason]) + "]"

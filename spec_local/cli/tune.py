@@ -58,14 +58,14 @@ def tune(
     spec = choose_pair(registry, pair_name(models), models.target, models.draft)
     names = [spec.target] if spec.draft is None else [spec.target, spec.draft]
     options, store = load_options(machine), ProfileStore.of_user()
-    if exact:
-        options = exact_options(options)
+    if exact is not None:
+        options = exact_options(exact, options)
     if show:
         paths = [_path(name) for name in names]
     else:
         paths = _measure(names, options, store, seconds, exact)
     _explain(paths, options, store)
-    if exact:
+    if exact is not None:
         _explain_exactness(paths[0], options, store)
 
 
@@ -106,9 +106,8 @@ def _measure(
             curves.append(measure(session, seconds, show)[0])
         compare(sessions, curves)
         keep(store, sessions, curves)
-        if exact:
-            store.forget_certificates(sessions[0].model.identity)
-            Exactness.of(exact, sessions[0], store, progress)
+        if exact is not None:
+            Exactness.of(exact, sessions[0], store, progress, anew=True)
         return [model.path for model in loaded]
 
 

@@ -65,6 +65,7 @@ def verify(
     With --exact a difference is an error: exit code 1. Without, it is reported.
     """
     from spec_local.bench.verification import Verification
+    from spec_local.drafters import needs_model
     from spec_local.exactness import Exactness, exact_options
     from spec_local.llama.session import Session
     from spec_local.loading import choose_pair, load_models
@@ -76,10 +77,12 @@ def verify(
     registry, store = load_registry(), ProfileStore.of_user()
     spec = choose_pair(registry, name or pair_name(models), models.target, models.draft)
     options = load_options(machine)
-    if exact:
-        options = exact_options(options)
+    if exact is not None:
+        options = exact_options(exact, options)
     names = [spec.target] if spec.draft is None else [spec.target, spec.draft]
     wanted = drafter or (["auto", "lookup"] if spec.draft is None else ["auto", "lookup", "model"])
+    for each in wanted:
+        needs_model(each)  # raises for one that does not exist
     if json_file is not None:
         check_file(json_file)
     stopped: BaseException | None = None
@@ -90,7 +93,7 @@ def verify(
             for model in load_models(names, registry, options, progress, stack)
         ]
         target, draft = sessions[0], sessions[1] if len(sessions) > 1 else None
-        exactness = Exactness.of(exact, target, store, progress) if exact else None
+        exactness = Exactness.of(exact, target, store, progress) if exact is not None else None
         runners = {
             each: stack.enter_context(
                 Runner(target, each, draft=draft, profiles=store, exact=exactness)
@@ -128,13 +131,13 @@ def verify(
         if isinstance(stopped, SpecLocalError):
             raise stopped
         raise typer.Exit(INTERRUPTED)
-    if exact and verification.differences:
+    if exactness is not None and verification.differences:
         raise typer.Exit(1)
 
 
 def _rechecks(tally: Tally) -> str:
     """How often the guard fired, and its share of the time."""
-    share = tally.recheck_seconds / tally.seconds if tally.seconds else 0.0
+    share = tally.guard_seconds / tally.seconds if tally.seconds else 0.0
     return f"{tally.rechecked:,} ({share:.0%} of the time)"
 
 
@@ -171,7 +174,7 @@ def _print(verification: Verification, exactness: Exactness | None, target: str)
         console.print(
             f"- {each.drafter} on {each.workload} {each.prompt + 1}, turn {each.turn + 1}, "
             f"temperature {each.temperature:g}, seed {each.seed}: token {each.at + 1} is "
-            f"{each.other!r}, in plain decoding {each.plain!r}{how}, verified {each.width} wide",
+            f"{each.other!r}, in plain decoding {each.plain!r}{how}, in a round of {each.width}",
             markup=False,
         )
     compared = sum(tally.answers for tally in verification.tallies.values())

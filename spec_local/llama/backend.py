@@ -109,8 +109,13 @@ def default_threads() -> int:
     return max(1, min(physical, allowed))
 
 
-def repack_is_safe() -> bool:
-    """Whether weights may be rearranged for this CPU; with AMX permitted that would crash."""
+def repacks(wanted: bool | None) -> bool:
+    """Whether weights are rearranged for this CPU; with AMX permitted that would crash.
+
+    wanted: what was asked for; None does so where it is safe.
+    """
+    if wanted is not None:
+        return wanted
     return b"AMX_INT8 = 1" not in lib.llama_print_system_info() or not amx_is_permitted()
 
 
@@ -121,8 +126,9 @@ def _devices_api() -> Any:
     for name in ("ggml_backend_dev_get", "ggml_backend_dev_by_name"):
         getattr(libggml, name).restype = ctypes.c_void_p
     libggml.ggml_backend_dev_by_name.argtypes = [ctypes.c_char_p]
-    libggml.ggml_backend_dev_name.restype = ctypes.c_char_p
-    libggml.ggml_backend_dev_name.argtypes = [ctypes.c_void_p]
+    for name in ("ggml_backend_dev_name", "ggml_backend_dev_description"):
+        getattr(libggml, name).argtypes = [ctypes.c_void_p]
+        getattr(libggml, name).restype = ctypes.c_char_p
     return libggml
 
 
@@ -131,6 +137,13 @@ def device_names() -> list[str]:
     api = _devices_api()
     handles = map(api.ggml_backend_dev_get, range(api.ggml_backend_dev_count()))
     return [api.ggml_backend_dev_name(handle).decode() for handle in handles]
+
+
+def device_description(name: str) -> str:
+    """What that device is: the processor's or the card's own name."""
+    api = _devices_api()
+    handle = api.ggml_backend_dev_by_name(name.encode())
+    return api.ggml_backend_dev_description(handle).decode(errors="replace") if handle else name
 
 
 def device_list(names: tuple[str, ...]) -> ctypes.Array[ctypes.c_void_p]:

@@ -1,4 +1,4 @@
-"""What a model's speed depends on, as a record that can be compared: the key of a profile."""
+"""What a model's speed and rounding depend on, as a record: the key of a profile."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from spec_local.llama.backend import default_threads, device_names, lib
+from spec_local.llama.backend import default_threads, device_description, device_names, lib, repacks
 from spec_local.llama.options import LoadOptions
 
 _SAMPLES, _SAMPLE_BYTES = 64, 1 << 14
 
 
 def identity(path: Path, options: LoadOptions) -> dict[str, str | int]:
-    """Model file, build, devices, threads and everything set that changes what a decode costs.
+    """Model file, build, devices, threads and all settings that change what a decode does.
 
-    Or what it computes. Of the file, the size and a hash of samples from all over it: reading
-    gigabytes at every start would cost seconds, and a model of the same size and types that differs
-    from this one only between the samples goes through the same kernels.
+    Of the file, the size and a hash of samples from all over it: reading gigabytes at every start
+    would cost seconds, and a model of the same size that differs only between the samples goes
+    through the same kernels.
     """
     size = path.stat().st_size
     return {
@@ -27,15 +27,19 @@ def identity(path: Path, options: LoadOptions) -> dict[str, str | int]:
         "hash": _hash_of_samples(path, size),
         "llama_cpp": version("llama-cpp-python"),
         "system": lib.llama_print_system_info().decode(errors="replace").strip(),
-        "devices": ",".join(options.devices or device_names()),
+        "devices": ", ".join(map(_device, options.devices or device_names())),
         "gpu_layers": options.n_gpu_layers,
         "main_gpu": options.main_gpu,
         "threads": options.n_threads or default_threads(),
         "batch": f"{options.n_batch},{options.n_ubatch}",
         "flash_attention": options.flash_attention,
         "kv_types": f"{options.kv_type_k},{options.kv_type_v}",
-        "repack": str(options.repack),
+        "repack": str(repacks(options.repack)),
     }
+
+
+def _device(name: str) -> str:
+    return f"{name} ({device_description(name)})"
 
 
 @cache

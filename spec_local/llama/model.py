@@ -8,7 +8,7 @@ from pathlib import Path
 
 from spec_local.errors import ModelFileError
 from spec_local.gguf_header import TOKEN_MAP, check_model_file
-from spec_local.llama.backend import collected_errors, device_list, lib, repack_is_safe
+from spec_local.llama.backend import collected_errors, device_list, lib, repacks
 from spec_local.llama.identity import identity
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.vocab import Vocabulary
@@ -57,7 +57,7 @@ class Model:
         params.n_gpu_layers = options.n_gpu_layers
         params.main_gpu = options.main_gpu
         params.load_mode = _load_mode(options)
-        params.use_extra_bufts = repack_is_safe() if options.repack is None else options.repack
+        params.use_extra_bufts = repacks(options.repack)
         devices = device_list(options.devices) if options.devices else None
         if devices is not None:
             params.devices = ctypes.cast(devices, ctypes.c_void_p)

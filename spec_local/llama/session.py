@@ -11,7 +11,6 @@ import ctypes
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from time import perf_counter
 from typing import Literal
 
@@ -21,6 +20,7 @@ from spec_local.errors import ContextOverflow, EngineError
 from spec_local.llama.backend import collected_errors, default_threads, lib
 from spec_local.llama.memory import KV_TYPES, require_memory
 from spec_local.llama.model import Model
+from spec_local.prefix import common_prefix
 from spec_local.types import Logits
 
 EvaluateProgress = Callable[[int, int], None]
@@ -190,8 +190,7 @@ class Session:
 
     def sync(self, tokens: Sequence[int]) -> int:
         """Keep only the common prefix with `tokens` and return its length."""
-        pairs = zip(self._tokens, tokens, strict=False)
-        common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        common = common_prefix(self._tokens, tokens)
         self.truncate(common)
         return common
 
@@ -265,7 +264,9 @@ class Session:
         size = lib.llama_state_seq_get_size(self._handle, _SEQUENCE)
         state = (ctypes.c_uint8 * size)()
         written = lib.llama_state_seq_get_data(self._handle, state, size, _SEQUENCE)
-        return hashlib.blake2b(memoryview(state)[:written], digest_size=16).digest()
+        if not 0 < written == size:
+            raise EngineError("llama.cpp cannot save the state of this model's memory.")
+        return hashlib.blake2b(memoryview(state), digest_size=16).digest()
 
     def synchronize(self) -> None:
         """Wait until the device has finished what was given to it."""
