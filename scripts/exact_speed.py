@@ -2,7 +2,7 @@
 
     python scripts/exact_speed.py TARGET [DRAFT] [--modes certified,guard] [--tokens 64] [--json F]
 
-Free and exact contexts are of the same model, opened side by side; for every prompt all of them
+Free and exact contexts of the same file are opened side by side; for every prompt all of them
 write an answer in lockstep, once forwards and once backwards. Medians over prompts of the ratio of
 seconds per token, free plain decoding being 1.
 """

@@ -8,7 +8,7 @@ the target is evaluated in three shapes only, which do not depend on the drafter
 
 Of what was evaluated before, only whole batches of prompt are kept: a text that was generated was
 evaluated in rounds, and would be evaluated in batches had it been part of a prompt. It is therefore
-evaluated again once it has become one, so a continued chat is a fresh one, bit for bit.
+evaluated again once it has become one. So the same tokens give the same bits, cached or not.
 """
 
 from __future__ import annotations
@@ -59,9 +59,8 @@ class ExactSession:
     def _evaluate_prompt(self, tokens: Sequence[int]) -> Logits:
         start = len(self.tokens)
         assert start % self._batch == 0
-        alone = (
-            len(tokens) % self._batch == 1
-        )  # it is evaluated as in a round, here or after a sync
+        # A last token left alone is evaluated as in a round: after a sync it would be one.
+        alone = len(tokens) % self._batch == 1
         try:
             logits = self._inner.evaluate(tokens[:-1] if alone else tokens)
         finally:
