@@ -19,7 +19,7 @@ batch, since the token stands first among padding in one case and anywhere in th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from math import inf
@@ -122,9 +122,9 @@ def certify(
             session.truncate(0)
             for place, context in enumerate(contexts):
                 session.evaluate(tokens[len(session.tokens) : context])
-                share = (number + place / len(contexts)) / len(texts)
-                progress(share)
-                examination.compare(tokens, context, widths)
+                for step, _width in enumerate(examination.compare(tokens, context, widths)):
+                    done = number * len(contexts) + place + step / len(widths)
+                    progress(done / (len(texts) * len(contexts)))
                 session.truncate(context)
             if base in examination.unlike:
                 break  # nothing can be identical to what is not the same twice
@@ -145,8 +145,8 @@ class _Examination:
         self.differences: dict[int, float] = {}
         self.unlike: set[int] = set()
 
-    def compare(self, tokens: Sequence[int], context: int, widths: Sequence[int]) -> None:
-        """All widths after the first `context` tokens, which the session holds."""
+    def compare(self, tokens: Sequence[int], context: int, widths: Sequence[int]) -> Iterator[int]:
+        """All widths after the first `context` tokens, which the session holds, one by one."""
         session = self._session
         rows, digests = list[Logits](), list[bytes]()
         for token in tokens[context : context + _SPAN + 1]:
@@ -160,6 +160,7 @@ class _Examination:
             if session.digest() != digests[width - 1]:
                 self.unlike.add(width)
             self._note(width, self._alone(tokens[context + width]), rows[width])
+            yield width
 
     def _alone(self, token: int) -> Logits:
         """The row (n_vocab,) of one token, evaluated at the base."""

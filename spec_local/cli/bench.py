@@ -52,7 +52,7 @@ app.command("drafts")(drafts)
 @flat
 def run(
     name: Annotated[
-        str | None, typer.Argument(metavar="[PAIR]", help="Pair from models.toml, as --pair.")
+        str | None, typer.Argument(metavar="PAIR", help="Pair from models.toml, as --pair.")
     ] = None,
     *,
     quick: Annotated[bool, typer.Option("--quick", help="Short answers, greedy only.")] = False,

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @flat
 def verify(
     name: Annotated[
-        str | None, typer.Argument(metavar="[PAIR]", help="Pair from models.toml, as --pair.")
+        str | None, typer.Argument(metavar="PAIR", help="Pair from models.toml, as --pair.")
     ] = None,
     *,
     drafter: Annotated[
