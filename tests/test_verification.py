@@ -226,6 +226,7 @@ def test_identical_answers_are_said_to_be(exact_tiny: Path, tmp_path: Path, prom
     assert "IDENTICAL: all 8 answers" in done.output
     found = json.loads(file.read_text())
     assert found["exact"] == "certified"
+    assert found["interrupted"] is False
     assert found["plain"]["answers"] == 4
     assert [(e["drafter"], e["temperature"]) for e in found["drafters"]] == [
         *(("auto", 0.0), ("lookup", 0.0)),

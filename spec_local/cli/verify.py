@@ -124,7 +124,12 @@ def verify(
             stopped = reason
     _print(verification, exactness, target.model.path.name)
     if json_file is not None:
-        found = {"target": target.model.identity, "exact": exact, **verification.as_dict()}
+        found = {
+            "target": target.model.identity,
+            "exact": exact,
+            "interrupted": stopped is not None,
+            **verification.as_dict(),
+        }
         write_text(json_file, json.dumps(found, indent=2) + "\n")
     if stopped is not None:
         print("note: interrupted; this is what was compared until then.", file=sys.stderr)
