@@ -6,8 +6,9 @@ would have drawn the same token. Where it might, the position is evaluated again
 plain decoding does it, and drawn from that; the rest of the draft is dropped, for it was evaluated
 after what is now gone from the cache.
 
-This makes differences rare, not impossible: the largest difference is the largest one *seen*, and
-what stays in the cache was evaluated wide.
+This prevents some differences, not all: the largest difference is the largest one *seen*, and what
+stays in the cache was evaluated wide, so a tie nearer than what *that* changes can still fall the other
+way. Measured, it does (docs/exactness.md).
 """
 
 from __future__ import annotations
