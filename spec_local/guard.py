@@ -7,8 +7,8 @@ plain decoding does it, and drawn from that; the rest of the draft is dropped, f
 after what is now gone from the cache.
 
 This prevents some differences, not all: the largest difference is the largest one *seen*, and what
-stays in the cache was evaluated wide, so a tie nearer than what *that* changes can still fall the other
-way. Measured, it does (docs/exactness.md).
+stays in the cache was evaluated wide, so a tie nearer than what *that* changes can still fall the
+other way. Measured, it does (docs/exactness.md).
 """
 
 from __future__ import annotations
