@@ -221,10 +221,10 @@ class Controller:
         other_seconds: what the round took beyond evaluating and sampling, deciding above all.
         """
         first_round = self._emitted == 0
-        if not first_round or width == 1:  # a prompt asks for one row only
+        is_prompt = first_round and width > 1
+        if not is_prompt:
             width = self.widths.at_least(width)
-            self._observe_speed(width, context, evaluate_seconds)
-        elif width > MAX_WIDTH:
+        if not is_prompt or width > MAX_WIDTH:  # a prompt asks for one row only
             self._observe_speed(width, context, evaluate_seconds)
         judged = judged or {}
         for name, known in self.sources.items():

@@ -11,7 +11,7 @@ In all of them prompts are evaluated in the same batches whatever is cached (`ex
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
@@ -25,12 +25,10 @@ from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
 from spec_local.loading import Progress
 from spec_local.profile import ProfileStore
-from spec_local.settings import VerifyRule
+from spec_local.settings import ExactMode, VerifyRule
 from spec_local.types import Verifier
 from spec_local.verify import keyed
 from spec_local.widths import Widths
-
-ExactMode = Literal["certified", "fixed", "guard"]
 
 _MOST_FIXED = 8
 """The widest base that `fixed` tries: every token costs as much as so many."""

@@ -14,12 +14,7 @@ from spec_local import drafters
 from spec_local.chat import Chat
 from spec_local.decode import generate as decode
 from spec_local.errors import ConfigError, ContextOverflow, RunnerBusy, require
-from spec_local.exactness import (
-    ExactMode,
-    Exactness,
-    check_rule,
-    exact_options,
-)
+from spec_local.exactness import Exactness, check_rule, exact_options
 from spec_local.experience import Experience
 from spec_local.generation import Cancelled, Chunk, Completion, Generation, to_chunks
 from spec_local.llama.options import LoadOptions
@@ -31,7 +26,7 @@ from spec_local.logprobs import token_logprobs
 from spec_local.profile import ProfileStore
 from spec_local.prompt import Prompt, prompt_tokens
 from spec_local.registry import load_registry
-from spec_local.settings import Sampling
+from spec_local.settings import ExactMode, Sampling
 from spec_local.speculate import Adaptive, FixedK
 from spec_local.types import EvaluationSession, Speculator
 from spec_local.verify import VERIFIERS
@@ -111,7 +106,7 @@ class Runner:
         True is "certified". For the first time it takes minutes, in which the machine is examined.
         Raises SpecLocalError.
         """
-        mode = "certified" if exact is True else exact or None
+        mode = "certified" if exact is True else None if exact is False else exact
         if mode is not None:
             options = exact_options(mode, options or LoadOptions())
         profiles = profiles or ProfileStore.of_user()

@@ -11,6 +11,9 @@ from spec_local.errors import ConfigError, require
 VerifyRule = Literal["keyed", "rejection", "block"]
 """Which drafted tokens are accepted; `verify.py` explains the three."""
 
+ExactMode = Literal["certified", "fixed", "guard"]
+"""How drafting is kept from changing a bit; `exactness.py` explains the three."""
+
 
 _LARGEST, _SMALLEST = 1e5, 1e-6
 _LARGEST_WHOLE = 2**31 - 1

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from typer.core import TyperGroup
 
 from spec_local.cli import bench, chat, draft, generate, models, tune, verify
+from spec_local.settings import ExactMode
 
 
 @dataclass(slots=True)
@@ -21,7 +22,7 @@ class State:
 
 state = State()
 
-_EXACT, _MODES = "--exact", ("certified", "fixed", "guard")
+_EXACT = "--exact"
 
 
 class _Program(TyperGroup):
@@ -31,13 +32,11 @@ class _Program(TyperGroup):
         options = args[: args.index("--")] if "--" in args else args
         complete = list[str]()
         for arg in options:
-            if complete and complete[-1] == _EXACT:
-                complete[-1] = f"{_EXACT}={arg if arg in _MODES else 'certified'}"
-                if arg in _MODES:
-                    continue
-            complete.append(arg)
-        if complete and complete[-1] == _EXACT:
-            complete[-1] = f"{_EXACT}=certified"
+            if complete[-1:] == [_EXACT] and arg in get_args(ExactMode):
+                complete[-1] += f"={arg}"
+            else:
+                complete.append(arg)
+        complete = [f"{_EXACT}=certified" if arg == _EXACT else arg for arg in complete]
         return super().parse_args(ctx, complete + args[len(options) :])
 
 

@@ -23,7 +23,7 @@ from spec_local.cli.bench_options import (
 )
 from spec_local.cli.bench_output import check_outputs, stdout, write
 from spec_local.cli.flat import flat
-from spec_local.cli.interrupt import INTERRUPTED
+from spec_local.cli.interrupt import end_early
 from spec_local.cli.options import MachineOptions, PairOptions, load_options, pair_name
 from spec_local.cli.progress import on_terminal
 from spec_local.errors import SpecLocalError, require
@@ -150,10 +150,7 @@ def run(
         result = benchmark.result(shlex.join(["spec-local", *sys.argv[1:]]))
     write(result, output)
     if stopped is not None:
-        print("note: interrupted; this is what was measured until then.", file=sys.stderr)
-        if isinstance(stopped, SpecLocalError):
-            raise stopped
-        raise typer.Exit(INTERRUPTED)
+        end_early(stopped, "measured")
 
 
 @app.command()

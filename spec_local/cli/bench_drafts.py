@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +12,7 @@ import typer
 from spec_local.cli.bench_options import TUNE_SECONDS, PromptOptions, chosen_prompts
 from spec_local.cli.bench_output import check_file, stdout
 from spec_local.cli.flat import flat
-from spec_local.cli.interrupt import INTERRUPTED
+from spec_local.cli.interrupt import end_early
 from spec_local.cli.options import MachineOptions, load_options
 from spec_local.cli.progress import on_terminal
 
@@ -73,7 +72,7 @@ def drafts(
         seed=prompts.seed,
     )
     judged: dict[str, Candidate] = {}
-    interrupted = False
+    stopped: BaseException | None = None
     with ExitStack() as stack, on_terminal(time_left=True) as progress:
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="spec-local-bench-")))
         names = [*draft, *_trimmed(draft, trim or [], directory, progress)]
@@ -94,17 +93,16 @@ def drafts(
                 winner = load_draft(best, model, registry, progress, stack)
                 with Field(plan.contenders, model, winner, store, TUNE_SECONDS, progress) as field:
                     judged[best] = verified(judged[best], plan, field, progress)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as reason:
             if not judged:
                 raise
-            interrupted = True
+            stopped = reason
     ranking = sorted(judged.values(), key=lambda each: -each.auto)
     print_ranking(ranking, stdout())
     if json is not None:
         save(model.path.name, ranking, json)
-    if interrupted:
-        print("note: interrupted; this is what was known until then.", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED)
+    if stopped is not None:
+        end_early(stopped, "known")
 
 
 def _trimmed(names: list[str], sizes: list[int], directory: Path, progress: Progress) -> list[str]:

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
+
+from spec_local.errors import SpecLocalError
 
 if TYPE_CHECKING:
     from spec_local.generation import Generation
 
 INTERRUPTED = 130
 """Exit code of what Ctrl-C ended, as shells have it."""
+
+
+def end_early(stopped: BaseException, done: str) -> NoReturn:
+    """Say that what was shown is not all, and end as what stopped it demands."""
+    import typer  # not above: the console script loads this module before it can be interrupted
+
+    print(f"note: interrupted; this is what was {done} until then.", file=sys.stderr)
+    if isinstance(stopped, SpecLocalError):
+        raise stopped
+    raise typer.Exit(INTERRUPTED)
 
 
 @contextmanager

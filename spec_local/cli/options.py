@@ -131,9 +131,8 @@ def load_runner(models: ModelOptions, sampling: SamplingOptions, machine: Machin
     Sampling(**changes)  # say what is wrong before anything is loaded
     options = load_options(machine)
     if models.exact is not None:
-        from spec_local.exactness import check_mode, check_rule
+        from spec_local.exactness import check_rule
 
-        check_mode(models.exact)
         check_rule(changes.get("verify", "keyed"))
     with on_terminal() as progress:
         runner = Runner.load(
@@ -143,7 +142,7 @@ def load_runner(models: ModelOptions, sampling: SamplingOptions, machine: Machin
             drafter=models.drafter,
             k=models.k,
             options=options,
-            exact=models.exact or False,  # type: ignore[arg-type]
+            exact=False if models.exact is None else models.exact,  # type: ignore[arg-type]
             progress=progress,
         )
     _say_what_exactness_limits(runner, models.k)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +12,7 @@ import typer
 from spec_local.cli.bench_options import PromptOptions, chosen_prompts
 from spec_local.cli.bench_output import check_file, stdout
 from spec_local.cli.flat import flat
-from spec_local.cli.interrupt import INTERRUPTED
+from spec_local.cli.interrupt import end_early
 from spec_local.cli.options import (
     ExactOption,
     MachineOptions,
@@ -132,10 +131,7 @@ def verify(
         }
         write_text(json_file, json.dumps(found, indent=2) + "\n")
     if stopped is not None:
-        print("note: interrupted; this is what was compared until then.", file=sys.stderr)
-        if isinstance(stopped, SpecLocalError):
-            raise stopped
-        raise typer.Exit(INTERRUPTED)
+        end_early(stopped, "compared")
     if exactness is not None and verification.differences:
         raise typer.Exit(1)
 
