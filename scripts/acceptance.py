@@ -21,14 +21,21 @@ from unittest.mock import patch
 import numpy as np
 
 from spec_local import Runner, Sampling
-from spec_local.bench.workloads import bundled
-from spec_local.distribution import Distribution, on_common_support
 from spec_local.drafters.model import ModelDrafter
+from spec_local.engine.speculate import FixedK
+from spec_local.engine.types import Draft, Verdict
+from spec_local.engine.verify import (
+    VERIFIERS,
+    acceptance,
+    keep_probability,
+    rejection,
+    weigh_prefixes,
+)
 from spec_local.llama.samplers import Samplers
 from spec_local.llama.session import Session
-from spec_local.speculate import FixedK
-from spec_local.types import Draft, Logits, Sampler, Verdict
-from spec_local.verify import VERIFIERS, acceptance, keep_probability, rejection, weigh_prefixes
+from spec_local.sampling.distribution import Distribution, on_common_support
+from spec_local.sampling.types import Logits, Sampler
+from spec_local.workloads.workloads import bundled
 
 RULES = ("keyed", "rejection", "block")
 

@@ -15,17 +15,17 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
-from spec_local.bench.energy import EnergyMeter
-from spec_local.bench.race import Entrant, race
-from spec_local.bench.workloads import bundled, choose
-from spec_local.exactness import Exactness, exact_options
+from spec_local.bench.run.energy import EnergyMeter
+from spec_local.bench.run.race import Entrant, race
+from spec_local.exact.modes import Exactness, exact_options
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
-from spec_local.loading import load_models, no_progress
-from spec_local.profile import ProfileStore
-from spec_local.registry import load_registry
+from spec_local.machine.profile import ProfileStore
+from spec_local.models.loading import load_models, no_progress
+from spec_local.models.registry import load_registry
 from spec_local.runner import Runner
-from spec_local.settings import Sampling
+from spec_local.sampling.settings import Sampling
+from spec_local.workloads.workloads import bundled, choose
 
 _PLAIN = "free plain"
 

@@ -22,7 +22,7 @@ from gguf import GGUFReader, GGUFValueType
 from gguf.quants import dequantize
 
 from spec_local.errors import ModelFileError, SpecLocalError, require
-from spec_local.gguf_copy import (
+from spec_local.gguf.copying import (
     TensorCopy,
     Value,
     appears_whole,
@@ -30,11 +30,11 @@ from spec_local.gguf_copy import (
     read_metadata,
     write_model,
 )
-from spec_local.gguf_header import TOKEN_MAP
+from spec_local.gguf.header import TOKEN_MAP
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
-from spec_local.types import Logits
+from spec_local.sampling.types import Logits
 
 Layer = dict[str, Any]
 """A layer's tensors by their names within it."""

@@ -6,9 +6,9 @@ python scripts/requantize.py qwen2.5-coder-1.5b Q8_0 q8_0.gguf
 import argparse
 from pathlib import Path
 
-from spec_local.download import pull
 from spec_local.llama.quantize import FILE_TYPES, quantize
-from spec_local.registry import load_registry
+from spec_local.models.download import pull
+from spec_local.models.registry import load_registry
 
 
 def main() -> None:

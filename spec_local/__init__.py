@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spec_local.chat import Chat
+    from spec_local.engine.logprobs import TokenLogprobs
+    from spec_local.engine.rounds import Stats
     from spec_local.errors import (
         ConfigError,
         ContextOverflow,
@@ -27,10 +29,8 @@ if TYPE_CHECKING:
     )
     from spec_local.generation import Chunk, Completion, Generation
     from spec_local.llama.options import LoadOptions
-    from spec_local.logprobs import TokenLogprobs
-    from spec_local.rounds import Stats
     from spec_local.runner import Runner
-    from spec_local.settings import Sampling
+    from spec_local.sampling.settings import Sampling
 
 __version__ = version("spec-local")
 
@@ -56,14 +56,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Sampling": "settings",
-    "Stats": "rounds",
+    "Sampling": "sampling.settings",
+    "Stats": "engine.rounds",
     "Chat": "chat",
     "Chunk": "generation",
     "Completion": "generation",
     "Generation": "generation",
     "LoadOptions": "llama.options",
-    "TokenLogprobs": "logprobs",
+    "TokenLogprobs": "engine.logprobs",
     "Runner": "runner",
 }
 

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
-from spec_local.generation import Chunk, Generation
-from spec_local.prompt import rendered_tokens
+from spec_local.generation import Chunk, Generation, GenerationOptions
+from spec_local.llama.template import ChatTemplate
+from spec_local.llama.vocab import Vocabulary
+from spec_local.prompt import Prompt, rendered_tokens
 
 if TYPE_CHECKING:
-    from spec_local.runner import Runner
+    from typing_extensions import Unpack
+
+
+class Answering(Protocol):
+    """What a conversation needs of a runner."""
+
+    @property
+    def template(self) -> ChatTemplate:
+        """The chat template of the target."""
+
+    @property
+    def vocab(self) -> Vocabulary:
+        """The vocabulary of the target."""
+
+    def generate(self, prompt: Prompt, **options: Unpack[GenerationOptions]) -> Generation:
+        """Continue the prompt, see `Runner.generate`."""
 
 
 class Chat:
@@ -19,10 +36,12 @@ class Chat:
     nothing after them could be reused from the cache.
     """
 
-    def __init__(self, runner: Runner, system: str | None = None, **how: Any) -> None:
-        """system: the system message, if any; `how` goes to `Runner.generate` every turn."""
+    def __init__(
+        self, runner: Answering, system: str | None = None, **options: Unpack[GenerationOptions]
+    ) -> None:
+        """system: the system message, if any; options: for `Runner.generate`, every turn."""
         self._runner = runner
-        self._how = how
+        self._options = options
         self._system = system
         self.generation: Generation | None = None
         """The latest turn's generation, for its statistics and for cancelling it."""
@@ -45,7 +64,7 @@ class Chat:
         messages = [*self.messages, {"role": "user", "content": content}]
         text = self._runner.template.render(messages)
         prompt = self._prompt_tokens(text)
-        self.generation = self._runner.generate(prompt, **self._how)
+        self.generation = self._runner.generate(prompt, **self._options)
         return self._turn(self.generation, messages, text, prompt)
 
     def _turn(
@@ -69,13 +88,13 @@ class Chat:
         known = self._text and not self._runner.template.is_plain
         if known and text.startswith(self._text):
             rest = text[len(self._text) :]
-            vocab = self._runner.target.model.vocab
+            vocab = self._runner.vocab
             return self._tokens + vocab.tokenize(rest, add_special=False, parse_special=True)
-        return rendered_tokens(text, self._runner.target.model.vocab)
+        return rendered_tokens(text, self._runner.vocab)
 
     def _remember(self, text: str, prompt: list[int], answer: str, tokens: Sequence[int]) -> None:
         """Keep the tokens of everything said, as far as they spell exactly its text."""
-        vocab = self._runner.target.model.vocab
+        vocab = self._runner.vocab
         if vocab.is_end(tokens[-1]):
             tokens = tokens[:-1]
         self._text, self._tokens = text, prompt

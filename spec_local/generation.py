@@ -7,11 +7,13 @@ for being cancelled, and keeps the statistics.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypedDict
 
-from spec_local.logprobs import TokenLogprobs
-from spec_local.rounds import FinishReason, Round, Stats
+from spec_local.engine.logprobs import TokenLogprobs
+from spec_local.engine.rounds import FinishReason, Round, Stats
+from spec_local.sampling.settings import Sampling
 from spec_local.text import TextStream
 
 
@@ -42,6 +44,16 @@ class Completion:
     logprobs: tuple[TokenLogprobs, ...] = ()
 
 
+class GenerationOptions(TypedDict, total=False):
+    """What can be said about a generation besides its prompt; `Runner.generate` explains each."""
+
+    max_tokens: int | None
+    sampling: Sampling | None
+    stop: str | Sequence[str]
+    logprobs: int | None
+    progress: Callable[[str, float], None]
+
+
 class Cancelled(Exception):
     """Raised between two batches of a long prompt to abandon its evaluation."""
 
@@ -53,7 +65,7 @@ class Generation:
     or an exception in the loop body leave the runner ready for the next generation.
     """
 
-    def __init__(self, start: Callable[[threading.Event], Iterator[Chunk]]) -> None:
+    def __init__(self, start: Callable[[threading.Event], Generator[Chunk, None, None]]) -> None:
         """`start` makes the chunks; it must not keep the generation itself alive."""
         self._cancel = threading.Event()
         self._chunks = start(self._cancel)
@@ -75,7 +87,7 @@ class Generation:
 
     def close(self) -> None:
         """Stop now; the caches are put right."""
-        self._chunks.close()  # type: ignore[attr-defined]
+        self._chunks.close()
 
     def complete(self) -> Completion:
         """Run to the end and return everything."""
@@ -95,7 +107,7 @@ def to_chunks(
     stop: Sequence[str],
     cancel: threading.Event,
     prompt_tokens: int,
-) -> Iterator[Chunk]:
+) -> Generator[Chunk, None, None]:
     """One chunk per round, the last with the reason of the end.
 
     A stop string ends the text before itself, though the tokens that spelled it are reported.

@@ -4,33 +4,50 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, suppress
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from spec_local import drafters
 from spec_local.chat import Chat
-from spec_local.decode import generate as decode
+from spec_local.control.widths import ANY
+from spec_local.drafters.build import build
+from spec_local.engine.decode import generate as decode
+from spec_local.engine.logprobs import token_logprobs
+from spec_local.engine.speculate import Adaptive, FixedK
+from spec_local.engine.types import EvaluationSession, Speculator
+from spec_local.engine.verify import VERIFIERS
 from spec_local.errors import ConfigError, ContextOverflow, RunnerBusy, require
-from spec_local.exactness import Exactness, check_rule, exact_options
-from spec_local.experience import Experience
-from spec_local.generation import Cancelled, Chunk, Completion, Generation, to_chunks
+from spec_local.exact.modes import Exactness, check_rule, exact_options
+from spec_local.generation import (
+    Cancelled,
+    Chunk,
+    Completion,
+    Generation,
+    GenerationOptions,
+    to_chunks,
+)
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.samplers import Samplers
 from spec_local.llama.session import Session
 from spec_local.llama.template import ChatTemplate
-from spec_local.loading import Progress, choose_pair, in_target_tokens, load_models, no_progress
-from spec_local.logprobs import token_logprobs
-from spec_local.profile import ProfileStore
+from spec_local.machine.learned import Experience
+from spec_local.machine.profile import ProfileStore
+from spec_local.models.loading import (
+    Progress,
+    choose_pair,
+    in_target_tokens,
+    load_models,
+    no_progress,
+)
+from spec_local.models.registry import load_registry
 from spec_local.prompt import Prompt, prompt_tokens
-from spec_local.registry import load_registry
-from spec_local.settings import ExactMode, Sampling
-from spec_local.speculate import Adaptive, FixedK
-from spec_local.types import EvaluationSession, Speculator
-from spec_local.verify import VERIFIERS
-from spec_local.widths import ANY
+from spec_local.sampling.settings import ExactMode, Sampling
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 DEFAULT_K = 3
 
@@ -64,7 +81,7 @@ class Runner:
         self._evaluated: EvaluationSession = target if exact is None else exact.session
         self.draft = draft
         self.sampling = sampling or Sampling()
-        self._vocab = target.model.vocab
+        self.vocab = target.model.vocab
         self._experience: Experience | None = None
         self.speculator = self._speculator(drafter, k, profiles)
         self._samplers = Samplers(target)
@@ -102,7 +119,7 @@ class Runner:
         k: tokens drafted per round by a named drafter, 3 by default.
         profiles: where what is learned about the machine is kept, by default in the user's cache
         directory.
-        exact: the same text, bit for bit, whatever is drafted; see `exactness.py` for the modes.
+        exact: the same text, bit for bit, whatever is drafted; see `exact/modes.py` for the modes.
         True is "certified". For the first time it takes minutes, in which the machine is examined.
         Raises SpecLocalError.
         """
@@ -137,12 +154,12 @@ class Runner:
     def _speculator(self, name: str, k: int | None, profiles: ProfileStore | None) -> Speculator:
         _check_k(name, k)
         if name != drafters.AUTO:
-            fixed = FixedK(drafters.build(name, self._draft_session), DEFAULT_K if k is None else k)
+            fixed = FixedK(build(name, self._draft_session), DEFAULT_K if k is None else k)
             most = self.target.max_rows - 1
             require(fixed.k <= most, f"k can be at most {most}, not {fixed.k}.")
             return fixed
         names = ["lookup"] if self.draft is None else ["lookup", "model"]
-        built = [drafters.build(name, self._draft_session) for name in names]
+        built = [build(name, self._draft_session) for name in names]
         widths = ANY if self.exact is None else self.exact.widths
         self._experience = Experience(self.target, self.draft, names, profiles, widths)
         return Adaptive(built, self._experience.controller)
@@ -151,11 +168,11 @@ class Runner:
         if self.draft is None:
             raise ConfigError("This drafter needs a draft model's session.")
         session = in_target_tokens(self.draft, self.target)
-        return session, self.target.n_vocab, self._vocab.is_end
+        return session, self.target.n_vocab, self.vocab.is_end
 
     def tokenize(self, prompt: Prompt) -> list[int]:
         """Tokens of a text, completed as it is, or of messages, through the chat template."""
-        return prompt_tokens(prompt, self._vocab, lambda messages: self.template.render(messages))
+        return prompt_tokens(prompt, self.vocab, lambda messages: self.template.render(messages))
 
     def generate(
         self,
@@ -204,13 +221,13 @@ class Runner:
             check_rule(sampling.verify)
         self._samplers.prepare(sampling)
 
-    def complete(self, prompt: Prompt, **how: Any) -> Completion:
+    def complete(self, prompt: Prompt, **options: Unpack[GenerationOptions]) -> Completion:
         """The whole continuation at once; takes what `generate` takes."""
-        return self.generate(prompt, **how).complete()
+        return self.generate(prompt, **options).complete()
 
-    def chat(self, system: str | None = None, **how: Any) -> Chat:
-        """A conversation that evaluates only what is new; `how` goes to `generate` every turn."""
-        return Chat(self, system, **how)
+    def chat(self, system: str | None = None, **options: Unpack[GenerationOptions]) -> Chat:
+        """A conversation that evaluates only what is new; options: for `generate`, every turn."""
+        return Chat(self, system, **options)
 
     def _run(
         self,
@@ -221,7 +238,7 @@ class Runner:
         stop: Sequence[str],
         logprobs: int | None,
         progress: Progress,
-    ) -> Iterator[Chunk]:
+    ) -> Generator[Chunk, None, None]:
         """One generation, from taking the runner to giving it back."""
 
         def between_batches(done: int, total: int) -> None:
@@ -247,13 +264,13 @@ class Runner:
                     sampler,
                     context,
                     max_tokens=max_tokens,
-                    is_end=self._vocab.is_end,
+                    is_end=self.vocab.is_end,
                     inspect=partial(token_logprobs, n=logprobs),
                 )
                 if self._experience is not None:
                     stack.callback(self._experience.save)
-                stack.callback(rounds.close)  # type: ignore[attr-defined]
-                yield from to_chunks(rounds, self._vocab.pieces, stop, cancel, len(context))
+                stack.callback(rounds.close)
+                yield from to_chunks(rounds, self.vocab.pieces, stop, cancel, len(context))
         finally:
             self._busy_thread = 0
             self._busy.release()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import geometric_mean
 
-from spec_local.bench.result import (
+from spec_local.bench.record.result import (
     SCHEMA,
     Bound,
     Cell,

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from spec_local.download import pull, resolve
-from spec_local.profile import ProfileStore
-from spec_local.registry import load_registry
+from spec_local.machine.profile import ProfileStore
+from spec_local.models.download import pull, resolve
+from spec_local.models.registry import load_registry
 from tests.tiny_gguf import write_tiny
 
 settings.register_profile("same every time", derandomize=True, deadline=None)

@@ -14,8 +14,9 @@ from itertools import product
 
 import numpy as np
 
-from spec_local.distribution import Distribution
-from spec_local.types import Draft, Logits, Verifier
+from spec_local.engine.types import Draft, Verifier
+from spec_local.sampling.distribution import Distribution
+from spec_local.sampling.types import Logits
 
 Text = tuple[int, ...]
 Table = Callable[[Text], np.ndarray]

@@ -8,23 +8,15 @@ from functools import cache
 
 import numpy as np
 
-from spec_local.decode import generate
+from spec_local.engine.decode import generate
+from spec_local.engine.rounds import Round
+from spec_local.engine.speculate import FixedK
+from spec_local.engine.types import NO_DRAFT, Draft, Drafter, Pace, Speculator, Verdict
+from spec_local.engine.verify import VERIFIERS
 from spec_local.llama.chain import Chain
-from spec_local.rounds import Round
-from spec_local.sampling import ChainSampler
-from spec_local.settings import Sampling
-from spec_local.speculate import FixedK
-from spec_local.types import (
-    NO_DRAFT,
-    Draft,
-    Drafter,
-    Logits,
-    Pace,
-    Sampler,
-    Speculator,
-    Verdict,
-)
-from spec_local.verify import VERIFIERS
+from spec_local.sampling.sampler import ChainSampler
+from spec_local.sampling.settings import Sampling
+from spec_local.sampling.types import Logits, Sampler
 
 N_VOCAB = 24
 END = 23

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from spec_local.control import Controller
-from spec_local.costs import MAX_WIDTH, CostCurve
-from spec_local.simulation import Machine, Text, Track
-from spec_local.source import Source
+from spec_local.control.controller import Controller
+from spec_local.control.costs import MAX_WIDTH, CostCurve
+from spec_local.control.drafter_state import Source
+from spec_local.control.simulation import Machine, Text, Track
 
 PLAIN = 0.05
 """Seconds of one plain token."""

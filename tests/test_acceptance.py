@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from spec_local.acceptance import Acceptance, overall
-from spec_local.tuning import Tuning
+from spec_local.control.acceptance import Acceptance, overall
+from spec_local.control.constants import Tuning
 
 
 def test_without_evidence_a_drafter_is_believed() -> None:

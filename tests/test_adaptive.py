@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from spec_local.control import Controller
-from spec_local.costs import CostCurve
+from spec_local.control.controller import Controller
+from spec_local.control.costs import CostCurve
+from spec_local.control.drafter_state import Source
+from spec_local.control.plan import CALIBRATION
 from spec_local.drafters.lookup import LookupDrafter
 from spec_local.drafters.model import ModelDrafter
 from spec_local.drafters.none import NoDrafter
-from spec_local.offers import CALIBRATION
-from spec_local.settings import Sampling
-from spec_local.source import Source
-from spec_local.speculate import Adaptive
-from spec_local.types import Drafter
+from spec_local.engine.speculate import Adaptive
+from spec_local.engine.types import Drafter
+from spec_local.sampling.settings import Sampling
 from tests.fake import PROMPT, TableSession, run, start, tokens_of
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from spec_local.advice import best_k, break_even, expected_speedup, explain
 from spec_local.cli.app import app
-from spec_local.costs import CostCurve
+from spec_local.control.advice import best_k, break_even, expected_speedup, explain
+from spec_local.control.costs import CostCurve
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
-from spec_local.profile import ProfileStore
-from spec_local.tune import WIDTHS, tune
+from spec_local.machine.profile import ProfileStore
+from spec_local.machine.tune import WIDTHS, tune
 
 
 def curve(cost: Callable[[int], float]) -> CostCurve:

@@ -10,21 +10,21 @@ from pathlib import Path
 import pytest
 
 from spec_local import drafters
-from spec_local.bench.drafts import DraftTrial, verified, verifying
-from spec_local.bench.field import Field
-from spec_local.bench.lineup import line_up
-from spec_local.bench.measure import Benchmark
-from spec_local.bench.plan import Plan
-from spec_local.bench.race import race
-from spec_local.bench.result import PLAIN, Result
-from spec_local.bench.rivals import Rivals
-from spec_local.bench.workloads import Prompt
-from spec_local.costs import MAX_WIDTH
+from spec_local.bench.record.result import PLAIN, Result
+from spec_local.bench.run.contenders import line_up
+from spec_local.bench.run.draft_trial import DraftTrial, verified, verifying
+from spec_local.bench.run.measure import Benchmark
+from spec_local.bench.run.opened import Field
+from spec_local.bench.run.plan import Plan
+from spec_local.bench.run.race import race
+from spec_local.bench.run.running_peers import Rivals
+from spec_local.control.costs import MAX_WIDTH
 from spec_local.drafters.lookup import LookupDrafter
+from spec_local.engine.types import Draft, Pace
 from spec_local.llama.model import Model
-from spec_local.loading import no_progress
-from spec_local.settings import Sampling
-from spec_local.types import Draft, Pace
+from spec_local.models.loading import no_progress
+from spec_local.sampling.settings import Sampling
+from spec_local.workloads.workloads import Prompt
 
 PROMPTS = (
     Prompt("short", ("the thing and the other thing and the thing",)),

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from spec_local.bench.conversation import Conversation
-from spec_local.bench.result import Result, Run
+from spec_local.bench.record.result import Result, Run
+from spec_local.bench.run.conversation import Conversation
 from spec_local.cli.app import app
 from tests.test_cli import fails_with, spec_local
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
-from spec_local.bench.markdown import markdown
+from spec_local.bench.report.markdown import markdown
 from tests.bench_example import example
 
 

@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from spec_local.bench.plots import TITLES, draw
-from spec_local.bench.result import PLAIN
+from spec_local.bench.record.result import PLAIN
+from spec_local.bench.report.plots import TITLES, draw
 from spec_local.errors import ConfigError
 from tests.bench_example import example
 

@@ -8,10 +8,10 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from spec_local.bench.conclusion import conclusion
-from spec_local.bench.report import print_report
-from spec_local.bench.result import Contender, Result
-from spec_local.bench.tables import Entry, Table, row, size, speedup, split, widths
+from spec_local.bench.record.result import Contender, Result
+from spec_local.bench.report.headline import conclusion
+from spec_local.bench.report.tables import Entry, Table, row, size, speedup, split, widths
+from spec_local.bench.report.terminal import print_report
 from tests.bench_example import CONTENDERS, SPEEDUPS, example
 
 

@@ -6,10 +6,10 @@ import math
 
 import pytest
 
-from spec_local.bench.lineup import contender, heats, line_up
-from spec_local.bench.result import PLAIN, Contender, Run
-from spec_local.bench.summary import cells, overall, token_acceptance, verdict
-from spec_local.costs import CostCurve
+from spec_local.bench.record.result import PLAIN, Contender, Run
+from spec_local.bench.record.summary import cells, overall, token_acceptance, verdict
+from spec_local.bench.run.contenders import contender, heats, line_up
+from spec_local.control.costs import CostCurve
 from spec_local.errors import ConfigError
 
 

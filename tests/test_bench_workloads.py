@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from spec_local.bench.workloads import bundled, choose, read_prompts
 from spec_local.errors import ConfigError
+from spec_local.workloads.workloads import bundled, choose, read_prompts
 
 
 def test_nine_workloads_with_four_prompts_each() -> None:

@@ -15,18 +15,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from spec_local import ConfigError, LoadOptions, Runner, Sampling
-from spec_local.constraints import BannedStrings, Constraint, allowed_candidates
-from spec_local.distribution import Ids
-from spec_local.drafters import BUILDERS
+from spec_local.drafters.build import BUILDERS
 from spec_local.drafters.model import ModelDrafter
+from spec_local.engine.types import Draft, Verdict
+from spec_local.engine.verify import block
 from spec_local.errors import EngineError, NoTokenAllowed
 from spec_local.llama.chain import Chain
 from spec_local.llama.grammar import Grammar
 from spec_local.llama.model import Model
-from spec_local.prefilter import candidates
-from spec_local.sampling import ChainSampler
-from spec_local.types import Draft, Verdict
-from spec_local.verify import block
+from spec_local.sampling.constraints import BannedStrings, Constraint, allowed_candidates
+from spec_local.sampling.distribution import Ids
+from spec_local.sampling.prefilter import candidates
+from spec_local.sampling.sampler import ChainSampler
 from tests.fake import N_VOCAB, PROMPT, TableSession, sampler_for
 
 LETTERS = {i: bytes([97 + i]) for i in range(26)}

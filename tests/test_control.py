@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from spec_local.acceptance import Acceptance
-from spec_local.control import Controller
-from spec_local.costs import CostCurve
-from spec_local.offers import CALIBRATION, PLAIN, Judged, Offer, Plan
-from spec_local.source import Source
-from spec_local.tuning import Tuning
-from spec_local.widths import ANY, Widths
+from spec_local.control.acceptance import Acceptance
+from spec_local.control.constants import Tuning
+from spec_local.control.controller import Controller
+from spec_local.control.costs import CostCurve
+from spec_local.control.drafter_state import Source
+from spec_local.control.plan import CALIBRATION, PLAIN, Judged, Offer, Plan
+from spec_local.control.widths import ANY, Widths
 
 WIDTHS = (*range(1, 34), 64, 512)
 SURE = (0.995,) * 32

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from spec_local.costs import MAX_WIDTH, CostCurve, bucket_of
+from spec_local.control.costs import MAX_WIDTH, CostCurve, bucket_of
 
 SHAPE = {1: 1.0, 2: 1.5, 3: 1.9, 4: 1.6, 5: 2.1, 8: 2.8, 16: 3.5}
 PLAIN = 0.05

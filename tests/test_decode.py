@@ -11,9 +11,9 @@ from spec_local.drafters.lookup import LookupDrafter
 from spec_local.drafters.model import ModelDrafter
 from spec_local.drafters.none import NoDrafter
 from spec_local.drafters.staged import StagedDrafter
-from spec_local.rounds import Round
-from spec_local.settings import Sampling
-from spec_local.types import Drafter
+from spec_local.engine.rounds import Round
+from spec_local.engine.types import Drafter
+from spec_local.sampling.settings import Sampling
 from tests.fake import END, N_VOCAB, PROMPT, ScriptedDrafter, TableSession, run, start
 from tests.fake import tokens_of as tokens_of_rounds
 

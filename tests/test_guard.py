@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spec_local.constraints import Constraint
-from spec_local.decode import generate
-from spec_local.distribution import Ids
 from spec_local.drafters.lookup import LookupDrafter
 from spec_local.drafters.none import NoDrafter
-from spec_local.guard import Guard
+from spec_local.engine.decode import generate
+from spec_local.engine.speculate import FixedK
+from spec_local.exact.guard import Guard
 from spec_local.llama.chain import Chain
-from spec_local.sampling import ChainSampler
-from spec_local.settings import Sampling
-from spec_local.speculate import FixedK
-from spec_local.types import Logits
+from spec_local.sampling.constraints import Constraint
+from spec_local.sampling.distribution import Ids
+from spec_local.sampling.sampler import ChainSampler
+from spec_local.sampling.settings import Sampling
+from spec_local.sampling.types import Logits
 from tests.fake import END, N_VOCAB, PROMPT, TableSession, sampler_for, tokens_of
 
 DIFFERENCE = 0.2

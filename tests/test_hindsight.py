@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from spec_local.bench.bounds import bounds
-from spec_local.bench.hindsight import Pricing, Recording, record, with_draft
-from spec_local.costs import MAX_WIDTH, CostCurve
+from spec_local.bench.hindsight.bounds import bounds
+from spec_local.bench.hindsight.replay import Pricing, Recording, record, with_draft
+from spec_local.control.costs import MAX_WIDTH, CostCurve
 from spec_local.llama.model import Model
 from spec_local.llama.session import Session
-from spec_local.settings import Sampling
+from spec_local.sampling.settings import Sampling
 
 LENGTH = 12
 

@@ -14,13 +14,13 @@ from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFReader, GGUFWriter
 
 from spec_local import Runner, Sampling
 from spec_local.errors import ConfigError, ModelFileError
-from spec_local.gguf_copy import TensorCopy, read_metadata, write_model
-from spec_local.gguf_header import check_model_file
+from spec_local.gguf.copying import TensorCopy, read_metadata, write_model
+from spec_local.gguf.header import check_model_file
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.quantize import quantize
 from spec_local.llama.session import Session
-from spec_local.types import Logits
+from spec_local.sampling.types import Logits
 from tests.tiny_gguf import write_tiny
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "inflate_gguf.py"

@@ -9,8 +9,8 @@ import pytest
 from scipy.special import log_softmax
 
 from spec_local import ConfigError, LoadOptions, Runner, Sampling
-from spec_local.drafters import BUILDERS
-from spec_local.logprobs import token_logprobs
+from spec_local.drafters.build import BUILDERS
+from spec_local.engine.logprobs import token_logprobs
 
 HELLO = [{"role": "user", "content": "hello there"}]
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from spec_local.drafters.lookup import LookupDrafter
 from spec_local.llama.chain import Chain
-from spec_local.sampling import ChainSampler
-from spec_local.settings import Sampling
+from spec_local.sampling.sampler import ChainSampler
+from spec_local.sampling.settings import Sampling
 
 
 def begin(drafter: LookupDrafter, context: Sequence[int]) -> None:

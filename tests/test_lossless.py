@@ -11,8 +11,9 @@ from scipy import stats
 
 from spec_local.drafters.lookup import LookupDrafter
 from spec_local.drafters.model import ModelDrafter
-from spec_local.settings import Sampling, VerifyRule
-from spec_local.types import Drafter, Logits
+from spec_local.engine.types import Drafter
+from spec_local.sampling.settings import Sampling, VerifyRule
+from spec_local.sampling.types import Logits
 from tests.fake import END, PROMPT, TableSession, run, start, tokens_of
 
 SETTING = {"temperature": 1.0, "top_k": 4, "top_p": 1.0, "min_p": 0.0}

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from spec_local.errors import ContextOverflow
-from spec_local.mapped import MappedSession
-from spec_local.types import Logits
+from spec_local.models.trimmed import MappedSession
+from spec_local.sampling.types import Logits
 from tests.fake import TableSession
 
 TARGET = [b"a", b"b", b"ab", b"abab", b"c", b"", b"abc", b"\xff", b"ba"]

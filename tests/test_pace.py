@@ -6,8 +6,8 @@ from functools import cache
 
 import pytest
 
-from spec_local.acceptance import Acceptance
-from spec_local.pace import DraftPace
+from spec_local.control.acceptance import Acceptance
+from spec_local.control.stopping import DraftPace
 
 FLAT = [0.0, *[1.0] * 33]
 LINEAR = [0.0, *(1.0 + 0.4 * w for w in range(33))]

@@ -16,8 +16,8 @@ from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.samplers import Samplers
 from spec_local.llama.session import Session
-from spec_local.noise import xtc_coin
-from spec_local.settings import Sampling
+from spec_local.sampling.noise import xtc_coin
+from spec_local.sampling.settings import Sampling
 
 SMALL, LARGE = "smollm2-135m", "qwen2.5-coder-1.5b"
 N_CTX = 512

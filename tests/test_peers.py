@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from spec_local import ConfigError, Runner, Sampling
-from spec_local.bench.peers import (
+from spec_local.bench.peers.specs import (
     Peer,
     PeerAnswer,
     PeerError,
@@ -344,7 +344,7 @@ def test_the_process_ends_when_waiting_for_it_is_interrupted(
         raise KeyboardInterrupt
 
     before = set(children())
-    monkeypatch.setattr("spec_local.bench.peer_programs.sleep", interrupt)
+    monkeypatch.setattr("spec_local.bench.peers.programs.sleep", interrupt)
     with pytest.raises(KeyboardInterrupt):
         fake(tmp_path, setup, "never ready")
     assert set(children()) == before
@@ -353,7 +353,7 @@ def test_the_process_ends_when_waiting_for_it_is_interrupted(
 def test_a_process_that_does_not_listen_is_killed(
     tmp_path: Path, setup: PeerSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spec_local.bench.peer_process._GRACE", 0.1)
+    monkeypatch.setattr("spec_local.bench.peers.process._GRACE", 0.1)
     before = set(children())
     fake(tmp_path, setup, "stubborn").close()
     assert set(children()) == before
@@ -364,7 +364,7 @@ def test_the_process_ends_with_python(tmp_path: Path, setup: PeerSetup) -> None:
     fake(tmp_path, setup).close()  # writes the script
     script = f"""
 from pathlib import Path
-from spec_local.bench.peers import *
+from spec_local.bench.peers.specs import *
 from spec_local.llama.options import LoadOptions
 spec = PeerSpec("llama-server", "plain", Path({str(tmp_path / "llama-server")!r}))
 peer = start_peer(spec, PeerSetup(Path("x"), None, LoadOptions(n_ctx=8, n_threads=1)))

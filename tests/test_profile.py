@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from spec_local import LoadOptions, Runner, Sampling
-from spec_local.acceptance import Acceptance, overall
-from spec_local.costs import CostCurve
-from spec_local.profile import ProfileStore
+from spec_local.control.acceptance import Acceptance, overall
+from spec_local.control.costs import CostCurve
+from spec_local.machine.profile import ProfileStore
 
 IDENTITY = {"model": "some.gguf", "hash": "abc", "threads": 2}
 

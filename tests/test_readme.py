@@ -24,5 +24,5 @@ def test_two_commands_set_up_everything() -> None:
 def test_ci_runs_the_readmes_test_command() -> None:
     ci = (ROOT / ".ci" / "run").read_text()
     assert setup_commands()[1] in ci.splitlines()
-    for check in ("ruff check", "ruff format --check", "mypy spec_local"):
+    for check in ("ruff check", "ruff format --check", "mypy spec_local", "lint-imports"):
         assert check in ci

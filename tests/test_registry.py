@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from spec_local import registry
 from spec_local.errors import ConfigError
-from spec_local.registry import load_registry, read_registry, shipped_file
+from spec_local.models import registry
+from spec_local.models.registry import load_registry, read_registry, shipped_file
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from spec_local import (
     Sampling,
     VocabularyMismatch,
 )
-from spec_local.drafters import BUILDERS
+from spec_local.drafters.build import BUILDERS
 from spec_local.llama.model import Model
 from spec_local.llama.session import Session
 from spec_local.prompt import rendered_tokens

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from spec_local.llama.chain import Chain
-from spec_local.noise import keyed_gumbel
-from spec_local.prefilter import candidates
-from spec_local.sampling import ChainSampler
-from spec_local.settings import Sampling
-from spec_local.types import Logits
+from spec_local.sampling.noise import keyed_gumbel
+from spec_local.sampling.prefilter import candidates
+from spec_local.sampling.sampler import ChainSampler
+from spec_local.sampling.settings import Sampling
+from spec_local.sampling.types import Logits
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

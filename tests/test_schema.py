@@ -18,10 +18,10 @@ from spec_local.errors import ConfigError
 from spec_local.llama.grammar import Grammar
 from spec_local.llama.model import Model
 from spec_local.llama.vocab import Vocabulary
-from spec_local.structure.digits import whole_numbers
-from spec_local.structure.pattern import pattern_rule
-from spec_local.structure.primitives import PRIMITIVES
-from spec_local.structure.schema import schema_grammar
+from spec_local.sampling.structure.digits import whole_numbers
+from spec_local.sampling.structure.pattern import pattern_rule
+from spec_local.sampling.structure.primitives import PRIMITIVES
+from spec_local.sampling.structure.schema import schema_grammar
 from tests.tiny_gguf import write_tiny
 
 

@@ -16,7 +16,7 @@ from spec_local.llama.backend import device_list, device_names, lib
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
-from spec_local.types import Logits
+from spec_local.sampling.types import Logits
 from tests.tiny_gguf import write_tiny
 
 TOKENS = [1, *np.random.default_rng(0).integers(260, 290, 400).tolist()]

@@ -13,8 +13,8 @@ from statistics import mean, quantiles
 
 import pytest
 
-from spec_local.costs import MAX_WIDTH
-from spec_local.simulation import Machine, Track, clairvoyant, run, static
+from spec_local.control.costs import MAX_WIDTH
+from spec_local.control.simulation import Machine, Track, clairvoyant, run, static
 from tests.machines import CURVES, STATIONARY, TEXTS, controller, machine, text
 
 SEEDS = range(10)

@@ -15,15 +15,15 @@ from spec_local import Runner
 from spec_local.cli.app import app
 from spec_local.drafters.model import ModelDrafter
 from spec_local.errors import ConfigError, ModelFileError, SpecLocalError, VocabularyMismatch
-from spec_local.gguf_header import check_model_file
+from spec_local.gguf.header import check_model_file
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.quantize import quantize
 from spec_local.llama.samplers import Samplers
 from spec_local.llama.session import Session
-from spec_local.mapped import MappedSession
-from spec_local.settings import Sampling
-from spec_local.trim import choose_tokens, trim
+from spec_local.models.trim import choose_tokens, trim
+from spec_local.models.trimmed import MappedSession
+from spec_local.sampling.settings import Sampling
 from tests.test_cli import fails_with, spec_local
 from tests.tiny_gguf import MERGES, write_tiny
 

@@ -7,11 +7,11 @@ import math
 import pytest
 
 from spec_local.drafters.none import NoDrafter
+from spec_local.engine.rounds import Round, Stats
+from spec_local.engine.speculate import FixedK
 from spec_local.errors import ConfigError
 from spec_local.llama.options import LoadOptions
-from spec_local.rounds import Round, Stats
-from spec_local.settings import Sampling
-from spec_local.speculate import FixedK
+from spec_local.sampling.settings import Sampling
 
 
 @pytest.mark.parametrize(

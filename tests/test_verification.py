@@ -13,12 +13,12 @@ from typer.testing import CliRunner, Result
 from spec_local import ConfigError, LoadOptions, Runner, Sampling
 from spec_local.cli.app import app
 from spec_local.cli.exact_output import findings, ranges
-from spec_local.exact import Certificate
-from spec_local.exactness import exact_options
+from spec_local.exact.modes import exact_options
 from spec_local.llama.quantize import quantize
 from spec_local.llama.session import Session
-from spec_local.profile import ProfileStore
-from spec_local.types import Logits
+from spec_local.machine.certify import Certificate
+from spec_local.machine.profile import ProfileStore
+from spec_local.sampling.types import Logits
 from tests.test_cli import fails_with, spec_local
 from tests.tiny_gguf import write_tiny
 

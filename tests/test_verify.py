@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spec_local.distribution import Distribution
-from spec_local.noise import keyed_gumbel
-from spec_local.types import Draft, Verifier
-from spec_local.verify import acceptance, block, keyed, rejection, residual
+from spec_local.engine.types import Draft, Verifier
+from spec_local.engine.verify import acceptance, block, keyed, rejection, residual
+from spec_local.sampling.distribution import Distribution
+from spec_local.sampling.noise import keyed_gumbel
 from tests.enumerate_outcomes import (
     Setting,
     Table,
@@ -243,7 +243,7 @@ def test_block_never_accepts_fewer_than_rejection(tables: tuple[Table, Table], k
 
 
 def test_keyed_accepts_what_the_coupling_promises() -> None:
-    """Between (1 - TV) / (1 + TV) and 1 - TV, and by the formula in `verify.py`."""
+    """Between (1 - TV) / (1 + TV) and 1 - TV, and by the formula in `engine/verify.py`."""
     rng = np.random.default_rng(0)
     n, draws = 6, 20_000
     ids = np.arange(n, dtype=np.int32)

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from spec_local.cli import bench, chat, draft, generate, models, tune, verify
-from spec_local.settings import ExactMode
+from spec_local.sampling.settings import ExactMode
 
 
 @dataclass(slots=True)

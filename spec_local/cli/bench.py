@@ -29,7 +29,7 @@ from spec_local.cli.progress import on_terminal
 from spec_local.errors import SpecLocalError, require
 
 if TYPE_CHECKING:
-    from spec_local.bench.peers import PeerSpec
+    from spec_local.bench.peers.specs import PeerSpec
     from spec_local.llama.model import Model
 
 _RUN = "run"
@@ -94,15 +94,15 @@ def run(
     Also: spec-local bench compare A.json B.json, bench show A.json, and bench drafts, which
     chooses a draft model. Nothing else should run meanwhile.
     """
-    from spec_local.bench.field import Field
-    from spec_local.bench.lineup import line_up
-    from spec_local.bench.measure import Benchmark
-    from spec_local.bench.peers import peer_specs
-    from spec_local.bench.plan import Plan
-    from spec_local.bench.rivals import Rivals
-    from spec_local.loading import choose_pair, load_models
-    from spec_local.profile import ProfileStore
-    from spec_local.registry import load_registry
+    from spec_local.bench.peers.specs import peer_specs
+    from spec_local.bench.run.contenders import line_up
+    from spec_local.bench.run.measure import Benchmark
+    from spec_local.bench.run.opened import Field
+    from spec_local.bench.run.plan import Plan
+    from spec_local.bench.run.running_peers import Rivals
+    from spec_local.machine.profile import ProfileStore
+    from spec_local.models.loading import choose_pair, load_models
+    from spec_local.models.registry import load_registry
 
     require(name is None or models.pair is None, "Give the pair once, by name or with --pair.")
     check_outputs(output)
@@ -159,11 +159,11 @@ def compare(
     after: Annotated[Path, typer.Argument(help="A later one.")],
 ) -> None:
     """Show what changed between two results, and whether it is more than noise."""
-    from spec_local.bench import report
-    from spec_local.bench.compare import compare as compare_results
-    from spec_local.bench.result import Result
+    from spec_local.bench.record.result import Result
+    from spec_local.bench.report import terminal
+    from spec_local.bench.report.compare import compare as compare_results
 
-    report.print_comparison(compare_results(Result.load(before), Result.load(after)), stdout())
+    terminal.print_comparison(compare_results(Result.load(before), Result.load(after)), stdout())
 
 
 @app.command()
@@ -174,7 +174,7 @@ def show(
     output: OutputOptions,
 ) -> None:
     """Show a result again; draw or write it in another form."""
-    from spec_local.bench.result import Result
+    from spec_local.bench.record.result import Result
 
     check_outputs(output)
     write(Result.load(file), output)

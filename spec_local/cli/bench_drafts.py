@@ -17,8 +17,8 @@ from spec_local.cli.options import MachineOptions, load_options
 from spec_local.cli.progress import on_terminal
 
 if TYPE_CHECKING:
-    from spec_local.bench.ranking import Candidate
-    from spec_local.loading import Progress
+    from spec_local.bench.report.ranking import Candidate
+    from spec_local.models.loading import Progress
 
 
 @flat
@@ -51,15 +51,15 @@ def drafts(
     machine: MachineOptions,
 ) -> None:
     """Rank draft models for a target: each is measured once, its speed-ups are predicted."""
-    from spec_local.bench.drafts import DraftTrial, verified, verifying
-    from spec_local.bench.field import Field
-    from spec_local.bench.lineup import line_up
-    from spec_local.bench.plan import Plan
-    from spec_local.bench.ranking import save
-    from spec_local.bench.report import print_ranking
-    from spec_local.loading import load_draft, load_models
-    from spec_local.profile import ProfileStore
-    from spec_local.registry import load_registry
+    from spec_local.bench.report.ranking import save
+    from spec_local.bench.report.terminal import print_ranking
+    from spec_local.bench.run.contenders import line_up
+    from spec_local.bench.run.draft_trial import DraftTrial, verified, verifying
+    from spec_local.bench.run.opened import Field
+    from spec_local.bench.run.plan import Plan
+    from spec_local.machine.profile import ProfileStore
+    from spec_local.models.loading import load_draft, load_models
+    from spec_local.models.registry import load_registry
 
     if json is not None:
         check_file(json)
@@ -107,9 +107,9 @@ def drafts(
 
 def _trimmed(names: list[str], sizes: list[int], directory: Path, progress: Progress) -> list[str]:
     """Every draft trimmed to every size, in files of their own."""
-    from spec_local.download import pulled
-    from spec_local.registry import load_registry
-    from spec_local.trim import trim
+    from spec_local.models.download import pulled
+    from spec_local.models.registry import load_registry
+    from spec_local.models.trim import trim
 
     made = []
     for name in names if sizes else ():

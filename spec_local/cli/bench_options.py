@@ -11,7 +11,7 @@ import typer
 from spec_local.errors import ConfigError
 
 if TYPE_CHECKING:
-    from spec_local.bench.workloads import Prompt
+    from spec_local.workloads.workloads import Prompt
 
 _PROMPTS, _PEERS, _OUTPUT = "Prompts", "Peers", "Output"
 
@@ -102,7 +102,7 @@ class OutputOptions:
 
 def chosen_prompts(options: PromptOptions) -> list[Prompt]:
     """The prompts that were asked for; raises ConfigError."""
-    from spec_local.bench.workloads import bundled, choose, read_prompts
+    from spec_local.workloads.workloads import bundled, choose, read_prompts
 
     known = read_prompts(*options.prompts) if options.prompts else bundled()
     return choose(known, options.workload or [], options.per_workload)

@@ -10,12 +10,12 @@ import typer
 
 from spec_local.cli.bench_options import OutputOptions
 from spec_local.errors import require
-from spec_local.files import write_text
+from spec_local.util.files import write_text
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from spec_local.bench.result import Result
+    from spec_local.bench.record.result import Result
 
 _WIDTH = 100
 """Of a report that goes into a file or a pipe."""
@@ -26,7 +26,7 @@ def check_outputs(output: OutputOptions) -> None:
     for file in filter(None, (output.json, output.markdown)):
         check_file(file)
     if output.plots is not None:
-        from spec_local.bench.plots import require_matplotlib
+        from spec_local.bench.report.plots import require_matplotlib
 
         require_matplotlib()
         made = output.plots.exists()
@@ -55,7 +55,7 @@ def stdout() -> Console:
 
 def write(result: Result, output: OutputOptions) -> None:
     """Show a result, and write it in every form that has a path."""
-    from spec_local.bench.report import print_report
+    from spec_local.bench.report.terminal import print_report
 
     try:
         if output.json is not None:
@@ -68,8 +68,8 @@ def write(result: Result, output: OutputOptions) -> None:
 
 
 def _write_report(result: Result, output: OutputOptions) -> None:
-    from spec_local.bench.markdown import markdown
-    from spec_local.bench.plots import draw
+    from spec_local.bench.report.markdown import markdown
+    from spec_local.bench.report.plots import draw
 
     drawn = [] if output.plots is None else draw(result, output.plots)
     if output.markdown is None:

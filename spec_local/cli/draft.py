@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spec_local.cli.progress import on_terminal
-from spec_local.files import read_text
+from spec_local.util.files import read_text
 
 if TYPE_CHECKING:
-    from spec_local.trim import Trimmed
+    from spec_local.models.trim import Trimmed
 
 app = typer.Typer(help="Make draft models that cost less.", no_args_is_help=True)
 
@@ -46,9 +46,9 @@ def trim(
 
     Choose a corpus like what will be written: for other languages than English, in particular.
     """
-    from spec_local.download import pulled
-    from spec_local.registry import load_registry
-    from spec_local.trim import trim as write_trimmed
+    from spec_local.models.download import pulled
+    from spec_local.models.registry import load_registry
+    from spec_local.models.trim import trim as write_trimmed
 
     texts = [read_text(path) for path in corpus] if corpus else None
     with on_terminal() as show:

@@ -7,8 +7,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from spec_local.exact import Certificate
-    from spec_local.exactness import Exactness
+    from spec_local.exact.modes import Exactness
+    from spec_local.machine.certify import Certificate
 
 
 def describe(exactness: Exactness | None) -> str:

@@ -18,12 +18,12 @@ from spec_local.cli.progress import on_terminal
 from spec_local.cli.sampling_options import SamplingOptions
 from spec_local.cli.summary import summary
 from spec_local.errors import ConfigError
-from spec_local.files import read_text
+from spec_local.util.files import read_text
 
 if TYPE_CHECKING:
+    from spec_local.engine.logprobs import TokenLogprobs
     from spec_local.generation import Chunk
     from spec_local.llama.template import Message
-    from spec_local.logprobs import TokenLogprobs
     from spec_local.runner import Runner
 
 

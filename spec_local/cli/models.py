@@ -25,9 +25,9 @@ def list_models() -> None:
     """Show the models and pairs that have a name here."""
     from rich.console import Console
 
-    from spec_local.download import resolve
     from spec_local.errors import ModelFileError
-    from spec_local.registry import load_registry, user_file
+    from spec_local.models.download import resolve
+    from spec_local.models.registry import load_registry, user_file
 
     registry = load_registry()
     models = _table("model", "here", "size", "source")
@@ -57,8 +57,8 @@ def _table(name: str, *rest: str) -> Table:
 @app.command()
 def pull(name: Name) -> None:
     """Fetch a model, or both models of a pair, and check the hash."""
-    from spec_local.download import pulled
-    from spec_local.registry import load_registry
+    from spec_local.models.download import pulled
+    from spec_local.models.registry import load_registry
 
     registry = load_registry()
     for model in _models_of(name):
@@ -70,9 +70,9 @@ def pull(name: Name) -> None:
 @app.command()
 def path(name: NameOrFile) -> None:
     """Print where a model's file is; exit code 1 if it has not been pulled."""
-    from spec_local.download import resolve
     from spec_local.errors import ModelFileError
-    from spec_local.registry import load_registry
+    from spec_local.models.download import resolve
+    from spec_local.models.registry import load_registry
 
     found = resolve(name, load_registry())
     if found is None:
@@ -83,9 +83,9 @@ def path(name: NameOrFile) -> None:
 @app.command()
 def check(target: NameOrFile, draft: NameOrFile) -> None:
     """Compare two models' vocabularies; exit code 1 if the draft cannot serve the target."""
-    from spec_local.download import pulled
     from spec_local.llama.model import Model
-    from spec_local.registry import load_registry
+    from spec_local.models.download import pulled
+    from spec_local.models.registry import load_registry
 
     registry = load_registry()
     with on_terminal() as show:
@@ -113,7 +113,7 @@ def _describe(vocab: Vocabulary) -> str:
 
 def _models_of(name: str) -> list[str]:
     """The model itself, or target and draft of a pair; a name can be both."""
-    from spec_local.registry import load_registry
+    from spec_local.models.registry import load_registry
 
     registry = load_registry()
     if name in registry.pairs:

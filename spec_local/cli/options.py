@@ -125,13 +125,13 @@ def pair_name(models: PairOptions) -> str | None:
 def load_runner(models: ModelOptions, sampling: SamplingOptions, machine: MachineOptions) -> Runner:
     """Load what the options say, showing progress on a terminal; raises SpecLocalError."""
     from spec_local.runner import Runner
-    from spec_local.settings import Sampling
+    from spec_local.sampling.settings import Sampling
 
     changes = sampling.changes()
     Sampling(**changes)  # say what is wrong before anything is loaded
     options = load_options(machine)
     if models.exact is not None:
-        from spec_local.exactness import check_rule
+        from spec_local.exact.modes import check_rule
 
         check_rule(changes.get("verify", "keyed"))
     with on_terminal() as progress:

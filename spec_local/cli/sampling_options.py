@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from spec_local.errors import require
-from spec_local.files import read_text
+from spec_local.util.files import read_text
 
 _SAMPLING = "Sampling (default: the pair's)"
 _PENALTIES = "Penalties and bans"

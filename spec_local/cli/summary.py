@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spec_local.rounds import FinishReason, Stats
+from spec_local.engine.rounds import FinishReason, Stats
 
 _REASONS: dict[FinishReason, str] = {
     "stop": "",

@@ -12,13 +12,13 @@ import typer
 from spec_local.cli.flat import flat
 from spec_local.cli.options import MachineOptions, PairOptions, load_options, pair_name
 from spec_local.cli.progress import on_terminal
-from spec_local.costs import MAX_WIDTH
+from spec_local.control.costs import MAX_WIDTH
 from spec_local.errors import ConfigError
 
 if TYPE_CHECKING:
-    from spec_local.costs import CostCurve
+    from spec_local.control.costs import CostCurve
     from spec_local.llama.options import LoadOptions
-    from spec_local.profile import ProfileStore
+    from spec_local.machine.profile import ProfileStore
 
 _BAR = 30
 
@@ -49,10 +49,10 @@ def tune(
     With --exact also at which widths the same bits are computed. Nothing else should run meanwhile.
     Without this command costs are learned in use.
     """
-    from spec_local.exactness import exact_options
-    from spec_local.loading import choose_pair
-    from spec_local.profile import ProfileStore
-    from spec_local.registry import load_registry
+    from spec_local.exact.modes import exact_options
+    from spec_local.machine.profile import ProfileStore
+    from spec_local.models.loading import choose_pair
+    from spec_local.models.registry import load_registry
 
     registry = load_registry()
     spec = choose_pair(registry, pair_name(models), models.target, models.draft)
@@ -70,8 +70,8 @@ def tune(
 
 
 def _path(name: str) -> Path:
-    from spec_local.download import resolve
-    from spec_local.registry import load_registry
+    from spec_local.models.download import resolve
+    from spec_local.models.registry import load_registry
 
     path = resolve(name, load_registry())
     if path is None:
@@ -90,12 +90,12 @@ def _measure(
 
     A certificate that is there already is made anew.
     """
-    from spec_local.exactness import Exactness
+    from spec_local.exact.modes import Exactness
     from spec_local.llama.session import Session
-    from spec_local.loading import load_models
-    from spec_local.registry import load_registry
-    from spec_local.tune import compare, keep
-    from spec_local.tune import tune as measure
+    from spec_local.machine.tune import compare, keep
+    from spec_local.machine.tune import tune as measure
+    from spec_local.models.loading import load_models
+    from spec_local.models.registry import load_registry
 
     with ExitStack() as stack, on_terminal() as progress:
         loaded = load_models(names, load_registry(), options, progress, stack)
@@ -112,10 +112,10 @@ def _measure(
 
 
 def _explain(paths: list[Path], options: LoadOptions, store: ProfileStore) -> None:
-    from spec_local.acceptance import overall
-    from spec_local.advice import explain
-    from spec_local.experience import pair_of
+    from spec_local.control.acceptance import overall
+    from spec_local.control.advice import explain
     from spec_local.llama.identity import identity
+    from spec_local.machine.learned import pair_of
 
     identities = [identity(path, options) for path in paths]
     curves = [store.curve(identities[0])]

@@ -22,11 +22,11 @@ from spec_local.cli.options import (
 )
 from spec_local.cli.progress import on_terminal
 from spec_local.errors import SpecLocalError, require
-from spec_local.files import write_text
+from spec_local.util.files import write_text
 
 if TYPE_CHECKING:
-    from spec_local.bench.verification import Tally, Verification
-    from spec_local.exactness import Exactness
+    from spec_local.bench.run.verification import Tally, Verification
+    from spec_local.exact.modes import Exactness
 
 
 @flat
@@ -63,13 +63,13 @@ def verify(
 
     With --exact a difference is an error: exit code 1. Without, it is reported.
     """
-    from spec_local.bench.verification import Verification
+    from spec_local.bench.run.verification import Verification
     from spec_local.drafters import needs_model
-    from spec_local.exactness import Exactness, exact_options
+    from spec_local.exact.modes import Exactness, exact_options
     from spec_local.llama.session import Session
-    from spec_local.loading import choose_pair, load_models
-    from spec_local.profile import ProfileStore
-    from spec_local.registry import load_registry
+    from spec_local.machine.profile import ProfileStore
+    from spec_local.models.loading import choose_pair, load_models
+    from spec_local.models.registry import load_registry
     from spec_local.runner import Runner
 
     require(name is None or models.pair is None, "Give the pair once, by name or with --pair.")

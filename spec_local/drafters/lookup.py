@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 
+from spec_local.engine.types import NO_DRAFT, Draft, Pace, Verdict
 from spec_local.errors import require
-from spec_local.types import NO_DRAFT, Draft, Pace, Sampler, Verdict
+from spec_local.sampling.types import Sampler
 
 _OCCURRENCES = 16
 """How many of the latest occurrences of an n-gram are remembered; bounds the work of a draft."""

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from time import perf_counter
 
-from spec_local.distribution import Distribution
+from spec_local.engine.types import NO_DRAFT, Draft, EvaluationSession, Pace, Verdict
 from spec_local.errors import ContextOverflow, NoTokenAllowed
-from spec_local.types import NO_DRAFT, Draft, EvaluationSession, Pace, Sampler, Verdict
+from spec_local.sampling.distribution import Distribution
+from spec_local.sampling.types import Sampler
 
 
 class ModelDrafter:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spec_local.types import NO_DRAFT, Draft, Drafter, Pace, Sampler, Verdict
+from spec_local.engine.types import NO_DRAFT, Draft, Drafter, Pace, Verdict
+from spec_local.sampling.types import Sampler
 
 
 class StagedDrafter:

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from spec_local.distribution import Ids
 from spec_local.llama.backend import lib
 from spec_local.llama.vocab import Vocabulary
-from spec_local.sampling import SamplerChain
-from spec_local.settings import Sampling
-from spec_local.types import Logits
+from spec_local.sampling.distribution import Ids
+from spec_local.sampling.sampler import SamplerChain
+from spec_local.sampling.settings import Sampling
+from spec_local.sampling.types import Logits
 
 CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 assert CANDIDATE.itemsize == ctypes.sizeof(lib.llama_token_data)

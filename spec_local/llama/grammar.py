@@ -12,13 +12,13 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from spec_local.constraints import Constraint
-from spec_local.distribution import Ids
 from spec_local.errors import ConfigError
 from spec_local.llama.backend import collected_errors, lib
 from spec_local.llama.chain import CANDIDATE, candidate_array
 from spec_local.llama.vocab import Vocabulary
-from spec_local.structure.gbnf import require_harmless
+from spec_local.sampling.constraints import Constraint
+from spec_local.sampling.distribution import Ids
+from spec_local.sampling.structure.gbnf import require_harmless
 
 _ROOT = b"root"
 _STDERR = 2

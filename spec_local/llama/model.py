@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from spec_local.errors import ModelFileError
-from spec_local.gguf_header import TOKEN_MAP, check_model_file
+from spec_local.gguf.header import TOKEN_MAP, check_model_file
 from spec_local.llama.backend import collected_errors, device_list, lib, repacks
 from spec_local.llama.identity import identity
 from spec_local.llama.options import LoadOptions

@@ -6,7 +6,7 @@ import ctypes
 from pathlib import Path
 
 from spec_local.errors import ModelFileError, require
-from spec_local.gguf_header import check_model_file
+from spec_local.gguf.header import check_model_file
 from spec_local.llama.backend import collected_errors, default_threads, lib
 
 FILE_TYPES = {

@@ -7,14 +7,14 @@ from contextlib import ExitStack
 from dataclasses import replace
 from threading import Lock
 
-from spec_local.constraints import BannedStrings, Constraint
 from spec_local.errors import require
 from spec_local.llama.chain import Chain
 from spec_local.llama.grammar import Grammar
 from spec_local.llama.session import Session
-from spec_local.sampling import ChainSampler
-from spec_local.settings import Sampling
-from spec_local.structure.schema import schema_grammar
+from spec_local.sampling.constraints import BannedStrings, Constraint
+from spec_local.sampling.sampler import ChainSampler
+from spec_local.sampling.settings import Sampling
+from spec_local.sampling.structure.schema import schema_grammar
 
 
 class Samplers:

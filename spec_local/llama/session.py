@@ -20,8 +20,8 @@ from spec_local.errors import ContextOverflow, EngineError
 from spec_local.llama.backend import collected_errors, default_threads, lib
 from spec_local.llama.memory import KV_TYPES, require_memory
 from spec_local.llama.model import Model
-from spec_local.prefix import common_prefix
-from spec_local.types import Logits
+from spec_local.sampling.types import Logits
+from spec_local.util.prefix import common_prefix
 
 EvaluateProgress = Callable[[int, int], None]
 """Called between the batches of a long evaluation with (tokens done, tokens in all).

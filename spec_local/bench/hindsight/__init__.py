@@ -1,0 +1,1 @@
+"""What the recorded answers could have cost: replays and bounds."""

@@ -1,0 +1,1 @@
+"""Other programs to measure beside: how they are started and asked."""

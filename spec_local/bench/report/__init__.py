@@ -1,0 +1,1 @@
+"""From results to words, tables and plots."""

@@ -1,0 +1,54 @@
+"""Who runs: plain decoding, and what is compared with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spec_local import drafters
+from spec_local.bench.record.result import PLAIN, Contender
+from spec_local.errors import ConfigError, require
+from spec_local.runner import DEFAULT_K
+
+HEAT = 4
+"""Most contenders that run side by side; each has contexts of its own."""
+
+
+def line_up(named: Sequence[str], sweep: Sequence[int], has_draft: bool) -> list[Contender]:
+    """Plain decoding first, then the contenders named (`auto`, `model`, `model=5` …), then a sweep.
+
+    Without names, every drafter there is and `auto`. sweep: values of k, for the draft model or,
+    without one, for lookup. Raises ConfigError for what cannot run.
+    """
+    default = ["lookup", "model", drafters.AUTO] if has_draft else ["lookup", drafters.AUTO]
+    contenders = [contender(PLAIN)]
+    contenders += [contender(name) for name in named or default]
+    contenders += [contender(f"{'model' if has_draft else 'lookup'}={k}") for k in sweep]
+    for each in contenders:
+        require(
+            has_draft or not drafters.needs_model(each.drafter),
+            f"The contender {each.name} needs a draft model; give a pair with one, or --draft.",
+        )
+    return list(dict.fromkeys(contenders))
+
+
+def contender(text: str) -> Contender:
+    """A drafter, or a drafter and how many tokens it drafts per round, as in `model=5`."""
+    name, _, number = text.partition("=")
+    drafters.uses_model(name)  # raises for an unknown one
+    if name in (PLAIN, drafters.AUTO):
+        require(not number, f"{name} has no k; leave out ={number}.")
+        return Contender(name, name)
+    try:
+        k = int(number) if number else DEFAULT_K
+    except ValueError:
+        raise ConfigError(f"{text}: k must be a whole number, as in {name}=5.") from None
+    require(1 <= k <= 32, f"{text}: k must be 1 to 32.")
+    return Contender(f"{name} k={k}", name, k)
+
+
+def heats(contenders: Sequence[Contender], size: int = HEAT) -> list[list[Contender]]:
+    """Groups that run side by side, each with plain decoding in it."""
+    plain, *others = contenders
+    step = size - 1
+    groups = [others[i : i + step] for i in range(0, len(others), step)]
+    return [[plain, *group] for group in groups] or [[plain]]

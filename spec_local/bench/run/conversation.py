@@ -1,0 +1,127 @@
+"""One prompt at one temperature: all its turns, every heat, every repeat, every peer.
+
+The first repeat begins with empty caches and tells the time to the first token. In the others the
+target has the prompt still, while a draft model reads it anew: reading it is part of what drafting
+costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from spec_local.bench.peers.specs import PeerAnswer
+from spec_local.bench.record.result import PLAIN, Run
+from spec_local.bench.run.opened import Field
+from spec_local.bench.run.plan import Plan
+from spec_local.bench.run.race import Answer, race
+from spec_local.bench.run.recording import Comparison, Where, peer_run, to_run
+from spec_local.bench.run.running_peers import Rivals
+from spec_local.sampling.settings import Sampling
+from spec_local.workloads.workloads import Prompt
+
+
+class Conversation:
+    """Measures it; every turn goes on from what plain decoding answered first."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        field: Field,
+        prompt: Prompt,
+        temperature: float,
+        *,
+        peers: Rivals | None = None,
+        turned: bool = False,
+        advance: Callable[[int], None] = lambda _answers: None,
+    ) -> None:
+        """turned: the last contender begins, and the last peer.
+
+        advance: told the number of answers written since.
+        """
+        self._plan, self._field, self._peers, self.prompt = plan, field, peers, prompt
+        self.sampling = Sampling(temperature=temperature, seed=plan.seed)
+        self._advance, self._turned = advance, turned
+        self.comparison = Comparison(field.target)
+        self._most = max(2, plan.tokens // len(prompt.turns))
+        self._ours: dict[Where, list[Answer]] = {}
+        self._theirs: dict[Where, list[PeerAnswer]] = {}
+        self.said: list[tuple[list[int], list[int]]] = []
+        """By turn, the tokens of the prompt, and of what plain decoding answered."""
+
+    def run(self) -> list[Run]:
+        """Every contender's and peer's answers."""
+        messages: list[dict[str, str]] = []
+        plain = self._field.entrants[PLAIN].runner
+        for turn in self.prompt.turns:
+            messages.append({"role": "user", "content": turn})
+            context = plain.tokenize(messages)
+            said = self._race(context)
+            if self._peers is not None and self._peers.running and self.sampling.greedy:
+                self._ask_peers(self._peers, context)
+            messages.append({"role": "assistant", "content": said.text})
+            self.said.append((context, said.tokens))
+        ours = [to_run(where, turns, fresh=where[4] == 0) for where, turns in self._ours.items()]
+        lengths = [len(context) for context, _answer in self.said]
+        theirs = [
+            peer_run(where, lengths, turns)
+            for where, turns in self._theirs.items()
+            if len(turns) == len(lengths)  # it may have failed on the way
+        ]
+        return ours + theirs
+
+    def _where(self, contender: str, repeat: int, heat: int) -> Where:
+        prompt = self.prompt
+        temperature = self.sampling.temperature
+        return (contender, prompt.workload, prompt.number, temperature, repeat, heat)
+
+    def _race(self, context: list[int]) -> Answer:
+        """All heats and repeats of a turn; the first answer of plain decoding."""
+        before = len(self.said[-1][0]) if self.said else 0
+        first: Answer | None = None
+        for repeat, number, heat in self._plan.races(self.sampling.temperature):
+            entrants = [self._field.entrants[contender.name] for contender in heat]
+            for entrant in entrants:
+                entrant.forget(target=before if repeat == 0 else len(context), draft=0)
+            turned = (repeat % 2 == 1) != self._turned
+            race(entrants, context, self._most, self.sampling, turned)
+            plain = self._field.entrants[PLAIN].answer
+            first = first or plain
+            for entrant in entrants:
+                where, answer = self._where(entrant.name, repeat, number), entrant.answer
+                self._ours.setdefault(where, []).append(answer)
+                if entrant.name != PLAIN:
+                    self._compare(where, context, plain.tokens, answer.tokens, answer.widths)
+            self._advance(len(entrants))
+        assert first is not None
+        return first
+
+    def _ask_peers(self, peers: Rivals, context: list[int]) -> None:
+        """One after the other, plain decoding among them; the order turns from prompt to prompt."""
+        heat = len(self._plan.heats(self.sampling.temperature))
+        plain = self._field.entrants[PLAIN]
+        order = [PLAIN, *peers.running]
+        found: dict[Where, PeerAnswer] = {}
+        for name in reversed(order) if self._turned else order:
+            where = self._where(name, 0, heat)
+            if name == PLAIN:
+                plain.forget(target=0, draft=0)
+                race([plain], context, self._most, self.sampling, turned=False)
+                self._ours.setdefault(where, []).append(plain.answer)
+            else:
+                answer = peers.answer(name, context, self._most, self.sampling)
+                if answer is not None:
+                    found[where] = answer
+            self._advance(1)
+        for where, answer in found.items():
+            self._theirs.setdefault(where, []).append(answer)
+            self._compare(where, context, plain.answer.tokens, answer.tokens)
+
+    def _compare(
+        self,
+        where: Where,
+        context: Sequence[int],
+        plain: Sequence[int],
+        answer: Sequence[int],
+        widths: Sequence[int] = (),
+    ) -> None:
+        self.comparison.add(where, self.sampling, context, plain, answer, widths)

@@ -1,0 +1,85 @@
+"""What a benchmark ran on: the machine, the build, the files, the versions."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+
+from spec_local.bench.record.result import Machine, ModelFile
+from spec_local.llama.backend import default_threads, device_names, lib
+from spec_local.llama.options import LoadOptions
+
+_PACKAGES = ("spec-local", "llama-cpp-python", "gguf", "numpy")
+_BLOCK = 1 << 22
+
+
+def this_machine(options: LoadOptions) -> Machine:
+    """As far as the system tells."""
+    return Machine(
+        cpu=_cpu(),
+        cores=psutil.cpu_count(logical=False) or os.cpu_count() or 1,
+        memory_bytes=psutil.virtual_memory().total,
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        devices=tuple(options.devices or device_names()),
+        threads=options.n_threads or default_threads(),
+        features=lib.llama_print_system_info().decode(errors="replace").strip(),
+    )
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Of what decides how fast and what is written."""
+    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
+
+
+def commit() -> str:
+    """The git commit of this source tree, `+` if it was changed; empty if there is no such tree."""
+    root = Path(__file__).parents[3]
+    if not (root / ".git").exists():
+        return ""
+    head, changes = _git(root, "rev-parse", "HEAD"), _git(root, "status", "--porcelain", "-uno")
+    return head + ("+" if head and changes else "")
+
+
+def _git(root: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def model_file(path: Path, progress: Callable[[float], None]) -> ModelFile:
+    """Name, size and hash of a whole file."""
+    size, done, digest = path.stat().st_size, 0, hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+            done += len(block)
+            progress(done / size)
+    return ModelFile(path.name, size, digest.hexdigest())
+
+
+def peak_rss() -> int:
+    """Most memory this process has held, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,162 @@
+"""The measurement: every prompt at every temperature; what is done counts if it is interrupted."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import datetime, timezone
+from time import perf_counter
+
+from spec_local.bench.hindsight import replay
+from spec_local.bench.hindsight.bounds import Recorded, bounds
+from spec_local.bench.record.result import (
+    CURVE_CONTEXT,
+    PLAIN,
+    SCHEMA,
+    ModelFile,
+    Result,
+    Run,
+    Settings,
+)
+from spec_local.bench.record.summary import cells, overall
+from spec_local.bench.run.conversation import Conversation
+from spec_local.bench.run.environment import commit, model_file, peak_rss, this_machine, versions
+from spec_local.bench.run.opened import Field
+from spec_local.bench.run.plan import Plan
+from spec_local.bench.run.recording import Comparison
+from spec_local.bench.run.running_peers import Rivals
+from spec_local.control.costs import MAX_WIDTH, CostCurve
+from spec_local.errors import ContextOverflow, EngineError
+from spec_local.models.loading import Progress, no_progress
+from spec_local.workloads.workloads import Prompt
+
+
+class Benchmark:
+    """Measures what a plan says on an open field, beside peers or none."""
+
+    def __init__(
+        self, plan: Plan, field: Field, peers: Rivals, progress: Progress = no_progress
+    ) -> None:
+        self.plan, self.field, self.peers = plan, field, peers
+        self.runs: list[Run] = []
+        self._progress = progress
+        self._recorded: list[Recorded] = []
+        self._comparison = Comparison(field.target)
+        self._started = perf_counter()
+        self._answers = 0
+        self._files: list[ModelFile] = []
+
+    def run(self) -> None:
+        """Measure everything; after an interruption `result` has the prompts that were finished.
+
+        Raises ContextOverflow, before anything is measured, for a prompt that does not fit.
+        """
+        for prompt in self.plan.prompts:
+            self._check_length(prompt)
+        self._files = self._hash()
+        answers = self.plan.answers(len(self.peers.running))
+        for number, prompt in enumerate(self.plan.prompts):
+
+            def advance(more: int, stage: str = prompt.workload) -> None:
+                self._answers += more
+                self._progress(stage, min(1.0, self._answers / answers))
+
+            for temperature in self.plan.temperatures:
+                conversation = Conversation(
+                    self.plan,
+                    self.field,
+                    prompt,
+                    temperature,
+                    peers=self.peers,
+                    turned=number % 2 == 1,
+                    advance=advance,
+                )
+                runs = conversation.run()
+                self._look_again(conversation)
+                self.runs += runs
+                self._comparison.take(conversation.comparison)
+
+    def _check_length(self, prompt: Prompt) -> None:
+        plain, target = self.field.entrants[PLAIN].runner, self.field.target
+        said: list[dict[str, str]] = []
+        for turn in prompt.turns:  # templates want roles to alternate
+            said += [{"role": "user", "content": turn}, {"role": "assistant", "content": ""}]
+        needed = len(plain.tokenize(said[:-1])) + self.plan.tokens
+        if needed > target.n_ctx:
+            raise ContextOverflow(
+                f"Prompt {prompt.number} of {prompt.workload} needs {needed:,} tokens and the "
+                f"context has {target.n_ctx:,}; ask for a larger one with --ctx-size."
+            )
+
+    def _look_again(self, conversation: Conversation) -> None:
+        """At plain decoding's answers, from every drafter."""
+        where, sampling = conversation.prompt.workload, conversation.sampling
+        field = self.field
+        for context, answer in conversation.said:
+            if len(answer) < 2:
+                continue
+            recording = replay.record(field.target, sampling, context, answer)
+            if field.draft is not None:
+                # A trimmed draft may spell the prompt with more tokens than its context has.
+                with suppress(ContextOverflow, EngineError):
+                    recording = replay.with_draft(
+                        recording, field.draft, field.target, sampling, context, answer
+                    )
+            self._recorded.append((where, sampling.temperature, recording))
+
+    def result(self, command: str) -> Result:
+        """What has been measured so far; command: how to do it again."""
+        field = self.field
+        contenders = (*self.plan.contenders, *self.peers.contenders.values())
+        failed = {contender.name for contender in contenders if contender.error is not None}
+        runs = [run for run in self.runs if run.contender not in failed]
+        curves = {"target": field.target_curve}
+        if field.draft_curve is not None:
+            curves["draft"] = field.draft_curve
+        found = cells(runs, contenders, field.target_curve, field.draft_curve)
+        files = self._files
+        return Result(
+            schema=SCHEMA,
+            made=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            seconds=perf_counter() - self._started,
+            command=command,
+            commit=commit(),
+            versions=versions(),
+            machine=this_machine(field.target.model.options),
+            target=files[0],
+            draft=files[1] if len(files) > 1 else None,
+            settings=self._settings(),
+            curves={name: _by_width(curve) for name, curve in curves.items()},
+            contenders=contenders,
+            runs=tuple(runs),
+            cells=tuple(found),
+            overall=tuple(overall(found)),
+            bounds=tuple(bounds(self._recorded, field.target_curve, field.draft_curve)),
+            lossless=tuple(e for e in self._comparison.lossless if e.contender not in failed),
+            divergences=tuple(e for e in self._comparison.divergences if e.contender not in failed),
+            peak_rss=peak_rss(),
+        )
+
+    def _settings(self) -> Settings:
+        plan, options = self.plan, self.field.target.model.options
+        return Settings(
+            tokens=plan.tokens,
+            repeats=plan.repeats,
+            per_workload=max(prompt.number for prompt in plan.prompts) + 1,
+            workloads=tuple(dict.fromkeys(prompt.workload for prompt in plan.prompts)),
+            temperatures=tuple(plan.temperatures),
+            seed=plan.seed,
+            load={**asdict(options), "devices": list(options.devices)},
+        )
+
+    def _hash(self) -> list[ModelFile]:
+        sessions = filter(None, (self.field.target, self.field.draft))
+        return [
+            model_file(session.model.path, lambda share: self._progress("hash the models", share))
+            for session in sessions
+        ]
+
+
+def _by_width(curve: CostCurve) -> dict[str, float]:
+    row = curve.row(CURVE_CONTEXT)
+    return {str(width): row[width] for width in range(1, MAX_WIDTH + 1)}

@@ -1,0 +1,93 @@
+"""Everybody who takes part, ready to start: contexts, runners, peers, and what evaluations cost.
+
+Contexts are few, however many contenders there are: as many as run side by side. Every benchmark
+begins with the same knowledge, the cost curves of this machine and nothing of any text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from spec_local.bench.record.result import Contender
+from spec_local.bench.run.contenders import HEAT, heats
+from spec_local.bench.run.energy import EnergyMeter
+from spec_local.bench.run.race import Entrant
+from spec_local.control.costs import CostCurve
+from spec_local.drafters import uses_model
+from spec_local.llama.model import Model
+from spec_local.llama.session import Session
+from spec_local.machine.profile import ProfileStore
+from spec_local.machine.tune import compare, keep, tune
+from spec_local.models.loading import Progress
+from spec_local.runner import Runner
+
+_WARM_UP = "The first evaluations of a context are slow."
+
+
+class Field:
+    """Opened contenders of one target and perhaps one draft; a context manager."""
+
+    def __init__(
+        self,
+        contenders: Sequence[Contender],
+        target: Model,
+        draft: Model | None,
+        known: ProfileStore | None,
+        tune_seconds: float,
+        progress: Progress,
+    ) -> None:
+        """known: where `spec-local tune` keeps what it measured; what is not there is measured now,
+        in about tune_seconds for each model."""
+        slots = range(min(HEAT, len(contenders)))
+        with ExitStack() as stack:
+            targets = [stack.enter_context(Session(target)) for _ in slots]
+            drafts = [stack.enter_context(Session(draft)) for _ in slots] if draft else []
+            self.target, self.draft = targets[0], drafts[0] if drafts else None
+            sessions = [self.target, *drafts[:1]]
+            curves = [curve_of(session, known, tune_seconds, progress) for session in sessions]
+            compare(sessions, curves)
+            self.target_curve, self.draft_curve = curves[0], curves[1] if drafts else None
+            directory = TemporaryDirectory(prefix="spec-local-bench-")
+            profiles = ProfileStore(Path(stack.enter_context(directory)))
+            keep(profiles, sessions, curves)
+            self.entrants: dict[str, Entrant] = {}
+            meter = EnergyMeter()
+            for heat in heats(contenders):
+                for slot, contender in enumerate(heat):
+                    if contender.name in self.entrants:
+                        continue  # plain decoding is in every heat
+                    runner = Runner(
+                        targets[slot],
+                        contender.drafter,
+                        draft=drafts[slot] if drafts and uses_model(contender.drafter) else None,
+                        k=contender.k,
+                        profiles=profiles,
+                    )
+                    stack.enter_context(runner)
+                    runner.complete(_WARM_UP, max_tokens=8)
+                    self.entrants[contender.name] = Entrant(contender.name, runner, meter)
+            self._stack = stack.pop_all()
+
+    def close(self) -> None:
+        """Free the contexts; the models stay."""
+        self._stack.close()
+
+    def __enter__(self) -> Field:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def curve_of(
+    session: Session, known: ProfileStore | None, seconds: float, progress: Progress
+) -> CostCurve:
+    """What `spec-local tune` has kept in `known`, else measured now in about so many seconds."""
+    who = session.model.identity
+    if known is not None and known.tuned_at(who):
+        return known.curve(who)
+    stage = f"measure {session.model.path.stem}"
+    return tune(session, seconds, lambda share: progress(stage, share))[0]

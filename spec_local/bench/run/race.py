@@ -1,0 +1,127 @@
+"""Contenders in lockstep: all of them write the same text at the same time, token by token.
+
+Whoever has written least goes next, one round at a time, and in every other pass the order is
+turned around (A B B A). So what else the machine does meanwhile falls on all of them alike, even if
+its speed doubles from one second to the next, and a ratio of their times is one of like with like.
+Measured whole, one after the other, the same two runs differ by far more than drafting changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+
+from spec_local.bench.run.energy import EnergyMeter
+from spec_local.engine.rounds import Stats
+from spec_local.generation import Chunk, Generation
+from spec_local.llama.session import Session
+from spec_local.runner import Runner
+from spec_local.sampling.settings import Sampling
+
+
+@dataclass(slots=True)
+class Answer:
+    """What one contender wrote, and what that took after the first token; times are seconds."""
+
+    tokens: list[int] = field(default_factory=list)
+    widths: list[int] = field(default_factory=list)
+    """For each token, how many were verified together when it was decided."""
+    text: str = ""
+    prompt_seconds: float = 0.0
+    seconds: float = 0.0
+    evaluating_seconds: float = 0.0
+    """Spent in llama.cpp's evaluations, target and draft."""
+    joules: float | None = None
+    stats: Stats = field(default_factory=Stats)
+    first: Stats = field(default_factory=Stats)
+    """As they were after the first token."""
+    rounds: list[tuple[int, int, int]] = field(default_factory=list)
+    """For each round, the tokens drafted and accepted, and the target's width."""
+
+    def add(self, chunk: Chunk) -> None:
+        """Take in what a round has written."""
+        before, after = self.stats, chunk.stats
+        evaluated = after.target_evaluated - before.target_evaluated
+        if before.rounds > 0:
+            drafted, accepted = after.drafted - before.drafted, after.accepted - before.accepted
+            self.rounds.append((drafted, accepted, evaluated))
+        self.tokens += chunk.tokens
+        self.widths += [evaluated if before.rounds > 0 else 1] * len(chunk.tokens)
+        self.text += chunk.text
+        self.stats = after
+        if before.rounds == 0:
+            self.first = after
+
+
+class Entrant:
+    """A contender at the start: its runner, and the generation it is at."""
+
+    def __init__(self, name: str, runner: Runner, meter: EnergyMeter) -> None:
+        self.name = name
+        self.runner = runner
+        self.answer = Answer()
+        self._meter = meter
+        self._generation: Generation | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self._generation is None or self._generation.finish_reason is not None
+
+    def forget(self, target: int, draft: int) -> None:
+        """Keep no more than so many tokens in the caches."""
+        self.runner.target.truncate(target)
+        if self.runner.draft is not None:
+            self.runner.draft.truncate(draft)
+
+    def start(self, context: Sequence[int], max_tokens: int, sampling: Sampling) -> None:
+        """Write the first token."""
+        self.answer = Answer()
+        self._generation = self.runner.generate(context, max_tokens=max_tokens, sampling=sampling)
+        begun = perf_counter()
+        self.answer.add(next(self._generation))
+        self.answer.prompt_seconds = perf_counter() - begun
+
+    def step(self) -> None:
+        """One more round."""
+        assert self._generation is not None
+        answer, evaluating, joules = self.answer, self._evaluating(), self._meter.joules()
+        begun = perf_counter()
+        chunk = next(self._generation)
+        answer.seconds += perf_counter() - begun
+        answer.evaluating_seconds += self._evaluating() - evaluating
+        used = self._meter.joules()
+        if joules is not None and used is not None:
+            answer.joules = (answer.joules or 0.0) + used - joules
+        answer.add(chunk)
+
+    def stop(self) -> None:
+        """End a generation that is not finished; the caches stay in order."""
+        if self._generation is not None:
+            self._generation.close()
+            self._generation = None
+
+    def _evaluating(self) -> float:
+        sessions: list[Session] = [self.runner.target]
+        if self.runner.draft is not None:
+            sessions.append(self.runner.draft)
+        return sum(session.decode_seconds for session in sessions)
+
+
+def race(
+    entrants: Sequence[Entrant],
+    context: Sequence[int],
+    max_tokens: int,
+    sampling: Sampling,
+    turned: bool,
+) -> None:
+    """All entrants answer the same prompt; `turned`: the last one goes first."""
+    order = list(reversed(entrants)) if turned else list(entrants)
+    try:
+        for entrant in order:
+            entrant.start(context, max_tokens, sampling)
+        while running := [entrant for entrant in order if not entrant.finished]:
+            min(running, key=lambda entrant: len(entrant.answer.tokens)).step()
+    finally:
+        for entrant in order:
+            entrant.stop()

@@ -1,0 +1,1 @@
+"""Who drafts, how much, and whether anyone does. Imports nothing of the project outside itself."""

@@ -1,0 +1,172 @@
+"""How often a drafter is right, given how sure it says it is: calibration, learned from verdicts.
+
+A drafter reports a confidence in [0, 1] for each token it drafts: a model the probability it gave
+the token, a lookup how long the match is. Whether 0.9 means nine in ten depends on the pair and on
+the text, so accepted and rejected tokens are counted per confidence bucket (Beta counts), in two
+memories: a long one of the pair, kept in the profile, and a short one of the present text. A token
+after the first rejected one was never judged: it is censored, not rejected.
+
+A draft model that has not drafted yet, not even read the prompt, can be judged too: where the
+target is sure, so is the draft, and right. How the draft's confidence goes with the target's
+certainty is counted as well, so plain decoding shows how the draft would do with this text.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spec_local.control.constants import Tuning
+
+
+class Acceptance:
+    """Calibrated acceptance of one drafter."""
+
+    def __init__(self, tuning: Tuning | None = None, drawn: bool = False) -> None:
+        """drawn: the confidences are the probabilities with which a model drew the tokens."""
+        self._tuning = tuning or Tuning()
+        self._trust = self._tuning.drawn if drawn else self._tuning.looked_up
+        buckets = len(self._tuning.confidence_edges) + 1
+        self._pair = [[0.0, 0.0] for _ in range(buckets)]
+        self._text = [[0.0, 0.0] for _ in range(buckets)]
+        self._pair_drafted = [0.0] * buckets
+        self._text_drafted = [0.0] * buckets
+        self._alike = [[0.0] * buckets for _ in range(buckets)]
+        """By bucket of the target's certainty, how often the draft's confidence was in each."""
+
+    def begin(self) -> None:
+        """A new text begins; what the last one taught counts for little."""
+        self.fade(0.0)
+
+    def rate(self, confidence: float) -> float:
+        """Probability that a token of this confidence is accepted, if it is judged."""
+        trust, bucket = self._trust, self._bucket(confidence)
+        pair = _mean(self._pair[bucket], confidence, trust.confidence_weight)
+        return _mean(self._text[bucket], pair, trust.pair_weight)
+
+    @property
+    def judged(self) -> tuple[float, float]:
+        """Of this pair's tokens, how many were accepted and how many judged."""
+        accepted, judged = (sum(counts[i] for counts in self._pair) for i in (0, 1))
+        return accepted, judged
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """How often a drafted token falls into each confidence bucket; sums to 1."""
+        tuning = self._tuning
+        guess = np.array(tuning.first_shares)
+        pair = _mix(self._pair_drafted, guess / guess.sum(), tuning.first_weight)
+        return _mix(self._text_drafted, pair, tuning.shares_weight)
+
+    @property
+    def rates(self) -> NDArray[np.float64]:
+        """The acceptance of each confidence bucket."""
+        edges = (0.0, *self._tuning.confidence_edges, 1.0)
+        return np.array([self.rate((low + high) / 2) for low, high in pairwise(edges)])
+
+    @property
+    def typical(self) -> float:
+        """Probability that the next token is accepted, before it is drafted."""
+        return float(self.shares @ self.rates)
+
+    def drafted(self, confidence: float) -> None:
+        """A token was drafted, whether or not it will be judged: counts for `shares`."""
+        drafted = np.eye(len(self._text))[self._bucket(confidence)]
+        for counts, memory in self._both(self._pair_drafted, self._text_drafted):
+            _enter(counts, drafted, memory)
+
+    def foresee(self, certainty: float) -> None:
+        """The target was so sure of a token: counts like one that would have been drafted there."""
+        _enter(self._text_drafted, self._confidences(certainty), self._tuning.text_memory)
+
+    def relate(self, certainty: float, confidence: float) -> None:
+        """Target and draft were so sure of the same token."""
+        drafted = np.eye(len(self._text))[self._bucket(confidence)]
+        _enter(self._alike[self._bucket(certainty)], drafted, self._tuning.pair_memory)
+
+    def _confidences(self, certainty: float) -> NDArray[np.float64]:
+        """How likely the draft's confidence is in each bucket, given the target's certainty."""
+        tuning, bucket = self._tuning, self._bucket(certainty)
+        apart = np.abs(np.arange(len(self._text)) - bucket)
+        guess = np.array(tuning.first_shares) * np.exp(-apart / tuning.first_distance)
+        return _mix(self._alike[bucket], guess / guess.sum(), tuning.first_weight)
+
+    def observe(self, confidences: Sequence[float], accepted: int, rejected: bool) -> None:
+        """The first `accepted` tokens of a draft were accepted; was the next one rejected?"""
+        for index, confidence in enumerate(confidences[: accepted + rejected]):
+            bucket = self._bucket(confidence)
+            for counts, memory in self._both(self._pair[bucket], self._text[bucket]):
+                _count(counts, float(index < accepted), memory)
+
+    def fade(self, keep: float) -> None:
+        """Trust what the present text has taught less: the text has moved on since."""
+        for counts in (*self._text, self._text_drafted):
+            counts[:] = [keep * count for count in counts]
+
+    def _both(self, pair: list[float], text: list[float]) -> Sequence[tuple[list[float], float]]:
+        return (pair, self._tuning.pair_memory), (text, self._tuning.text_memory)
+
+    def _bucket(self, confidence: float) -> int:
+        return bisect_right(self._tuning.confidence_edges, confidence)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What is known of the pair, as JSON."""
+        return {"buckets": self._pair, "drafted": self._pair_drafted, "alike": self._alike}
+
+    @classmethod
+    def from_dict(
+        cls, data: Mapping[str, Any], tuning: Tuning | None = None, drawn: bool = False
+    ) -> Acceptance:
+        """The inverse of `as_dict`; raises ValueError, KeyError or TypeError for anything else."""
+        found = cls(tuning, drawn)
+        if data:
+            buckets = [_counts(pair) for pair in data["buckets"]]
+            drafted, *alike = [
+                [_counts((0.0, count))[1] for count in counts]
+                for counts in (data["drafted"], *data["alike"])
+            ]
+            if not {len(buckets), len(alike), *map(len, (drafted, *alike))} == {len(found._pair)}:
+                raise ValueError("other confidence buckets")
+            found._pair, found._pair_drafted, found._alike = buckets, drafted, alike
+        return found
+
+
+def overall(known: Collection[Acceptance]) -> float | None:
+    """Share of the judged tokens that were accepted; None without evidence."""
+    accepted, judged = np.sum([each.judged for each in known], axis=0) if known else (0.0, 0.0)
+    return float(accepted / judged) if judged >= 1.0 else None
+
+
+def _mix(counts: Sequence[float], prior: NDArray[np.float64], weight: float) -> NDArray[np.float64]:
+    """Shares of counts, with a prior that weighs like `weight` more of them."""
+    return (np.asarray(counts) + weight * prior) / (sum(counts) + weight)
+
+
+def _mean(counts: Sequence[float], prior: float, weight: float) -> float:
+    """Share of successes in [successes, all], with a prior that weighs like `weight` more."""
+    successes, total = counts
+    return (successes + weight * prior) / (total + weight)
+
+
+def _count(counts: list[float], success: float, memory: float) -> None:
+    """Enter one token and forget a share of the others."""
+    keep = 1.0 - 1.0 / memory
+    counts[0] = counts[0] * keep + success
+    counts[1] = counts[1] * keep + 1.0
+
+
+def _enter(counts: list[float], shares: NDArray[np.float64], memory: float) -> None:
+    """Enter one token, which may be shared out, and forget a share of the others."""
+    counts[:] = (np.asarray(counts) * (1.0 - 1.0 / memory) + shares).tolist()
+
+
+def _counts(pair: Sequence[float]) -> list[float]:
+    successes, total = map(float, pair)
+    if not 0 <= successes <= total < 1e6:
+        raise ValueError("counts that cannot be")
+    return [successes, total]

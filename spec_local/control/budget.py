@@ -1,0 +1,57 @@
+"""The account of one answer: what speculation has saved, and how much of it may be put at risk.
+
+Time saved against plain decoding is paid in, time lost is taken out, in units of one plain token.
+No round may cost more than there is (conservative bandits, Wu et al., arXiv 1602.04282): however
+wrong the estimates of acceptance are, an answer loses no more than it earned before and an
+allowance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import inf, log
+
+from spec_local.control.constants import Tuning
+
+
+class Account:
+    """Starts with the allowance."""
+
+    def __init__(self, tuning: Tuning) -> None:
+        self._tuning = tuning
+        self.credit = tuning.allowance
+
+    def settle(self, tokens: int, saved: float) -> None:
+        """A round emitted so many tokens and saved so much, or lost it if that is negative."""
+        allowance = self._tuning.allowance_per_token * tokens
+        self.credit = min(self.credit + saved + allowance, self._tuning.most_saved)
+
+    def bears(self, price: float) -> bool:
+        """Whether a round may take so much beyond a plain one."""
+        return price <= self._tuning.stake * self.credit
+
+    def risk(self, price: float, survivals: Sequence[float]) -> float:
+        """What is to be taken off the gain of a round because it may fail.
+
+        After Kelly's criterion (Bell System Technical Journal 35, 1956) the logarithm of the credit
+        c is what should not shrink: a loss of x hurts like -c log(1 - x / c), and the risk is what
+        that is beyond x, in the mean, `aversion` times. It is little while the account is large,
+        and infinite beyond a share of it; so losses make drafts shorter and rarer, not impossible.
+
+        price: what the round takes beyond a plain one. survivals: probabilities that at least 1,
+        2 … drafted tokens are accepted.
+        """
+        if not self.bears(price):
+            return inf
+        risk = 0.0
+        for accepted, (reached, passed) in enumerate(pairwise((1.0, *survivals, 0.0))):
+            saved = accepted - price
+            if saved >= 0:
+                break
+            risk += (reached - passed) * (saved - self.credit * log(1.0 + saved / self.credit))
+        return self._tuning.aversion * risk
+
+    def is_worth(self, price: float, survivals: Sequence[float]) -> bool:
+        """Whether such a round is worth more than a plain one, its risk taken off."""
+        return sum(survivals) - price > self.risk(price, survivals)

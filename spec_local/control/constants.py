@@ -1,0 +1,120 @@
+"""Every number the controller works with, each with its meaning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """How much it takes to doubt a drafter's confidence. Weights are in judged tokens."""
+
+    confidence_weight: float
+    """Of the confidence itself, against what is known of the pair."""
+    pair_weight: float
+    """Of what is known of the pair, against what the present text has shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What is not measured but chosen. Times are in units of one plain token, V(1)."""
+
+    # -- costs (costs.py): sizes of relative errors, as standard deviations of log seconds
+
+    timing_noise: float = 0.06
+    """Of one measured decode around its mean."""
+    speed_drift: float = 0.02
+    """How far the machine's speed wanders from one decode to the next, at least: clocks, other
+    processes. On a restless machine more, as measured."""
+    unrest_memory: float = 16.0
+    """Decodes over which it is measured how restless the machine is."""
+    shape_drift: float = 0.002
+    """How far the cost of one width wanders against the others: practically fixed."""
+    shape_doubt: float = 0.2
+    """Of what was measured in another state of the machine, or of another model."""
+    bucket_doubt: float = 0.05
+    """Of a width measured at another context length."""
+    outlier: float = 2.5
+    """A decode further off than this many standard deviations moves the estimate no further."""
+
+    # -- acceptance (acceptance.py)
+
+    confidence_edges: tuple[float, ...] = (0.3, 0.5, 0.65, 0.8, 0.9, 0.96, 0.99)
+    """Borders of the confidence buckets: finer where drafts get long, as 1 - a decides there."""
+    pair_memory: float = 400.0
+    """Judged tokens a bucket remembers of this pair of models: many answers."""
+    text_memory: float = 24.0
+    """Judged tokens a bucket remembers of the present text: a few sentences, a function."""
+    drawn: Trust = Trust(confidence_weight=20.0, pair_weight=60.0)
+    """Of the probability with which a model drew a token. Given that, texts hardly differ: fitted
+    as beta-binomial, the acceptance of 15 texts spreads like that of 40 and more tokens each."""
+    looked_up: Trust = Trust(confidence_weight=4.0, pair_weight=10.0)
+    """Of the length of a match, which means another thing in every text: fitted, 8 to 17 tokens."""
+    shares_weight: float = 6.0
+    """How many drafted tokens of the present text show as well as all texts before how often a
+    draft is how sure."""
+    first_shares: tuple[float, ...] = (8, 8, 6, 8, 8, 9, 10, 43)
+    """Per cent of drafted tokens in each confidence bucket, of a draft model nothing is known
+    about: Qwen2.5-Coder 0.5B for 1.5B, over code, chat and summaries."""
+    first_weight: float = 12.0
+    """How many tokens that guess weighs."""
+    first_distance: float = 1.0
+    """Buckets that the draft's confidence is typically off the target's certainty, before it is
+    known: the same two models."""
+
+    # -- decisions (controller.py)
+
+    rate_rounds: float = 12.0
+    """Rounds over which the present token rate is taken: the rate of the text that comes next."""
+    first_rounds: float = 4.0
+    """Plain rounds that count as those before the first one."""
+    margin: float = 0.02
+    """Tokens a draft must promise beyond plain decoding; less is within the error of the costs."""
+    expected_rest: int = 128
+    """Tokens an answer is expected to have left when it begins, and then as many as it has written
+    beyond that: what an investment (the draft model reading the prompt) must pay for itself in."""
+    caution: float = 1.5
+    """How many times over reading the prompt must be expected to pay for itself."""
+    hesitation: float = 12.0
+    """After n tokens 1 + hesitation / n times that: every plain token shows more of the text, and
+    where reading pays so clearly that waiting costs more, it is not waited for."""
+    sleep_tokens: int = 3
+    """Tokens for which a draft model that does not pay is not thought about, which takes time."""
+    recheck_rounds: int = 32
+    """At least one round in so many is plain, since V(1) cannot be learned from wider ones."""
+    retry_tokens: int = 32
+    """Tokens after which a drafter that did not pay is tried again, and what it did in this text
+    weighs half; doubles every time it fails again."""
+    probe_tokens: int = 4
+    """Most tokens drafted to find out whether a drafter has become useful."""
+    hope: float = 0.95
+    """Acceptance a drafter is tried for: where not even that would pay, it is not tried."""
+    chance: float = 0.1
+    """Probability that a drafter thought useless has become that good; halved by every failure."""
+
+    # -- the account of one answer (controller.py): what speculation may lose
+
+    allowance: float = 2.8
+    """What may be lost before anything was earned: 1.4 % of an answer of 200 tokens."""
+    allowance_per_token: float = 0.005
+    """What more may be lost with every token. Probes are paid from this, and the controller's own
+    time."""
+    stake: float = 0.5
+    """Share of the account that one round may cost. With all of it at stake, one draft that failed
+    at its first token ended speculation for the rest of an answer that was made for it."""
+    aversion: float = 2.0
+    """How many times over the risk of a loss counts (`budget.py`): bets half as large as Kelly's
+    lose little of the gain, and the probabilities here are estimates."""
+    most_saved: float = 24.0
+    """Earned time that may be lost again; more is never put at risk."""
+
+    # -- calibration inside the first answer (controller.py)
+
+    calibration: tuple[tuple[int, float], ...] = ((2, 2.2), (4, 2.6), (8, 0.0))
+    """Widths measured in this order where no profile exists; the next one only if V(width) is at
+    most so many V(1). This happens once, and each of these rounds emits a token as any other does;
+    what they cost beyond that is 0 to 4 V(1), 2 % of an answer of 200 tokens. Wider ones are
+    measured when a draft is long enough for them."""
+    calibration_gap: int = 8
+    """At least so many tokens are written for each of them, so that a short answer is not slowed
+    down for what only later ones gain by."""

@@ -1,0 +1,257 @@
+"""What it costs to evaluate w tokens at once: V(w) = scale x level x shape, learned from decodes.
+
+The shape of the curve (how much dearer is width 4 than width 1?) belongs to the model, the backend
+and the context length; it is not smooth and not monotone, and it hardly changes. The scale is the
+machine's present speed and changes all the time. A decode shows only their product. What a surprise
+is due to is decided by a Kalman filter on their logarithms: a width measured often moves the scale,
+a new one moves its own shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import log, sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spec_local.control.constants import Tuning
+
+MAX_WIDTH = 33
+"""Widths up to this one are kept apart; above, costs are kept at powers of two."""
+
+_WIDEST = 512
+_FIRST_BUCKET = 256
+_LAST_BUCKET = 9
+_SCALE = 0
+"""Index of the scale in the filter's state."""
+
+_NO_IDEA = 4.0
+"""Variance of a logarithm nothing is known of."""
+
+Factor = tuple[int, int]
+"""(bucket, width) of a factor of the cost. Width 1 is the bucket's level, log V(1) less the scale;
+any other is log V(width) / V(1)."""
+
+
+def bucket_of(context: int) -> int:
+    """Context-length bucket: 0 up to 256 tokens, then one for every doubling."""
+    return min(_LAST_BUCKET, max(0, (max(1, context) - 1) // _FIRST_BUCKET).bit_length())
+
+
+class CostCurve:
+    """Seconds of one evaluation by width and context length; learns, and is kept in the profile."""
+
+    def __init__(self, tuning: Tuning | None = None) -> None:
+        self._tuning = tuning or Tuning()
+        self._factors: dict[Factor, int] = {}
+        """Where each factor stands in the state; none before V(1) is known."""
+        self._state = np.zeros(1)
+        """Logarithms, shape (factors + 1,): the scale, then the factors."""
+        self._covariance = np.zeros((1, 1))
+        self._rows: dict[int, list[float]] = {}
+        self._unrest = 0.0
+        """How much the speed jumps from one decode to the next: variance that nothing explains."""
+        self._early: tuple[int, int, float] | None = None
+        self.is_measured = False
+        """Whether something of it was measured, and not all is assumed."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything has been measured or assumed."""
+        return bool(self._factors)
+
+    def has(self, width: int, context: int) -> bool:
+        """Whether this width was measured near this context length."""
+        return self.is_known and (self._nearest(bucket_of(context)), width) in self._factors
+
+    def observe(self, width: int, context: int, seconds: float) -> None:
+        """One evaluation of `width` tokens after `context` took so long."""
+        if seconds <= 0.0:
+            return
+        if not self.is_known and width > 1:
+            self._early = (width, context, seconds)  # until V(1) is known, as the prompt's is
+            return
+        self.is_measured = True
+        width, seconds = _to_knot(width, seconds)
+        known = len(self._factors)
+        parts = self._parts(bucket_of(context), width, log(seconds))
+        self._filter(parts, log(seconds), new=len(self._factors) > known)
+        self._rows.clear()
+        if self._early is not None:
+            early, self._early = self._early, None
+            self.observe(*early)
+
+    def _filter(self, parts: list[int], measured: float, new: bool) -> None:
+        """Correct the state by one measurement of the sum of some of its parts.
+
+        new: one of them is only a guess as yet, so a surprise says nothing about the machine.
+        """
+        tuning, state, covariance = self._tuning, self._state, self._covariance
+        covariance[_SCALE, _SCALE] += max(tuning.speed_drift**2, self._unrest)
+        for part in parts[2:]:
+            covariance[part, part] += tuning.shape_drift**2
+        reach = covariance[:, parts].sum(axis=1)
+        variance = reach[parts].sum() + tuning.timing_noise**2
+        surprise = measured - state[parts].sum()
+        if not new:
+            unexplained = min(1.0, max(0.0, surprise**2 - variance + self._unrest))
+            self._unrest += (unexplained - self._unrest) / tuning.unrest_memory
+        bound = tuning.outlier * sqrt(variance)
+        clipped = max(-bound, min(bound, surprise))
+        state += reach * (clipped / variance)
+        covariance -= np.outer(reach, reach) / variance
+        # One spike is ignored; if the machine really has another speed now, the next decode may
+        # move the scale further, because this one has made it less certain.
+        covariance[_SCALE, _SCALE] += 0.1 * (surprise - clipped) ** 2
+
+    def _parts(self, bucket: int, width: int, measured: float) -> list[int]:
+        """Where the factors of this cost stand in the state; new ones are added."""
+        tuning = self._tuning
+        if not self.is_known:  # the first bucket's level defines the scale
+            self._state, self._covariance = np.array([measured]), np.full((1, 1), _NO_IDEA)
+            self._add((bucket, 1), 0.0, 0.0)
+        if (bucket, 1) not in self._factors:  # begins as its nearest neighbour
+            near = self._nearest(bucket)
+            for other, index in [(w, i) for (b, w), i in self._factors.items() if b == near]:
+                self._add((bucket, other), self._state[index], tuning.bucket_doubt**2, index)
+        if (bucket, width) not in self._factors:
+            guess = log(float(self._shape(bucket, [width])[0]))
+            self._add((bucket, width), guess, _NO_IDEA)  # the first measurement decides alone
+        level = [_SCALE, self._factors[bucket, 1]]
+        return level if width == 1 else [*level, self._factors[bucket, width]]
+
+    def _add(self, factor: Factor, value: float, variance: float, twin: int | None = None) -> None:
+        """Add a factor to the state, independent of all others or that far from its twin."""
+        size = len(self._state)
+        self._factors[factor] = size
+        self._state = np.append(self._state, value)
+        grown = np.zeros((size + 1, size + 1))
+        grown[:size, :size] = self._covariance
+        if twin is not None:
+            grown[size, :size] = grown[:size, size] = self._covariance[twin]
+            variance += self._covariance[twin, twin]
+        grown[size, size] = variance
+        self._covariance = grown
+
+    def assume(self, other: CostCurve, factor: float) -> None:
+        """As long as nothing is known, take another model's curve times `factor`."""
+        if self.is_known or not other.is_known:
+            return
+        doubt = self._tuning.shape_doubt**2
+        self._state = np.array([other._state[_SCALE] + log(factor)])
+        self._covariance = np.full((1, 1), 4 * doubt)
+        for known, index in other._factors.items():
+            self._add(known, other._state[index], doubt)
+        self._rows.clear()
+
+    @property
+    def scale(self) -> float:
+        """Logarithm of the machine's present speed factor; only differences have a meaning."""
+        return float(self._state[_SCALE])
+
+    def rescale(self, change: float) -> None:
+        """Another model's decodes show that the machine's scale has changed by so much."""
+        if self.is_known and change:
+            self._state[_SCALE] += change
+            self._rows.clear()
+
+    def seconds(self, width: int, context: int) -> float:
+        """Expected seconds of evaluating `width` tokens after `context`; 0.0 if it is not known."""
+        if width <= MAX_WIDTH:
+            return self.row(context)[width]
+        return float(self._costs(bucket_of(context), [width])[0]) if self.is_known else 0.0
+
+    def row(self, context: int) -> list[float]:
+        """Expected seconds for every width from 0 (no time) to MAX_WIDTH."""
+        bucket = bucket_of(context)
+        if bucket not in self._rows:
+            widths = range(1, MAX_WIDTH + 1)
+            known = self._costs(bucket, widths).tolist() if self.is_known else [0.0] * MAX_WIDTH
+            self._rows[bucket] = [0.0, *known]
+        return self._rows[bucket]
+
+    @property
+    def widest(self) -> int:
+        """The widest width up to MAX_WIDTH that was measured; 0 if nothing was."""
+        return max((width for _bucket, width in self._factors if width <= MAX_WIDTH), default=0)
+
+    def measured(self) -> dict[int, list[int]]:
+        """The widths known, by the longest context that they were measured for."""
+        buckets = sorted({bucket for bucket, _width in self._factors})
+        return {
+            _FIRST_BUCKET << bucket: sorted(w for b, w in self._factors if b == bucket)
+            for bucket in buckets
+        }
+
+    def _costs(self, bucket: int, widths: Sequence[int]) -> NDArray[np.float64]:
+        near = self._nearest(bucket)
+        level = self._state[_SCALE] + self._state[self._factors[near, 1]]
+        costs: NDArray[np.float64] = np.exp(level) * self._shape(near, widths)
+        return costs
+
+    def _shape(self, bucket: int, widths: Sequence[int]) -> NDArray[np.float64]:
+        """V(width) / V(1): measured, else linear between neighbours.
+
+        Beyond the widest one measured, the cost per token stays what it was there: pessimistic, as
+        wider evaluations are cheaper per token on every backend known.
+        """
+        knots = sorted(width for b, width in self._factors if b == bucket and width > 1)
+        costs = [1.0, *np.exp([self._state[self._factors[bucket, width]] for width in knots])]
+        knots = [1, *knots]
+        beyond = max(*widths, 2 * knots[-1])
+        points = [*knots, beyond], [*costs, costs[-1] * beyond / knots[-1]]
+        return np.asarray(np.interp(widths, *points), np.float64)
+
+    def _nearest(self, bucket: int) -> int:
+        """That bucket or the nearest one measured; of two, the one for shorter contexts."""
+        measured = {b for b, width in self._factors if width == 1}
+        return min(measured, key=lambda b: (abs(b - bucket), b))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The curve as JSON: logarithms of seconds, each with its variance."""
+        if not self.is_known:
+            return {}
+        variances = np.diag(self._covariance)
+        return {
+            "scale": float(self._state[_SCALE]),
+            "factors": [
+                [bucket, width, float(self._state[index]), float(variances[index])]
+                for (bucket, width), index in self._factors.items()
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], tuning: Tuning | None = None) -> CostCurve:
+        """The inverse of `as_dict`; raises ValueError, KeyError or TypeError for anything else."""
+        curve = cls(tuning)
+        if not data:
+            return curve
+        curve.is_measured = True
+        # The machine may be in another state than when this was written.
+        curve._state = np.array([_number(data["scale"])])
+        curve._covariance = np.full((1, 1), curve._tuning.shape_doubt**2)
+        for bucket, width, value, variance in data["factors"]:
+            knot = isinstance(width, int) and _to_knot(width, 1.0)[0] == width >= 1
+            if bucket not in range(_LAST_BUCKET + 1) or not knot or not 0 <= variance < 50:
+                raise ValueError("a factor that cannot be")
+            curve._add((bucket, width), _number(value), variance)
+        levels = {bucket for bucket, width in curve._factors if width == 1}
+        if levels != {bucket for bucket, _width in curve._factors} or not levels:
+            raise ValueError("a bucket without a level")
+        return curve
+
+
+def _number(value: float) -> float:
+    if not abs(value) < 50:
+        raise ValueError("a cost that cannot be")
+    return float(value)
+
+
+def _to_knot(width: int, seconds: float) -> tuple[int, float]:
+    """Move an evaluation wider than MAX_WIDTH to a power of two, at the same cost per token."""
+    if width <= MAX_WIDTH:
+        return width, seconds
+    knot = min(_WIDEST, 1 << max(6, round(log(width, 2))))
+    return knot, seconds * knot / width

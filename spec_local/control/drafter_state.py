@@ -1,0 +1,101 @@
+"""What the controller knows of one drafter: what it costs, how often it is right, how it fared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from operator import mul
+
+from spec_local.control.acceptance import Acceptance
+from spec_local.control.constants import Tuning
+from spec_local.control.costs import CostCurve
+
+
+@dataclass(slots=True)
+class Source:
+    """A drafter as the controller sees it."""
+
+    cost: CostCurve | None = None
+    """Of its model; None for a drafter that costs nothing."""
+    size: float = 1.0
+    """Its model's weights / the target's: its cost, until that is measured."""
+    known: dict[str, Acceptance] = field(default_factory=dict)
+    """Its acceptance by the kind of its confidences."""
+    tuning: Tuning = field(default_factory=Tuning)
+    acceptance: Acceptance = field(init=False)
+    """That of the present generation."""
+    started: bool = field(init=False)
+    """Whether its model has read the prompt of this generation."""
+    failures: int = field(init=False)
+    """How often in a row it was tried in this generation and did not pay."""
+    idle: int = field(init=False)
+    """Tokens emitted since it was last used."""
+    asleep: int = field(init=False)
+    """Tokens for which it need not be considered: it was far from paying."""
+    _run: float = field(init=False)
+    """What its last unbroken run of drafts has saved, in plain tokens."""
+
+    def __post_init__(self) -> None:
+        self.begin("")
+
+    def begin(self, kind: str) -> None:
+        """A generation begins; the drafter's confidences will be of this kind."""
+        if kind not in self.known:
+            self.known[kind] = Acceptance(self.tuning, drawn=self.cost is not None)
+        self.acceptance = self.known[kind]
+        self.acceptance.begin()
+        self.started, self.failures, self.idle, self.asleep, self._run = False, 0, 0, 0, 0.0
+
+    def survivals(self, confidences: Sequence[float]) -> list[float]:
+        """Probabilities that at least 1, 2 … of tokens of these confidences are accepted."""
+        return list(accumulate(map(self.acceptance.rate, confidences), mul))
+
+    def seconds(self, target: CostCurve, behind: int, context: int) -> tuple[float, float, float]:
+        """Seconds of one drafted token, of the first one, and of catching up before it.
+
+        The pending token, and the last drafted one after full acceptance, belong to the first step.
+        More than that is an investment: it is made once, and all tokens to come have it.
+        """
+        assert self.cost is not None
+        self.cost.assume(target, self.size)
+        step = self.cost.seconds(1, context)
+        first = self.cost.seconds(min(behind, 2), context)
+        return step, first, max(0.0, self.cost.seconds(behind, context) - first)
+
+    def see(self, certainty: float, drafted: Sequence[float]) -> None:
+        """The target was so sure of a token; `drafted`: confidences of its draft from there."""
+        if self.cost is None:
+            return
+        if drafted:
+            self.acceptance.relate(certainty, drafted[0])
+        else:
+            self.acceptance.foresee(certainty)
+
+    def learn_drafting(self, steps: Sequence[tuple[int, float]], context: int) -> float:
+        """Learn what evaluations cost; returns the seconds that count as a cost of this round."""
+        if not steps:
+            return 0.0
+        assert self.cost is not None
+        for width, seconds in steps:
+            self.cost.observe(width, context - width, seconds)
+        drafting = sum(seconds for _width, seconds in steps)
+        if not self.started:  # reading the prompt was decided on as an investment
+            self.started = True
+            drafting += min(0.0, self.cost.seconds(1, context) - steps[0][1])
+        return drafting
+
+    def keep_books(self, used: bool, saved: float, tokens: int) -> None:
+        """Watch how a drafter with a cost fares, and let its failures fade while it waits."""
+        if self.cost is None:
+            return
+        if used:
+            self._run = saved + (self._run if self.idle == 0 else 0.0)
+            self.idle = 0
+        else:
+            if self.idle == 0 and self._run:
+                self.failures = self.failures + 1 if self._run < 0 else 0
+            self.idle += tokens
+            self.asleep -= tokens
+            half_life = self.tuning.retry_tokens * 2.0**self.failures
+            self.acceptance.fade(0.5 ** (tokens / half_life))

@@ -1,0 +1,226 @@
+"""The controller on machines and texts that are only numbers: no model, no clock.
+
+A `Machine` says what evaluations cost, a `Text` which drafted tokens would be right. Three ways to
+write the text are compared: the controller's, any static (drafter, k), and the clairvoyant one,
+which knows every position's acceptance rate though not the outcome, and plans backwards from the
+end of the text. Costs and texts may be recorded from real runs or made up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from spec_local.control.controller import Controller
+from spec_local.control.costs import MAX_WIDTH
+from spec_local.control.plan import Judged, Offer
+
+_MOST = MAX_WIDTH - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What evaluations cost, in seconds."""
+
+    verify: Sequence[float]
+    """V(w) for w from 0 (unused) to MAX_WIDTH."""
+    draft: float
+    """One token on the draft model."""
+    catch_up: float
+    """Every further token evaluated in the same batch on the draft model."""
+    prompt: int = 0
+    """Prompt tokens the draft model has to read before its first draft."""
+    noise: Callable[[], float] = lambda: 1.0
+    """Factor on every evaluation: what other processes do to the clock."""
+
+    def draft_seconds(self, width: int) -> float:
+        """Evaluating `width` tokens at once on the draft model."""
+        return self.draft + self.catch_up * (width - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One drafter along a text, token by token; every sequence has one entry per position.
+
+    What it drafts at a position does not depend on where the draft began, as with a model.
+    """
+
+    rate: Sequence[float]
+    """Probability that its token there is accepted, if those before it were; 0: it has none."""
+    hit: Sequence[bool]
+    """Whether it is."""
+    confidence: Sequence[float]
+    free: bool = False
+    """Drafts without a model, as lookup does."""
+
+    def rates(self, start: int, limit: int) -> Sequence[float]:
+        """Of the tokens it has to offer from `start`, at most so many."""
+        end = start
+        while end < min(len(self.rate), start + limit) and self.rate[end] > 0:
+            end += 1
+        return self.rate[start:end]
+
+    def confidences(self, start: int, limit: int) -> Sequence[float]:
+        """Of the same tokens."""
+        return self.confidence[start : start + len(self.rates(start, limit))]
+
+    def accepted(self, start: int, k: int) -> int:
+        """Accepted tokens of a draft of k from `start`."""
+        wrong = (i for i in range(k) if start + i >= len(self.hit) or not self.hit[start + i])
+        return next(wrong, k)
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A drafter whose drafts were recorded whole at every position, as those of lookup."""
+
+    drafts: Sequence[Sequence[float]]
+    """By position, the confidences of the tokens drafted from there."""
+    right: Sequence[int]
+    """By position, how many of them are accepted."""
+    calibrated: Callable[[float], float]
+    """From a confidence to the probability of being accepted."""
+    free: bool = True
+
+    def rates(self, start: int, limit: int) -> Sequence[float]:
+        return [self.calibrated(confidence) for confidence in self.confidences(start, limit)]
+
+    def confidences(self, start: int, limit: int) -> Sequence[float]:
+        return self.drafts[start][:limit] if start < len(self.drafts) else ()
+
+    def accepted(self, start: int, k: int) -> int:
+        return min(k, self.right[start]) if start < len(self.right) else 0
+
+
+Text = Mapping[str, Track | Looked]
+"""Drafters by name along one text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What writing a text cost."""
+
+    seconds: float
+    tokens: int
+    plain_seconds: float
+    """What plain decoding takes for as many tokens, without noise."""
+    rounds: int
+
+    @property
+    def speedup(self) -> float:
+        return self.plain_seconds / self.seconds
+
+
+def run(
+    controller: Controller,
+    machine: Machine,
+    text: Text,
+    length: int,
+    certainty: Sequence[float] | None = None,
+) -> Outcome:
+    """Write so many tokens as the controller decides; the first one is already out.
+
+    certainty: by position, how sure the target is of its own token.
+    """
+    controller.begin(length + 1)
+    controller.learn(tokens=1, width=1, context=0, evaluate_seconds=machine.verify[1])
+    behind = {name: machine.prompt + 1 for name, track in text.items() if not track.free}
+    position, total, rounds = 0, 0.0, 0
+    while position < length:
+        room = min(_MOST, length - position)
+        offers = [
+            Offer(name, tuple(track.confidences(position, room)))
+            if track.free
+            else Offer(name, behind=behind[name])
+            for name, track in text.items()
+        ]
+        plan = controller.plan(offers, position, room)
+        k, steps = plan.k, list[tuple[int, float]]()
+        if plan.pace is not None:
+            k, waiting = 0, behind[plan.drafter]
+            confidences = text[plan.drafter].confidences(position, room)
+            while k < len(confidences) and plan.pace.more():
+                steps.append((waiting, machine.draft_seconds(waiting) * machine.noise()))
+                waiting = 1
+                if not plan.pace.take(confidences[k]):
+                    break
+                k += 1
+        accepted = text[plan.drafter].accepted(position, k) if plan.drafter in text else 0
+        evaluate = machine.verify[k + 1] * machine.noise()
+        judged = {
+            name: _judge(track, position, accepted + 1, len(steps) if name == plan.drafter else 0)
+            for name, track in text.items()
+        }
+        for name in behind:
+            behind[name] += accepted + 1
+        if steps:  # the last drafted token is not in the draft's cache
+            behind[plan.drafter] = 1 + (accepted == len(steps))
+        emitted = min(accepted + 1, length - position)
+        controller.learn(
+            tokens=emitted,
+            width=k + 1,
+            context=position,
+            evaluate_seconds=evaluate,
+            source=plan.drafter,
+            steps=steps,
+            judged=judged,
+            certainty=None if certainty is None else certainty[position],
+        )
+        total += evaluate + sum(seconds for _width, seconds in steps)
+        position += emitted
+        rounds += 1
+    return Outcome(total, length, length * machine.verify[1], rounds)
+
+
+def _judge(track: Track | Looked, position: int, emitted: int, drafted: int) -> Judged:
+    """What the emitted tokens show of a drafter: one that is free is watched in every round."""
+    confidences = track.confidences(position, emitted if track.free else min(drafted, emitted))
+    right = track.accepted(position, len(confidences))
+    return Judged(confidences, right, right < len(confidences))
+
+
+def static(drafter: str, k: int, machine: Machine, text: Text, length: int) -> Outcome:
+    """Write the tokens with k drafted ones in every round, where the drafter has so many."""
+    track = text[drafter]
+    position, total, rounds = 0, 0.0, 0
+    behind = machine.prompt + 1
+    while position < length:
+        drafted = len(track.confidences(position, min(k, length - position)))
+        accepted = track.accepted(position, drafted)
+        if drafted and not track.free:
+            total += machine.draft_seconds(behind) + (drafted - 1) * machine.draft
+            behind = 1 + (accepted == drafted)
+        else:
+            behind += 1
+        total += machine.verify[drafted + 1]
+        position += accepted + 1
+        rounds += 1
+    return Outcome(total, length, length * machine.verify[1], rounds)
+
+
+def clairvoyant(machine: Machine, text: Text, length: int) -> Outcome:
+    """The least expected time, by dynamic programming over positions.
+
+    The draft model has read the prompt before the first token, or is not used at all.
+    """
+    free = {name: track for name, track in text.items() if track.free}
+    reading = machine.prompt * machine.catch_up
+    seconds = min(_least(machine, free, length), reading + _least(machine, text, length))
+    return Outcome(seconds, length, length * machine.verify[1], 0)
+
+
+def _least(machine: Machine, text: Text, length: int) -> float:
+    """The least expected seconds with these drafters, their prompt read."""
+    rest = [0.0] * (length + _MOST + 2)
+    for position in range(length - 1, -1, -1):
+        best = machine.verify[1] + rest[position + 1]
+        for track in text.values():
+            survival, expected = 1.0, 0.0  # of reaching a token; time after stopping before it
+            rates = track.rates(position, min(_MOST, length - position))
+            for k, rate in enumerate(rates, start=1):
+                expected += survival * (1.0 - rate) * rest[position + k]
+                survival *= rate
+                seconds = machine.verify[k + 1] + (0.0 if track.free else k * machine.draft)
+                best = min(best, seconds + expected + survival * rest[position + k + 1])
+        rest[position] = best
+    return rest[0]

@@ -1,0 +1,95 @@
+"""How far a draft model goes in one round: optimal stopping, solved backwards.
+
+Early stopping by the draft's own confidence, as in llama.cpp's `p_min`, but with a price. Having
+taken i tokens that all survive with probability S, the drafter may stop, or draft one more for d
+seconds, see its confidence bucket b, and leave it or take it. With r the tokens a second is worth,
+h_b how often a drafted token falls into bucket b and a_b how often such a token is accepted, the
+value of going on optimally is
+
+    W_i(S) = max( -r V(i + 1),
+                  -r d + Σ_b h_b max( -r V(i + 1),  S a_b + W_{i+1}(S a_b) ) )
+
+and the longest draft must stop. So drafts end where confidence is low, and go on to the end of a
+plateau of V, where more tokens cost nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spec_local.control.acceptance import Acceptance
+
+_GRID = np.geomspace(1e-2, 1.0, 24)
+"""Survival probabilities for which W is computed; between them it is interpolated."""
+
+_UNITS = np.eye(len(_GRID))
+
+
+class DraftPace:
+    """Decides, while a model drafts, after every token: is it part of the draft, and go on?
+
+    Both answers depend on the tokens before and the distribution at hand alone, never on a later
+    token: a token that is taken stays. Every verification rule stays lossless with that.
+    """
+
+    def __init__(
+        self,
+        acceptance: Acceptance,
+        row: Sequence[float],
+        step: float,
+        rate: float,
+        limit: int,
+        probe: bool = False,
+    ) -> None:
+        """row: V(w) in seconds for every width w; step: d; rate: r; limit: the longest draft.
+
+        probe: draft up to the limit whatever it promises, to find out what the drafter is worth.
+        """
+        self.limit = limit
+        self.taken = 0
+        self._acceptance, self._probe = acceptance, probe
+        self._stop = -rate * np.asarray(row[1 : limit + 2])
+        self._survival = 1.0
+        shares, rates = acceptance.shares, acceptance.rates
+        reached = np.outer(_GRID, rates)  # survival after taking a token
+        after = _interpolation(reached)
+        best = np.full(len(_GRID), self._stop[limit])
+        self._values = [best]  # W_i on the grid, for i from the limit down to 0
+        for taken in range(limit - 1, -1, -1):
+            with_it = reached + (after @ best).reshape(reached.shape)
+            drafted = np.maximum(self._stop[taken], with_it) @ shares - rate * step
+            best = np.maximum(self._stop[taken], drafted)
+            self._values.append(best)
+        self._values.reverse()
+
+    @property
+    def value(self) -> float:
+        """W_0(1): tokens expected of the draft, less what everything costs, verification too."""
+        return float(self._values[0][-1])
+
+    def more(self) -> bool:
+        """Whether to draft another token."""
+        if self._probe or self.taken == self.limit:
+            return self.taken < self.limit
+        return self._value(self.taken, self._survival) > float(self._stop[self.taken])
+
+    def take(self, confidence: float) -> bool:
+        """Whether the token just drafted is to be verified; if not, the draft ends before it."""
+        self._acceptance.drafted(confidence)
+        survival = self._survival * self._acceptance.rate(confidence)
+        with_it = survival + self._value(self.taken + 1, survival)
+        if with_it <= float(self._stop[self.taken]) and not self._probe:
+            return False
+        self.taken, self._survival = self.taken + 1, survival
+        return True
+
+    def _value(self, taken: int, survival: float) -> float:
+        return float(np.interp(survival, _GRID, self._values[taken]))
+
+
+def _interpolation(survivals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The matrix that takes values on the grid to these survivals, shape (survivals, grid)."""
+    return np.stack([np.interp(survivals.ravel(), _GRID, unit) for unit in _UNITS], axis=1)

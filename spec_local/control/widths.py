@@ -1,0 +1,51 @@
+"""Which widths the target is evaluated at, and how a narrower batch becomes one of them.
+
+A batch whose width is not allowed is padded to the next one that is. Without an exact mode every
+width is allowed and nothing is padded.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from spec_local.control.costs import MAX_WIDTH
+
+
+@dataclass(frozen=True, slots=True)
+class Widths:
+    """Allowed widths, ascending and never empty."""
+
+    allowed: tuple[int, ...] = tuple(range(1, MAX_WIDTH + 1))
+
+    def __post_init__(self) -> None:
+        assert self.allowed
+        assert all(a < b for a, b in pairwise((0, *self.allowed)))
+
+    @property
+    def narrowest(self) -> int:
+        """What a single token is evaluated at."""
+        return self.allowed[0]
+
+    @property
+    def widest(self) -> int:
+        return self.allowed[-1]
+
+    @property
+    def most_padding(self) -> int:
+        """Most tokens that are added to a batch."""
+        return max(b - a - 1 for a, b in pairwise((0, *self.allowed)))
+
+    def at_least(self, width: int) -> int:
+        """The width at which so many tokens, at most the widest, are evaluated."""
+        return self.allowed[bisect_left(self.allowed, width)]
+
+    def costs(self, row: Sequence[float]) -> list[float]:
+        """Of the cost of every width, what batches cost up to the widest; both begin at 0."""
+        return [row[0], *(row[self.at_least(width)] for width in range(1, self.widest + 1))]
+
+
+ANY = Widths()
+"""Every width, none of them padded."""

@@ -1,0 +1,1 @@
+"""The round: draft, evaluate, verify, roll back. Read `decode.py` first."""

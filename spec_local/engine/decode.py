@@ -1,0 +1,97 @@
+"""The round and the loop: draft, evaluate, verify, roll back, emit.
+
+Two invariants hold between rounds:
+
+- exactly one committed token, the *pending* one, has not been evaluated by the target (before the
+  first round it is the part of the prompt that is not cached yet);
+- the target's cache holds exactly the committed tokens without the pending one, and the drafter's
+  cache a prefix of them. This is also true after a cancelled, failed or abandoned generation.
+
+This module does not know llama.cpp, text, or how anything is drafted, judged or decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from time import perf_counter
+
+from spec_local.engine.logprobs import TokenLogprobs
+from spec_local.engine.rounds import FinishReason, Round
+from spec_local.engine.types import NO_DRAFT, EvaluationSession, Speculator, Verifier
+from spec_local.sampling.types import Logits, Sampler
+
+
+def generate(
+    target: EvaluationSession,
+    speculator: Speculator,
+    verify: Verifier,
+    sampler: Sampler,
+    context: list[int],
+    *,
+    max_tokens: int,
+    is_end: Callable[[int], bool],
+    inspect: Callable[[Logits, Sequence[int]], tuple[TokenLogprobs, ...]] = lambda *_: (),
+) -> Generator[Round, None, None]:
+    """Continue `context`, the committed tokens, in place; yield one record per target evaluation.
+
+    The first round evaluates what the cache lacks of the prompt and drafts nothing, so the first
+    token costs what it costs in plain decoding. `is_end` tells end-of-generation tokens; the one
+    that ends the text is emitted like any other. At least one token is always emitted. `inspect`
+    sees the target's logits rows with the tokens emitted for them.
+    """
+    emitted = 0
+    finish: FinishReason | None = None
+    try:
+        target.sync(context[:-1])  # the last token is evaluated anew: its logits are needed
+        speculator.begin(context, sampler, max_tokens)
+        while finish is None:
+            started = perf_counter()
+            room = min(max_tokens - emitted, target.max_rows, target.n_ctx - len(context) + 1) - 1
+            drafting = emitted > 0 and room > 0
+            draft = speculator.propose(context, room).before_end(is_end) if drafting else NO_DRAFT
+            drafted = perf_counter()
+
+            pending = context[len(target.tokens) :]
+            assert emitted == 0 or len(pending) == 1
+            rows = target.evaluate([*pending, *draft.tokens], rows=len(draft.tokens) + 1)
+            evaluated = perf_counter()
+
+            verdict = verify(rows, draft, sampler)
+            tokens = (*draft.tokens[: verdict.accepted], verdict.token)
+            logprobs = inspect(rows, tokens)
+            sampled = perf_counter()
+
+            context.extend(tokens)
+            speculator.observe(context, verdict, rows[0])
+            target.truncate(len(context) - 1)
+
+            emitted += len(tokens)
+            if is_end(verdict.token):
+                finish = "stop"
+            elif emitted >= max_tokens:
+                finish = "length"
+            elif len(context) > target.n_ctx:
+                finish = "context"
+            round_ = Round(
+                tokens=tokens,
+                accepted=verdict.accepted,
+                drafted=len(draft.tokens),
+                source=draft.source,
+                evaluated=len(pending) + len(draft.tokens),
+                draft_evaluated=draft.evaluated,
+                draft_seconds=drafted - started,
+                evaluate_seconds=evaluated - drafted,
+                sample_seconds=sampled - evaluated - verdict.guard_seconds,
+                rechecked=verdict.rechecked,
+                guard_seconds=verdict.guard_seconds,
+                seconds=perf_counter() - started,
+                plain_seconds=speculator.plain_seconds(),
+                finish=finish,
+                logprobs=logprobs,
+            )
+            speculator.learn(round_)
+            yield round_
+    finally:
+        # A round that was interrupted may have left its draft in the caches.
+        target.truncate(len(context) - 1)
+        speculator.end(context)

@@ -1,0 +1,150 @@
+"""Drafters and the decision between them: what the loop in `decode.py` asks for drafts.
+
+`FixedK` is one drafter with a fixed number of tokens, for experiments. `Adaptive` has several and
+leaves the decision to the controller; it knows tokens and drafters, the controller only numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spec_local.control.controller import Controller
+from spec_local.control.plan import CALIBRATION, Judged, Offer, Plan
+from spec_local.engine.rounds import Round
+from spec_local.engine.types import NO_DRAFT, Draft, Drafter, Verdict
+from spec_local.errors import require
+from spec_local.sampling.distribution import top_probability
+from spec_local.sampling.types import Logits, Sampler
+
+
+class FixedK:
+    """Drafts k tokens in every round with one drafter; k = 0 is plain decoding."""
+
+    def __init__(self, drafter: Drafter, k: int) -> None:
+        require(k >= 0, "k, the number of drafted tokens, must be 0 or more.")
+        self.name, self.k = drafter.name, k
+        self._drafter = drafter
+
+    def begin(self, context: Sequence[int], sampler: Sampler, max_tokens: int) -> None:
+        self._drafter.begin(context, sampler)
+
+    def propose(self, context: Sequence[int], room: int) -> Draft:
+        budget = min(self.k, room)
+        return self._drafter.propose(context, budget) if budget > 0 else NO_DRAFT
+
+    def observe(self, context: Sequence[int], verdict: Verdict, row: Logits) -> None:
+        self._drafter.observe(context, verdict)
+
+    def learn(self, round_: Round) -> None:
+        """What is fixed learns nothing."""
+
+    def plain_seconds(self) -> float:
+        return 0.0
+
+    def end(self, context: Sequence[int]) -> None:
+        self._drafter.end(context)
+
+    def close(self) -> None:
+        self._drafter.close()
+
+
+class Adaptive:
+    """Lets the controller choose, every round, between several drafters and not drafting.
+
+    Drafters that cost nothing draft in every round. If they are not chosen, the text itself shows
+    afterwards whether they would have been right.
+    """
+
+    name = "auto"
+
+    def __init__(self, drafters: Sequence[Drafter], controller: Controller) -> None:
+        """The controller has a source for each drafter's name."""
+        self.controller = controller
+        self._drafters = {drafter.name: drafter for drafter in drafters}
+        self._has_model = any(source.cost is not None for source in controller.sources.values())
+        self._length = 0
+        self._forget_round()
+
+    def _forget_round(self) -> None:
+        self._plan = Plan()
+        self._certainty: float | None = None
+        self._drafts: dict[str, Draft] = {}
+
+    def begin(self, context: Sequence[int], sampler: Sampler, max_tokens: int) -> None:
+        self._length = len(context)
+        self._forget_round()
+        for drafter in self._drafters.values():
+            drafter.begin(context, sampler)
+        self.controller.begin(max_tokens, sampler.kind)
+
+    def propose(self, context: Sequence[int], room: int) -> Draft:
+        offers = [self._offer(drafter, context, room) for drafter in self._drafters.values()]
+        plan = self._plan = self.controller.plan(offers, len(context), room)
+        if plan.drafter == CALIBRATION:
+            return self._any_tokens(context, plan.k)
+        if plan.pace is not None:
+            draft = self._drafters[plan.drafter].propose(context, plan.k, plan.pace)
+            self._drafts[plan.drafter] = draft
+            return draft
+        return self._drafts[plan.drafter].first(plan.k) if plan.k else NO_DRAFT
+
+    def _offer(self, drafter: Drafter, context: Sequence[int], room: int) -> Offer:
+        behind = drafter.behind(context)
+        if behind:
+            return Offer(drafter.name, behind=behind)
+        draft = self._drafts[drafter.name] = drafter.propose(context, room)
+        return Offer(drafter.name, draft.confidences)
+
+    def _any_tokens(self, context: Sequence[int], count: int) -> Draft:
+        """A draft that shall only be so long: the longest there is, and the last token again."""
+        longest = max((draft.tokens for draft in self._drafts.values()), key=len, default=())
+        return Draft((*longest, *[context[-1]] * count)[:count], source=CALIBRATION)
+
+    def observe(self, context: Sequence[int], verdict: Verdict, row: Logits) -> None:
+        self._length = len(context)
+        self._certainty = top_probability(row) if self._has_model else None
+        for drafter in self._drafters.values():
+            drafter.observe(context, verdict)
+
+    def learn(self, round_: Round) -> None:
+        pending = round_.evaluated - round_.drafted
+        steps = self._drafts[self._plan.drafter].steps if self._plan.pace else ()
+        self.controller.learn(
+            tokens=len(round_.tokens),
+            width=round_.evaluated,
+            context=self._length - len(round_.tokens) - pending,
+            evaluate_seconds=round_.evaluate_seconds,
+            source=self._plan.drafter,
+            steps=steps,
+            judged={name: _judge(draft, round_.tokens) for name, draft in self._drafts.items()},
+            certainty=self._certainty,
+            other_seconds=round_.seconds
+            - round_.evaluate_seconds
+            - round_.sample_seconds
+            - sum(seconds for _width, seconds in steps),
+        )
+        self._forget_round()
+
+    def plain_seconds(self) -> float:
+        return self.controller.plain_seconds(self._length)
+
+    def end(self, context: Sequence[int]) -> None:
+        self._forget_round()
+        for drafter in self._drafters.values():
+            drafter.end(context)
+
+    def close(self) -> None:
+        for drafter in self._drafters.values():
+            drafter.close()
+
+
+def _judge(draft: Draft, emitted: Sequence[int]) -> Judged:
+    """How far the text went on as drafted: under keyed verification exactly what is accepted.
+
+    Under the other rules the same holds of a draft that was submitted; of one that was only
+    watched, it counts somewhat too few.
+    """
+    drafted = draft.judged if draft.refused is None else (*draft.judged, draft.refused)
+    judged = min(len(drafted), len(emitted))
+    right = next((i for i in range(judged) if drafted[i] != emitted[i]), judged)
+    return Judged(draft.confidences, right, rejected=right < judged)

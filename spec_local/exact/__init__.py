@@ -1,0 +1,1 @@
+"""Exact modes: the text of plain decoding, bit for bit."""

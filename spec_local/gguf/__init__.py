@@ -1,0 +1,1 @@
+"""GGUF files as files: reading the header, copying with changes."""

@@ -1,0 +1,194 @@
+"""Checking a GGUF file before llama.cpp sees it, because some damage aborts the whole process.
+
+`gguf.GGUFReader` does the same but builds a numpy view per vocabulary entry: 7 to 9 seconds for a
+vocabulary of 151,936 against 0.2 here. Type numbers and block sizes come from the gguf package.
+The format is described in ggml's docs/gguf.md.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
+
+from spec_local.errors import ModelFileError
+
+TOKEN_MAP = "spec_local.draft.token_map"
+"""Key of a trimmed draft's array of the source's token ids, one per token (`models/trim.py`)."""
+
+_MAGIC = b"GGUF"
+_VERSIONS = (2, 3)
+_DEFAULT_ALIGNMENT = 32
+_MAX_ITEMS = 1 << 24  # more metadata keys or tensors than any model has: the counts are damaged
+_MAX_KEPT = 1024  # longest array worth keeping: per-layer hyperparameters
+_SCALARS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
+_STRING, _ARRAY = 8, 9
+_SPLIT_NAME = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
+
+
+@dataclass(frozen=True, slots=True)
+class GGUFHeader:
+    """What the header of a file says.
+
+    Of arrays only short ones of numbers and the token map are kept, as tuples; else there is None.
+    """
+
+    metadata: dict[str, Any]
+    data_bytes: int
+    """Bytes of tensor data, all parts of a split model together."""
+
+    @property
+    def architecture(self) -> str:
+        return str(self.metadata.get("general.architecture", ""))
+
+    def hyperparameter(self, key: str, default: int = 0) -> int:
+        """An integer such as `block_count` of the model; the largest where layers differ."""
+        value = self.metadata.get(f"{self.architecture}.{key}", default)
+        value = max(value, default=default) if isinstance(value, tuple) else value
+        return value if isinstance(value, int) else default
+
+
+def split_parts(path: Path) -> list[Path]:
+    """The files of a model: all parts if the name says it is split, else the file itself.
+
+    Raises ModelFileError for a part other than the first, which llama.cpp cannot start from.
+    """
+    match = _SPLIT_NAME.search(path.name)
+    if not match:
+        return [path]
+    number, count = int(match[1]), int(match[2])
+    stem = path.name[: match.start()]
+    parts = [path.with_name(f"{stem}-{i:05d}-of-{count:05d}.gguf") for i in range(1, count + 1)]
+    if number != 1:
+        raise ModelFileError(f"{path.name} is part {number} of a model; give {parts[0].name}.")
+    return parts
+
+
+def check_model_file(path: Path) -> GGUFHeader:
+    """Read the header of every part and check that each tensor lies inside its file.
+
+    Raises ModelFileError with one sentence when a file is missing, no GGUF, damaged or cut short.
+    """
+    headers = [_check_file(part) for part in split_parts(path)]
+    return GGUFHeader(headers[0].metadata, sum(header.data_bytes for header in headers))
+
+
+def _check_file(path: Path) -> GGUFHeader:
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _Reader(data, path.name).read()
+    except FileNotFoundError:
+        raise ModelFileError(f"There is no file {path}.") from None
+    except IsADirectoryError:
+        raise ModelFileError(f"{path} is a directory; give the .gguf file inside it.") from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ModelFileError(f"{path} cannot be read: {reason}.") from None
+    except ValueError:  # an empty file cannot be mapped
+        raise ModelFileError(f"{path.name} is empty; download it again.") from None
+
+
+class _Reader:
+    """Walks the header once, front to back."""
+
+    def __init__(self, data: mmap.mmap, name: str) -> None:
+        self._data = data
+        self._name = name
+        self._at = len(_MAGIC)
+
+    def read(self) -> GGUFHeader:
+        if self._data[: len(_MAGIC)] != _MAGIC:
+            raise ModelFileError(f"{self._name} is not a GGUF file; choose a .gguf model.")
+        try:
+            return self._read()
+        except (struct.error, OverflowError):
+            raise self._damaged("its header is cut short or garbled") from None
+
+    def _read(self) -> GGUFHeader:
+        version = self._take("I")
+        if version not in _VERSIONS:
+            raise ModelFileError(
+                f"{self._name} has GGUF version {version}; this release reads versions 2 and 3."
+            )
+        tensor_count, key_count = self._take("Q"), self._take("Q")
+        if max(tensor_count, key_count) > _MAX_ITEMS:
+            raise self._damaged("its header is garbled")
+        metadata = dict(self._entry() for _ in range(key_count))
+        tensors = [self._tensor() for _ in range(tensor_count)]
+
+        alignment = metadata.get("general.alignment", _DEFAULT_ALIGNMENT)
+        if not isinstance(alignment, int) or alignment < 1:
+            raise self._damaged("its alignment is no positive number")
+        start = math.ceil(self._at / alignment) * alignment
+        end = max((offset + size for offset, size in tensors), default=0)
+        if start + end > len(self._data):
+            missing = start + end - len(self._data)
+            raise self._damaged(f"{missing:,} bytes are missing at its end")
+        return GGUFHeader(metadata, sum(size for _offset, size in tensors))
+
+    def _tensor(self) -> tuple[int, int]:
+        """Offset and size in bytes; the size of a type this gguf does not know counts as 0."""
+        self._name_text()
+        shape = [self._take("Q") for _ in range(self._take("I"))]
+        kind, offset = self._take("I"), self._take("Q")
+        try:
+            block, block_bytes = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
+        except (ValueError, KeyError):
+            return offset, 0
+        return offset, math.prod(shape) // block * block_bytes
+
+    def _entry(self) -> tuple[str, Any]:
+        key, kind = self._name_text(), self._take("I")
+        if kind in _SCALARS:
+            return key, self._take(_SCALARS[kind])
+        if kind == _STRING:
+            return key, self._text()
+        if kind == _ARRAY:
+            return key, self._array(_MAX_ITEMS if key == TOKEN_MAP else _MAX_KEPT)
+        raise self._damaged(f"its header has a value of unknown type {kind}")
+
+    def _array(self, most: int) -> tuple[Any, ...] | None:
+        kind, length = self._take("I"), self._take("Q")
+        if kind in _SCALARS:
+            size = struct.calcsize("=" + _SCALARS[kind])
+            start, self._at = self._at, self._at + length * size
+            if length > most:
+                return None
+            return struct.unpack_from(f"<{length}{_SCALARS[kind]}", self._data, start)
+        if kind != _STRING:
+            raise self._damaged(f"its header has an array of unknown type {kind}")
+        # A vocabulary has hundreds of thousands of entries, so this loop does nothing else.
+        read, data, at = struct.Struct("<Q").unpack_from, self._data, self._at
+        for _ in range(length):
+            at += 8 + read(data, at)[0]
+        self._at = at
+        return None
+
+    def _name_text(self) -> str:
+        """A key or a tensor's name; what cannot be printed shows that the header is garbled."""
+        name = self._text()
+        if not name.isprintable() or "\ufffd" in name:
+            raise struct.error
+        return name
+
+    def _text(self) -> str:
+        length = self._take("Q")
+        text = self._data[self._at : self._at + length]
+        self._at += length
+        if len(text) < length:
+            raise struct.error
+        return text.decode("utf-8", errors="replace")
+
+    def _take(self, code: str) -> Any:
+        value = struct.unpack_from("<" + code, self._data, self._at)[0]
+        self._at += struct.calcsize("=" + code)
+        return value
+
+    def _damaged(self, why: str) -> ModelFileError:
+        return ModelFileError(f"{self._name} is damaged: {why}; download it again.")

@@ -1,0 +1,1 @@
+"""What this machine charges: measured, certified, learned while writing, and kept."""

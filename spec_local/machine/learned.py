@@ -1,0 +1,78 @@
+"""What a pair of models has taught on this machine: read into a controller, kept when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spec_local.control.controller import Controller
+from spec_local.control.costs import CostCurve
+from spec_local.control.drafter_state import Source
+from spec_local.control.widths import ANY, Widths
+from spec_local.llama.session import Session
+from spec_local.machine.profile import Identity, ProfileStore
+
+
+class Experience:
+    """The controller of a pair, made from what is known of it, and where that is kept."""
+
+    def __init__(
+        self,
+        target: Session,
+        draft: Session | None,
+        drafters: Sequence[str],
+        store: ProfileStore | None,
+        widths: Widths = ANY,
+    ) -> None:
+        """drafters: by name; "model" is the one that uses `draft`. store: None keeps nothing.
+
+        widths: at which the target may be evaluated.
+        """
+        self._store = store
+        self._target = target.model.identity
+        self._draft = None if draft is None else draft.model.identity
+        self._pair = pair_of(self._target, self._draft)
+        self._tuned = self._when_tuned()
+        self._curve = CostCurve() if store is None else store.curve(self._target)
+        self._size = 1.0 if draft is None else draft.model.size_bytes / target.model.size_bytes
+        sources = {name: self._source(name) for name in drafters}
+        self.controller = Controller(self._curve, sources, widths=widths)
+
+    def _source(self, drafter: str) -> Source:
+        store, cost = self._store, None
+        if drafter == "model" and self._draft is not None:
+            cost = CostCurve()
+            if store is not None:
+                cost = store.draft_curve(self._draft, self._target, self._curve)
+        drawn = cost is not None
+        known = {} if store is None else store.acceptance(self._pair, drafter, drawn)
+        return Source(cost, self._size, known)
+
+    def save(self) -> None:
+        """Keep what was learned; does nothing without a store.
+
+        Curves that `spec-local tune` has measured meanwhile are better and stay.
+        """
+        if self._store is None or not self._curve.is_known:
+            return
+        sources = self.controller.sources
+        if self._tuned == self._when_tuned():
+            self._store.save_curve(self._target, self._curve)
+            cost = sources["model"].cost if "model" in sources else None
+            if cost is not None and cost.is_measured and self._draft is not None:
+                self._store.save_draft_curve(self._draft, cost, self._target, self._curve)
+        known = {name: source.known for name, source in sources.items()}
+        self._store.save_acceptance(self._pair, known)
+
+    def _when_tuned(self) -> list[float]:
+        models = [self._target] if self._draft is None else [self._target, self._draft]
+        return [] if self._store is None else [self._store.tuned_at(model) for model in models]
+
+
+def pair_of(target: Identity, draft: Identity | None) -> Identity:
+    """What acceptance belongs to: the two models, on whatever machine."""
+    return {
+        "model": target["model"],
+        "hash": target["hash"],
+        "draft": "" if draft is None else draft["model"],
+        "draft_hash": "" if draft is None else draft["hash"],
+    }

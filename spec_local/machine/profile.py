@@ -1,0 +1,184 @@
+"""The profile: what was learned about this machine, kept between runs as small JSON files.
+
+One file per model and everything its speed depends on holds the cost curve and the certificates of
+exactness; one per pair holds the acceptance of its drafters. A file that is missing, damaged, or of
+another version is as if nothing had been learned; one that cannot be written is lost, never fatal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from time import time
+from typing import Any, TypeVar
+
+from spec_local.control.acceptance import Acceptance
+from spec_local.control.costs import CostCurve
+from spec_local.machine.certify import Certificate
+from spec_local.util.paths import cache_directory
+
+logger = logging.getLogger("spec_local.machine.profile")
+
+VERSION = 2
+"""Of the files' form; files of another version are replaced."""
+
+_MOST_SPEED_CHANGE = 3.0
+"""Of a logarithm: a machine twenty times as fast is another machine, or a damaged file."""
+
+Identity = Mapping[str, str | int]
+"""What a curve belongs to (`llama/identity.py`)."""
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileStore:
+    """Profiles in a directory."""
+
+    directory: Path
+
+    @classmethod
+    def of_user(cls) -> ProfileStore:
+        """In the cache directory."""
+        return cls(cache_directory() / "profiles")
+
+    def curve(self, identity: Identity) -> CostCurve:
+        """The cost curve kept for this model and machine, or one that knows nothing yet."""
+        kept = self._load(self._path(identity), identity).get("curve")
+        return _parse(kept, CostCurve.from_dict, CostCurve)
+
+    def draft_curve(self, identity: Identity, target: Identity, curve: CostCurve) -> CostCurve:
+        """The curve of a draft, brought to the machine's speed in that of its target.
+
+        What counts is how much a drafted token costs against one of the target. The two may have
+        been kept at different times, so the target's scale at the draft's time is kept with it.
+        """
+        draft = self.curve(identity)
+        beside = self._load(self._path(identity), identity).get("beside")
+        known = isinstance(beside, dict) and beside.get("target") == _digest(target)
+        scale = beside.get("scale") if known and isinstance(beside, dict) else None
+        if isinstance(scale, float) and abs(curve.scale - scale) < _MOST_SPEED_CHANGE:
+            draft.rescale(curve.scale - scale)
+        return draft
+
+    def save_curve(self, identity: Identity, curve: CostCurve, tuned: bool = False) -> None:
+        """Keep a curve. tuned: it was measured by `spec-local tune`, which is not forgotten."""
+        self._save_curve(identity, curve, tuned, {})
+
+    def save_draft_curve(
+        self,
+        identity: Identity,
+        curve: CostCurve,
+        target: Identity,
+        target_curve: CostCurve,
+        tuned: bool = False,
+    ) -> None:
+        """Keep a draft's curve and what the speed of its target was."""
+        beside = {"target": _digest(target), "scale": target_curve.scale}
+        self._save_curve(identity, curve, tuned, {"beside": beside})
+
+    def _save_curve(
+        self, identity: Identity, curve: CostCurve, tuned: bool, more: Mapping[str, Any]
+    ) -> None:
+        kept = {"tuned": time() if tuned else self.tuned_at(identity), "curve": curve.as_dict()}
+        self._change(identity, {**kept, "beside": None, **more})
+
+    def tuned_at(self, identity: Identity) -> float:
+        """When `spec-local tune` measured this model here, as a Unix time; 0.0 for never."""
+        when = self._load(self._path(identity), identity).get("tuned")
+        return when if isinstance(when, float) else 0.0
+
+    def certificate(self, identity: Identity, base: int) -> Certificate | None:
+        """At which widths this model computes the same here as at the base, if that is known."""
+        return next((c for c in self.certificates(identity) if c.base == base), None)
+
+    def certificates(self, identity: Identity) -> list[Certificate]:
+        """All that are kept for this model and machine."""
+        kept = self._load(self._path(identity), identity).get("certificates")
+        entries = kept if isinstance(kept, list) else []
+        parsed = (_parse(entry, Certificate.from_dict, lambda: None) for entry in entries)
+        return [certificate for certificate in parsed if certificate is not None]
+
+    def save_certificate(self, identity: Identity, certificate: Certificate) -> None:
+        """Keep a certificate beside those of other bases."""
+        others = [c for c in self.certificates(identity) if c.base != certificate.base]
+        entries = [each.as_dict() for each in (*others, certificate)]
+        self._change(identity, {"certificates": entries})
+
+    def acceptance(self, pair: Identity, drafter: str, drawn: bool) -> dict[str, Acceptance]:
+        """What is known of a drafter for these models, by the kind of its confidences.
+
+        drawn: they are a model's probabilities.
+        """
+        found = self._load(self._path(pair), pair).get("acceptance")
+        kinds = found.get(drafter) if isinstance(found, dict) else None
+        parse, nothing = (
+            partial(Acceptance.from_dict, drawn=drawn),
+            partial(Acceptance, None, drawn),
+        )
+        return {
+            kind: _parse(known, parse, nothing)
+            for kind, known in (kinds.items() if isinstance(kinds, dict) else ())
+        }
+
+    def save_acceptance(
+        self, pair: Identity, known: Mapping[str, Mapping[str, Acceptance]]
+    ) -> None:
+        """Keep what is known of the drafters of these models, by the kind of their confidences."""
+        acceptance = {
+            name: {kind: each.as_dict() for kind, each in kinds.items()}
+            for name, kinds in known.items()
+        }
+        self._change(pair, {"acceptance": acceptance})
+
+    def _path(self, identity: Identity) -> Path:
+        name = str(identity.get("model", "model")).removesuffix(".gguf")
+        return self.directory / f"{name}-{_digest(identity)}.json"
+
+    def _load(self, path: Path, identity: Identity) -> dict[str, Any]:
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        current = isinstance(data, dict) and data.get("version") == VERSION
+        return data if current and data.get("identity") == dict(identity) else {}
+
+    def _change(self, identity: Identity, entries: Mapping[str, Any]) -> None:
+        """Replace some entries of a profile; the others stay."""
+        path = self._path(identity)
+        kept = self._load(path, identity)
+        self._write(path, {**kept, "version": VERSION, "identity": dict(identity), **entries})
+
+    def _write(self, path: Path, data: Mapping[str, Any]) -> None:
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            handle, partial = tempfile.mkstemp(dir=self.directory, suffix=".partial")
+            try:
+                with os.fdopen(handle, "w", encoding="utf-8") as file:
+                    json.dump(data, file)
+                os.replace(partial, path)
+            except BaseException:
+                Path(partial).unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            logger.info("the profile %s could not be written: %s", path, error)
+
+
+def _digest(identity: Identity) -> str:
+    return hashlib.sha256(json.dumps(dict(identity), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _parse(
+    data: Any, parse: Callable[[Mapping[str, Any]], Found], nothing: Callable[[], Found]
+) -> Found:
+    try:
+        return parse(data)
+    except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError):
+        return nothing()

@@ -1,0 +1,1 @@
+"""From names to open models: the registry, downloads, loading, trimmed drafts."""

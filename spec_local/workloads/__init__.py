@@ -1,0 +1,1 @@
+"""Prompts of several kinds of work, for the benchmark and for exact modes."""
