@@ -143,7 +143,11 @@ def main() -> None:
                     top_p=0.95,
                     min_p=0.0,
                     repeat_penalty=arguments.repeat_penalty,
-                    verify=way if way in RULES else "rejection" if way == "expected" else "keyed",
+                    acceptance=way
+                    if way in RULES
+                    else "rejection"
+                    if way == "expected"
+                    else "keyed",
                 )
                 runner.speculator = speculators.get(way, own)
                 expected = Expected()

@@ -3,17 +3,21 @@
     python scripts/exact_speed.py TARGET [DRAFT] [--modes certified,guard] [--tokens 64] [--json F]
 
 Free and exact contexts of the same file are opened side by side; for every prompt all of them
-write an answer in lockstep, once forwards and once backwards. Medians over prompts of the ratio of
-seconds per token, free plain decoding being 1.
+write an answer in lockstep, once forwards and once backwards. Printed are, over prompts, median,
+geometric mean, least and greatest of the speed in tokens per second, free plain decoding being 1.
+
+    python scripts/exact_speed.py --show F [F …]       # the same of files written before
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from statistics import median
+from statistics import geometric_mean, median
+from typing import TypedDict
 
 from spec_local.bench.run.energy import EnergyMeter
 from spec_local.bench.run.race import Entrant, race
@@ -28,6 +32,14 @@ from spec_local.sampling.settings import Sampling
 from spec_local.workloads.workloads import bundled, choose
 
 _PLAIN = "free plain"
+
+
+class Answer(TypedDict):
+    """One prompt's figures; speeds by entrant."""
+
+    workload: str
+    speed: dict[str, float]
+    rechecked: dict[str, float]
 
 
 def entrants(
@@ -53,10 +65,31 @@ def entrants(
     return found
 
 
+def summary(answers: Sequence[Answer]) -> dict[str, dict[str, float]]:
+    """Median, geometric mean, least and greatest speed of each entrant over the answers."""
+    speeds = {name: [each["speed"][name] for each in answers] for name in answers[0]["speed"]}
+    return {
+        name: {
+            "median": median(found),
+            "geometric mean": geometric_mean(found),
+            "least": min(found),
+            "greatest": max(found),
+        }
+        for name, found in speeds.items()
+    }
+
+
+def show(answers: Sequence[Answer]) -> None:
+    """Print the summary, a line for each entrant."""
+    for name, figures in summary(answers).items():
+        print(f"{name:18}", ", ".join(f"{what} {value:.2f}" for what, value in figures.items()))
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("models", nargs="+")
+    parser.add_argument("models", nargs="*")
+    parser.add_argument("--show", type=Path, nargs="+")
     parser.add_argument("--modes", default="certified")
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--per-workload", type=int, default=1)
@@ -64,8 +97,15 @@ def main() -> None:
     parser.add_argument("--no-repack", action="store_true")
     parser.add_argument("--json", type=Path)
     how = parser.parse_args()
+    for file in how.show or ():
+        print(file)
+        show(json.loads(file.read_text())["answers"])
+    if how.show:
+        return
+    if not how.models:
+        parser.error("name a target, or files to --show")
     sampling = Sampling(temperature=how.temperature, seed=1)
-    answers: list[dict[str, object]] = []
+    answers: list[Answer] = []
     with ExitStack() as stack:
         repack = False if how.no_repack else None
         running = entrants(how.models, how.modes.split(","), repack, stack)
@@ -88,12 +128,9 @@ def main() -> None:
             rechecked = {n: e.answer.stats.rechecked / tokens[n] * 2 for n, e in running.items()}
             answers.append({"workload": prompt.workload, "speed": speeds, "rechecked": rechecked})
             print(prompt.workload, {name: round(speed, 3) for name, speed in speeds.items()})
-    medians = {n: median(a["speed"][n] for a in answers) for n in running}  # type: ignore[index]
-    for name, speed in medians.items():
-        spread = sorted(a["speed"][name] for a in answers)  # type: ignore[index]
-        print(f"{name:18} {speed:.3f}  ({spread[0]:.2f} to {spread[-1]:.2f})")
+    show(answers)
     if how.json:
-        found = {"models": how.models, "medians": medians, "answers": answers}
+        found = {"models": how.models, "summary": summary(answers), "answers": answers}
         how.json.write_text(json.dumps(found, indent=1) + "\n")
 
 

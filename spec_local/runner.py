@@ -218,7 +218,7 @@ class Runner:
     def check(self, sampling: Sampling) -> None:
         """Raise ConfigError if the target cannot be sampled like that: a broken grammar, say."""
         if self.exact is not None:
-            check_rule(sampling.verify)
+            check_rule(sampling.acceptance)
         self._samplers.prepare(sampling)
 
     def complete(self, prompt: Prompt, **options: Unpack[GenerationOptions]) -> Completion:
@@ -260,7 +260,7 @@ class Runner:
                 rounds = decode(
                     self._evaluated,
                     self.speculator,
-                    VERIFIERS[sampling.verify] if self.exact is None else self.exact.verifier,
+                    VERIFIERS[sampling.acceptance] if self.exact is None else self.exact.verifier,
                     sampler,
                     context,
                     max_tokens=max_tokens,

@@ -126,7 +126,7 @@ def start(
     return generate(
         target,
         drafter if hasattr(drafter, "learn") else FixedK(drafter, k),
-        VERIFIERS[sampling.verify],
+        VERIFIERS[sampling.acceptance],
         sampler_for(sampling, context),
         context,
         max_tokens=max_tokens,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
+from scipy import stats
 
 from spec_local.bench.record.result import PLAIN, Contender, Run
-from spec_local.bench.record.summary import cells, overall, token_acceptance, verdict
+from spec_local.bench.record.summary import cells, overall, student, token_acceptance, verdict
 from spec_local.bench.run.contenders import contender, heats, line_up
 from spec_local.control.costs import CostCurve
 from spec_local.errors import ConfigError
@@ -74,13 +75,20 @@ def test_noise_is_what_differs_between_repeats_not_between_workloads() -> None:
             ]
     found = [cell for cell in cells(runs, AUTO, CostCurve(), None) if cell.contender == "auto"]
     deviation = math.log(1.1) * math.sqrt(2)  # of one pair, two degrees of freedom
-    student = 1.96 + (1.96**3 + 1.96) / 8 + (5 * 1.96**5 + 16 * 1.96**3 + 3 * 1.96) / 384
+    student_of_two = 4.3027  # of two degrees of freedom, from a printed table
     for cell in found:
-        assert cell.speedup.error == pytest.approx(student * deviation / math.sqrt(2))
+        assert cell.speedup.error == pytest.approx(
+            student_of_two * deviation / math.sqrt(2), rel=1e-4
+        )
     (mean,) = (each for each in overall(found) if each.contender == "auto")
     assert mean.speedup == pytest.approx(2.0, rel=0.01)
     assert mean.worst_workload == "chat"
-    assert mean.error == pytest.approx(student * deviation / 2)
+    assert mean.error == pytest.approx(student_of_two * deviation / 2, rel=1e-4)
+
+
+@pytest.mark.parametrize("degrees", [*range(1, 41), 60, 120, 1000])
+def test_students_t_is_scipys(degrees: int) -> None:
+    assert student(degrees) == pytest.approx(stats.t.ppf(0.975, degrees), abs=5e-5)
 
 
 def test_one_repeat_knows_no_noise() -> None:

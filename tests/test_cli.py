@@ -10,9 +10,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from spec_local.cli.app import app
@@ -44,20 +47,26 @@ def fails_with(done: subprocess.CompletedProcess[str], sentence: str, code: int 
     return done.returncode == code and len(done.stderr.strip().splitlines()) == 1
 
 
+def commands() -> Iterator[list[str]]:
+    """The words of every command there is, that of the program itself first."""
+
+    def below(command: click.Command, words: list[str]) -> Iterator[list[str]]:
+        yield words
+        for name, each in getattr(command, "commands", {}).items():
+            yield from below(each, [*words, name])
+
+    return below(get_command(app), [])
+
+
+def test_commands_are_found() -> None:
+    assert {"", "verify", "generate", "models pull", "bench compare"} <= set(
+        map(" ".join, commands())
+    )
+
+
 @pytest.mark.parametrize(
     "command",
-    [
-        [],
-        ["generate"],
-        ["chat"],
-        ["models"],
-        *(["models", name] for name in ("list", "pull", "path", "check")),
-        ["tune"],
-        ["draft"],
-        ["draft", "trim"],
-        ["bench"],
-        *(["bench", name] for name in ("compare", "drafts", "show")),
-    ],
+    list(commands()),
     ids=" ".join,
 )
 def test_every_command_explains_itself(command: list[str]) -> None:
@@ -190,7 +199,12 @@ def test_wrong_inputs_are_one_sentence_each(tiny: Path, tmp_path: Path) -> None:
         (*generate, tiny, "--drafter", "magic"): "no drafter 'magic'",
         (*generate, tiny, "--temperature", "-1"): "temperature must be a number of at least 0",
         (*generate, tiny, "--kv-type", "q9"): "kv_type_k must be one of",
-        (*generate, tiny, "--verify", "never"): "verify must be one of keyed, rejection, block.",
+        (
+            *generate,
+            tiny,
+            "--acceptance",
+            "never",
+        ): "acceptance must be one of keyed, rejection, block.",
         (*generate, tiny, "--logprobs", "3"): "add --json",
         (*generate, tiny, "--logit-bias", "5"): "--logit-bias 5 must be like 15043+1",
         (*generate, tiny, "--ban-token", "999999"): "The model has no token 999999",

@@ -187,7 +187,7 @@ def test_a_dead_end_of_the_draft_matters_only_if_it_is_accepted() -> None:
         def copy(self) -> Constraint:
             return DeadEnd(self.allowed)
 
-    sampling = Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, verify="block")
+    sampling = Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, acceptance="block")
     likely, hardly = np.full((3, 8), -9.0, np.float32), np.zeros((3, 8), np.float32)
     likely[:, 2] = 9.0
     hardly[:, 5] = 9.0
@@ -304,7 +304,7 @@ def test_every_drafter_and_rule_obeys_the_grammar(
                 temperature=temperature,
                 seed=seed,
                 grammar=DATE,
-                verify=rule,  # type: ignore[arg-type]
+                acceptance=rule,  # type: ignore[arg-type]
             )
             done = runner.complete(HELLO, sampling=sampling)
             assert re.fullmatch(r"\d{4}-[01]\d", done.text)

@@ -294,3 +294,12 @@ def test_a_model_that_failed_is_tried_again_later_and_later() -> None:
     gaps = [later - earlier for earlier, later in pairwise(probes)]
     assert 2 <= len(probes) <= 6
     assert gaps == sorted(gaps)
+
+
+def test_a_plan_before_the_first_round_is_learned_is_a_plan() -> None:
+    """The curve may be known from a profile before anything of this answer is."""
+    model = curve(lambda width: 0.1)
+    sources = {"model": Source(model, known={"": trusted()})}
+    controller = Controller(curve(lambda width: 1.0), sources)
+    controller.begin(100)
+    assert controller.plan([Offer("model", behind=50)], 100, 8).k >= 0

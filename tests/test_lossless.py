@@ -12,7 +12,7 @@ from scipy import stats
 from spec_local.drafters.lookup import LookupDrafter
 from spec_local.drafters.model import ModelDrafter
 from spec_local.engine.types import Drafter
-from spec_local.sampling.settings import Sampling, VerifyRule
+from spec_local.sampling.settings import AcceptanceRule, Sampling
 from spec_local.sampling.types import Logits
 from tests.fake import END, PROMPT, TableSession, run, start, tokens_of
 
@@ -50,10 +50,10 @@ def expected(context: tuple[int, ...], length: int) -> dict[tuple[int, ...], flo
 @pytest.mark.parametrize("name", DRAFTERS)
 @pytest.mark.parametrize("rule", ["keyed", "rejection", "block"])
 @pytest.mark.parametrize("k", [1, 4])
-def test_texts_have_the_targets_distribution(rule: VerifyRule, name: str, k: int) -> None:
+def test_texts_have_the_targets_distribution(rule: AcceptanceRule, name: str, k: int) -> None:
     counts: Counter[tuple[int, ...]] = Counter()
     for seed in range(TEXTS):
-        sampling = Sampling(seed=seed, verify=rule, **SETTING)  # type: ignore[arg-type]
+        sampling = Sampling(seed=seed, acceptance=rule, **SETTING)  # type: ignore[arg-type]
         rounds = run(target(), DRAFTERS[name](), sampling=sampling, k=k, max_tokens=LENGTH + 1)
         counts[tuple(tokens_of(rounds)[:LENGTH])] += 1
     wanted = expected(PROMPT, LENGTH)
@@ -89,13 +89,13 @@ HARD = {
 @pytest.mark.parametrize("name", HARD)
 @pytest.mark.parametrize("rule", ["keyed", "rejection", "block"])
 @pytest.mark.parametrize("k", [1, 3])
-def test_no_random_number_is_used_twice(rule: VerifyRule, name: str, k: int) -> None:
+def test_no_random_number_is_used_twice(rule: AcceptanceRule, name: str, k: int) -> None:
     """Three dice in a row are independent, though drafts overlap from round to round."""
     p, q = HARD[name]
     texts = 12_000
     counts = np.zeros((len(p),) * 3)
     for seed in range(texts):
-        sampling = Sampling(seed=seed, verify=rule, **SETTING)  # type: ignore[arg-type]
+        sampling = Sampling(seed=seed, acceptance=rule, **SETTING)  # type: ignore[arg-type]
         rounds = start(
             Dice(*p), ModelDrafter(Dice(*q)), [0, 1], sampling=sampling, k=k, max_tokens=4,
             is_end=lambda token: False,

@@ -78,7 +78,10 @@ def test_the_users_file_adds_and_replaces(no_user_file: Path) -> None:
         ("[pairs.a]", "pairs.a.target is missing"),
         ("[pairs.a]\ntarget = 't'\nsampling = { top_p = 2.0 }", "pairs.a.sampling: top_p must"),
         ("[pairs.a]\ntarget = 't'\nsampling = { topp = 2.0 }", "did you mean top_p"),
-        ("[pairs.a]\ntarget = 't'\nsampling = { verify = 'no' }", "verify must be one of keyed"),
+        (
+            "[pairs.a]\ntarget = 't'\nsampling = { acceptance = 'no' }",
+            "acceptance must be one of keyed",
+        ),
         (
             "[pairs.a]\ntarget = 't'\nsampling = { logit_bias = [[5]] }",
             r"pairs.a.sampling.logit_bias\[0\] must have 2 items",

@@ -42,7 +42,7 @@ from spec_local.sampling.settings import Sampling
         ("logit_bias", ((1, math.inf),)),
         ("grammar", " "),
         ("json_schema", "{"),
-        ("verify", "greedy"),
+        ("acceptance", "greedy"),
         ("temperature", 1e-40),
         ("temperature", 10**400),
         ("repeat_penalty", 1e-50),

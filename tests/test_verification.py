@@ -202,7 +202,7 @@ def test_rules_that_depend_on_the_draft_are_refused(tiny: Path, rule: str) -> No
         Runner.load(target=tiny, options=OPTIONS, exact=True) as runner,
         pytest.raises(ConfigError, match="keyed"),
     ):
-        runner.generate(PROMPT, sampling=Sampling(verify=rule))  # type: ignore[arg-type]
+        runner.generate(PROMPT, sampling=Sampling(acceptance=rule))  # type: ignore[arg-type]
 
 
 def test_an_unknown_mode_is_refused(tiny: Path) -> None:
@@ -281,6 +281,14 @@ def test_exact_may_stand_alone_or_with_a_mode(exact_tiny: Path) -> None:
         "generate", "--raw", "-m", exact_tiny, "-n", 1, "-c", 128, "-t", 1, "--", "--exact"
     )
     assert after.returncode == 0  # it is the prompt
+
+
+@pytest.mark.parametrize("word", ["guard", "fixed", "certified"])
+def test_exact_leaves_the_next_word_to_the_prompt(word: str) -> None:
+    """`generate --exact guard` answers the prompt "guard" in the mode certified."""
+    missing = ("-m", "missing.gguf")
+    found = spec_local("generate", "--exact", word, *missing)
+    assert fails_with(found, "missing.gguf")  # not "a prompt is missing"
 
 
 def test_tune_explains_what_was_certified(exact_tiny: Path) -> None:

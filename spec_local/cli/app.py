@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from spec_local.cli import bench, chat, draft, generate, models, tune, verify
-from spec_local.sampling.settings import ExactMode
 
 
 @dataclass(slots=True)
@@ -26,17 +25,14 @@ _EXACT = "--exact"
 
 
 class _Program(TyperGroup):
-    """Lets `--exact` stand alone, which Typer's options with a value cannot."""
+    """Lets `--exact` stand alone, which Typer's options with a value cannot.
+
+    A mode follows after `=` only, so that a prompt is never taken for one.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         options = args[: args.index("--")] if "--" in args else args
-        complete = list[str]()
-        for arg in options:
-            if complete[-1:] == [_EXACT] and arg in get_args(ExactMode):
-                complete[-1] += f"={arg}"
-            else:
-                complete.append(arg)
-        complete = [f"{_EXACT}=certified" if arg == _EXACT else arg for arg in complete]
+        complete = [f"{_EXACT}=certified" if arg == _EXACT else arg for arg in options]
         return super().parse_args(ctx, complete + args[len(options) :])
 
 

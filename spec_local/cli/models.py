@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List, pull and check models.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="A model or pair of models.toml.", show_default=False)]
+Names = Annotated[
+    list[str], typer.Argument(help="Models or pairs of models.toml.", show_default=False)
+]
 NameOrFile = Annotated[str, typer.Argument(help="A model's name or a .gguf file.")]
 
 
@@ -55,13 +57,14 @@ def _table(name: str, *rest: str) -> Table:
 
 
 @app.command()
-def pull(name: Name) -> None:
-    """Fetch a model, or both models of a pair, and check the hash."""
+def pull(names: Names) -> None:
+    """Fetch models, or both models of a pair, and check the hashes."""
     from spec_local.models.download import pulled
     from spec_local.models.registry import load_registry
 
     registry = load_registry()
-    for model in _models_of(name):
+    wanted = [model for name in names for model in _models_of(name)]  # a wrong name stops all
+    for model in dict.fromkeys(wanted):
         with on_terminal() as show:
             path = pulled(model, registry, show)
         print(path)

@@ -133,7 +133,7 @@ def load_runner(models: ModelOptions, sampling: SamplingOptions, machine: Machin
     if models.exact is not None:
         from spec_local.exact.modes import check_rule
 
-        check_rule(changes.get("verify", "keyed"))
+        check_rule(changes.get("acceptance", "keyed"))
     with on_terminal() as progress:
         runner = Runner.load(
             pair_name(models),

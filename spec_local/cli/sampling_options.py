@@ -60,9 +60,9 @@ class SamplingOptions:
     seed: Annotated[
         int | None, _option(_SAMPLING, "--seed", help="Same seed, same text; random without.")
     ] = None
-    verify: Annotated[
+    acceptance: Annotated[
         str | None,
-        _option(_SAMPLING, "--verify", help="Rule of acceptance: keyed, rejection or block."),
+        _option(_SAMPLING, "--acceptance", help="Rule: keyed, rejection or block."),
     ] = None
     repeat_penalty: Annotated[
         float | None,

@@ -4,6 +4,8 @@ Time saved against plain decoding is paid in, time lost is taken out, in units o
 No round may cost more than there is (conservative bandits, Wu et al., arXiv 1602.04282): however
 wrong the estimates of acceptance are, an answer loses no more than it earned before and an
 allowance.
+
+Not on the account: calibration, and the draft model's reading of the prompt (`controller.py`).
 """
 
 from __future__ import annotations

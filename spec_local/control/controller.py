@@ -8,8 +8,9 @@ rate r they lately did. So the controller takes the drafter and the k with the g
 
 over all widths, since V is neither smooth nor monotone. Not to draft has gain 0.
 
-An account (`budget.py`) guards the promise never to be slower. One thing is decided outside it,
-because nothing can be earned before it: that the draft model reads the prompt. It must be expected
+An account (`budget.py`) guards the promise never to be slower. Two things are decided outside it,
+because nothing can be earned before them. Calibration: a few wider rounds in the first answer on a
+machine of which nothing is known. And that the draft model reads the prompt: it must be expected
 to pay for itself more than once, and how well it would draft is foreseen from how sure the target
 itself is of this text (`acceptance.py`): the less there is to gain, the longer that is looked at.
 
@@ -192,7 +193,7 @@ class Controller:
     @property
     def _caution(self) -> float:
         """How many times over reading the prompt must be expected to pay for itself."""
-        return self.tuning.caution * (1.0 + self.tuning.hesitation / self._emitted)
+        return self.tuning.caution * (1.0 + self.tuning.hesitation / max(1, self._emitted))
 
     @property
     def _rest(self) -> int:

@@ -50,7 +50,7 @@ import numpy as np
 from spec_local.engine.types import Draft, Verdict, Verifier
 from spec_local.errors import NoTokenAllowed
 from spec_local.sampling.distribution import Distribution, on_common_support
-from spec_local.sampling.settings import VerifyRule
+from spec_local.sampling.settings import AcceptanceRule
 from spec_local.sampling.types import Logits, Sampler
 
 
@@ -157,7 +157,7 @@ def residual(p: Distribution, q: Distribution, weight: float = 1.0) -> Distribut
     return Distribution.of_weights(ids, excess) if excess.any() else p
 
 
-VERIFIERS: dict[VerifyRule, Verifier] = {
+VERIFIERS: dict[AcceptanceRule, Verifier] = {
     "keyed": keyed,
     "rejection": rejection,
     "block": block,

@@ -27,7 +27,7 @@ from spec_local.llama.session import Session
 from spec_local.machine.certify import Certificate, certify
 from spec_local.machine.profile import ProfileStore
 from spec_local.models.loading import Progress
-from spec_local.sampling.settings import ExactMode, VerifyRule
+from spec_local.sampling.settings import AcceptanceRule, ExactMode
 from spec_local.workloads.workloads import bundled
 
 _MOST_FIXED = 8
@@ -103,7 +103,7 @@ def check_mode(mode: str) -> None:
     require(mode in known, f"There is no exact mode {mode!r}; choose from: {', '.join(known)}.")
 
 
-def check_rule(rule: VerifyRule) -> None:
+def check_rule(rule: AcceptanceRule) -> None:
     """Raise ConfigError for a verification rule that exact modes cannot have."""
     require(
         rule == "keyed",

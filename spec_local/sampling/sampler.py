@@ -81,7 +81,7 @@ class ChainSampler:
     def kind(self) -> str:
         if self._sampling.greedy:
             return "greedy"
-        return "drawn" if self._sampling.verify == "keyed" else "best"
+        return "drawn" if self._sampling.acceptance == "keyed" else "best"
 
     def distribution(self, row: Logits) -> Distribution:
         """What the token of the present position is drawn from, by its logits row (n_vocab,)."""
@@ -122,7 +122,7 @@ class ChainSampler:
 
     def propose(self, row: Logits) -> Proposal:
         greedy = self._sampling.greedy
-        if self._sampling.verify == "keyed":
+        if self._sampling.acceptance == "keyed":
             token, free = self._best(row)
             self.accept(token)
             confidence = top_probability(row) if greedy else free.probability(token)
@@ -170,7 +170,7 @@ class ChainSampler:
     def follow(self, other: Sampler) -> None:
         assert isinstance(other, ChainSampler)
         self._position = other._position
-        if self._sampling.verify != "keyed":
+        if self._sampling.acceptance != "keyed":
             self._draw_seed = draft_seed(self._sampling.seed, self._position)
         if self._recent.maxlen != 0:
             self._recent, self._counts = other._recent.copy(), other._counts.copy()

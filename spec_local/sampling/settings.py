@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from spec_local.errors import ConfigError, require
 
-VerifyRule = Literal["keyed", "rejection", "block"]
+AcceptanceRule = Literal["keyed", "rejection", "block"]
 """Which drafted tokens are accepted; `engine/verify.py` explains the three."""
 
 ExactMode = Literal["certified", "fixed", "guard"]
@@ -79,7 +79,7 @@ class Sampling:
     """A GBNF grammar with a rule `root` that the whole text must follow."""
     json_schema: str | None = None
     """A JSON schema, as JSON, that the text must satisfy; instead of a grammar."""
-    verify: VerifyRule = "keyed"
+    acceptance: AcceptanceRule = "keyed"
     """Which drafted tokens are accepted. `keyed` gives the same text with any drafter."""
     seed: int = 0
     """Key of the noise; the same seed gives the same text, with `keyed` whatever the drafter."""
@@ -101,8 +101,8 @@ class Sampling:
         _require_number(self, "repeat_penalty", low=_SMALLEST)
         cold = 0 < self.temperature < _SMALLEST
         require(not cold, f"temperature must be 0 or at least {_SMALLEST:g}.")
-        known = get_args(VerifyRule)
-        require(self.verify in known, f"verify must be one of {', '.join(known)}.")
+        known = get_args(AcceptanceRule)
+        require(self.acceptance in known, f"acceptance must be one of {', '.join(known)}.")
         self._check_lists()
         self._check_structure()
 

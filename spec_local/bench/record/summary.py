@@ -11,8 +11,42 @@ from spec_local.bench.record.result import PLAIN, Cell, Contender, Overall, Run,
 from spec_local.control.advice import expected_speedup
 from spec_local.control.costs import CostCurve
 
-_Z = 1.96
+_Z = 1.959964
 """Of a normal distribution, 95 % lie within so many standard deviations."""
+
+_STUDENT = (
+    12.7062,
+    4.3027,
+    3.1824,
+    2.7764,
+    2.5706,
+    2.4469,
+    2.3646,
+    2.3060,
+    2.2622,
+    2.2281,
+    2.2010,
+    2.1788,
+    2.1604,
+    2.1448,
+    2.1314,
+    2.1199,
+    2.1098,
+    2.1009,
+    2.0930,
+    2.0860,
+    2.0796,
+    2.0739,
+    2.0687,
+    2.0639,
+    2.0595,
+    2.0555,
+    2.0518,
+    2.0484,
+    2.0452,
+    2.0423,
+)
+"""The same of Student's distribution, for 1, 2 … 30 degrees of freedom."""
 
 _UNKNOWN_ERROR = 0.05
 """Taken for the error of a logarithm where nothing was measured twice: what one pass on a shared
@@ -160,15 +194,19 @@ def _errors(runs: Sequence[Run], plain: Mapping[Place, Run]) -> dict[tuple[float
             squares = sum(
                 (ratio - fmean(ratios)) ** 2 for ratios in prompts.values() for ratio in ratios
             )
-            found[key] = _student(degrees) * math.sqrt(squares / degrees)
+            found[key] = student(degrees) * math.sqrt(squares / degrees)
     return found
 
 
-def _student(degrees: int) -> float:
-    """Student's t at 95 %, by the Cornish-Fisher expansion in 1 / degrees of freedom."""
-    z = _Z
+def student(degrees: int) -> float:
+    """Student's t of 95 %, two-sided; exact to four places for every number of degrees."""
+    if degrees <= len(_STUDENT):
+        return _STUDENT[degrees - 1]
+    z = _Z  # Cornish-Fisher expansion in 1 / degrees (Abramowitz and Stegun 26.7.5)
     first = (z**3 + z) / (4 * degrees)
-    return z + first + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * degrees**3)
+    return z + first + second + third
 
 
 def overall(found: Sequence[Cell]) -> list[Overall]:

@@ -1,0 +1,76 @@
+"""The budget as a property: whatever the verdicts, an answer loses no more than the README says."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spec_local.control.plan import Judged, Offer
+from tests.test_control import a_controller
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+PROMISE = (
+    "An answer may lose the time of three tokens and half a per cent to trying; "
+    "more must have been earned before."
+)
+THREE_TOKENS, HALF_A_PER_CENT = 3.0, 0.005
+
+
+def test_the_readme_says_it_word_for_word() -> None:
+    assert PROMISE in " ".join(README.split())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    slope=st.floats(0.01, 1.5),
+    draft=st.floats(0.01, 0.8),
+    honesty=st.floats(0.0, 1.0),
+    seed=st.integers(0, 10**6),
+)
+def test_whatever_the_verdicts_no_answer_loses_more(
+    slope: float, draft: float, honesty: float, seed: int
+) -> None:
+    """Two drafters that were trusted before; a draft survives as long as `honesty` lets it.
+
+    V and D are known, as they are once a machine was measured, and the draft has read the prompt.
+    """
+    rng = random.Random(seed)
+
+    def cost(width: int) -> float:
+        return 1.0 + slope * (width - 1)
+
+    controller = a_controller(cost, model_step=draft, max_tokens=400)
+    lost, written, behind = 0.0, 0, 1
+    while written < 300:
+        sure = tuple(rng.choice([0.5, 0.9, 0.995]) for _ in range(rng.randint(0, 16)))
+        offers = [Offer("lookup", sure), Offer("model", behind=behind)]
+        plan = controller.plan(offers, 100, 32)
+        confidences, steps = sure[: plan.k], list[tuple[int, float]]()
+        if plan.pace is not None:
+            confidences = ()
+            while plan.pace.more():
+                steps.append((behind, draft * (1 + 0.2 * (behind - 1))))
+                behind, confidence = 1, rng.choice([0.5, 0.9, 0.995])
+                if not plan.pace.take(confidence):
+                    break
+                confidences += (confidence,)
+        k = len(confidences)
+        accepted = next((i for i in range(k) if rng.random() >= honesty), k)
+        tokens = accepted + 1
+        verdict = Judged(confidences, accepted, rejected=accepted < k)
+        controller.learn(
+            tokens=tokens,
+            width=k + 1,
+            context=100,
+            evaluate_seconds=cost(k + 1),
+            source=plan.drafter,
+            steps=steps,
+            judged={plan.drafter: verdict} if plan.drafter else None,
+        )
+        behind = min(2, 1 + (accepted == k > 0))
+        written += tokens
+        lost += cost(k + 1) + sum(seconds for _width, seconds in steps) - tokens
+        assert lost <= THREE_TOKENS + HALF_A_PER_CENT * written
