@@ -93,7 +93,7 @@ class ScriptedDrafter:
 
     def propose(self, context: Sequence[int], budget: int, pace: Pace | None = None) -> Draft:
         tokens = tuple(self._script(context, budget))
-        return Draft(tokens, source=self.name) if tokens else NO_DRAFT
+        return Draft(tokens, drafter=self.name) if tokens else NO_DRAFT
 
     def observe(self, context: Sequence[int], verdict: Verdict) -> None:
         self.verdicts.append(verdict)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from spec_local.control.controller import Controller
 from spec_local.control.costs import MAX_WIDTH, CostCurve
-from spec_local.control.drafter_state import Source
+from spec_local.control.drafter_state import DrafterState
 from spec_local.control.simulation import Machine, Text, Track
 
 PLAIN = 0.05
@@ -135,8 +135,8 @@ def text(rng: random.Random, kind: str, n: int) -> Text:
 def controller(machine: Machine) -> Controller:
     """One that knows nothing of the machine or the drafters, except the draft model's size."""
     size = machine.draft / machine.verify[1]
-    sources = {
-        "model": Source(CostCurve(), size=size),
-        "lookup": Source(),
+    states = {
+        "model": DrafterState(CostCurve(), size=size),
+        "lookup": DrafterState(),
     }
-    return Controller(CostCurve(), sources)
+    return Controller(CostCurve(), states)

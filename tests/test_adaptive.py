@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from spec_local.control.controller import Controller
 from spec_local.control.costs import CostCurve
-from spec_local.control.drafter_state import Source
+from spec_local.control.drafter_state import DrafterState
 from spec_local.control.plan import CALIBRATION
+from spec_local.control.report import RoundReport
 from spec_local.drafters.lookup import LookupDrafter
 from spec_local.drafters.model import ModelDrafter
 from spec_local.drafters.none import NoDrafter
@@ -29,20 +32,19 @@ def curve(cost_of_a_token: float, plain: float = 1.0) -> CostCurve:
 class Unteachable(Controller):
     """Keeps to the costs it was given, whatever the clock of the test machine says."""
 
-    def learn(self, **what: object) -> None:
-        plain = self.target.row(100)
-        what["evaluate_seconds"] = plain[min(33, int(str(what["width"])))]
-        what["steps"] = [(width, 0.1) for width, _seconds in what.get("steps", ())]  # type: ignore[attr-defined]
-        super().learn(**what)  # type: ignore[arg-type]
+    def learn(self, report: RoundReport) -> None:
+        seconds = self.target.row(100)[min(33, report.width)]
+        steps = [(width, 0.1) for width, _seconds in report.steps]
+        super().learn(replace(report, evaluate_seconds=seconds, steps=steps))
 
 
 def adaptive(draft: TableSession | None = None, verify_cost: float = 0.05) -> Adaptive:
     drafters: list[Drafter] = [LookupDrafter()]
-    sources = {"lookup": Source()}
+    states = {"lookup": DrafterState()}
     if draft is not None:
         drafters.append(ModelDrafter(draft))
-        sources["model"] = Source(curve(0.2, plain=0.1))
-    return Adaptive(drafters, Unteachable(curve(verify_cost), sources))
+        states["model"] = DrafterState(curve(0.2, plain=0.1))
+    return Adaptive(drafters, Unteachable(curve(verify_cost), states))
 
 
 DRAFTS = {
@@ -110,12 +112,12 @@ def test_the_first_token_waits_for_nobody() -> None:
 
 
 def test_a_machine_nothing_is_known_about_is_measured_in_passing() -> None:
-    unknown = Adaptive([LookupDrafter()], Controller(CostCurve(), {"lookup": Source()}))
+    unknown = Adaptive([LookupDrafter()], Controller(CostCurve(), {"lookup": DrafterState()}))
     sampling = Sampling(temperature=1.0, top_k=0, min_p=0)
     plain = run(TableSession(seed=0), NoDrafter(), sampling=sampling, max_tokens=60)
     found = run(TableSession(seed=0), unknown, sampling=sampling, max_tokens=60)
     assert tokens_of(found) == tokens_of(plain)
-    measured = [round_.evaluated for round_ in found if round_.source == CALIBRATION]
+    measured = [round_.evaluated for round_ in found if round_.drafter == CALIBRATION]
     assert measured[:1] == [2]
     assert len(measured) <= 4
     assert unknown.controller.target.has(2, 60)
@@ -144,14 +146,14 @@ def test_a_refused_token_is_judged_by_what_the_text_became() -> None:
     """A token not worth verifying still teaches, or a drafter once distrusted would stay so."""
     draft = TableSession(seed=0, end_bias=-60)  # always right
     speculator = adaptive(draft, verify_cost=0.05)
-    source = speculator.controller.sources["model"]
+    model = speculator.controller.drafters["model"]
     for _ in range(100):  # but thought to be wrong when it is unsure
-        source.acceptance.observe([0.2], accepted=0, rejected=True)
-    before = source.acceptance.rate(0.2)
+        model.acceptance.observe([0.2], accepted=0, rejected=True)
+    before = model.acceptance.rate(0.2)
     run(
         TableSession(seed=0, end_bias=-60),
         speculator,
         sampling=Sampling(temperature=1.0, top_k=0, min_p=0),
         max_tokens=200,
     )
-    assert source.acceptance.rate(0.2) > before + 0.3
+    assert model.acceptance.rate(0.2) > before + 0.3

@@ -88,7 +88,7 @@ def test_the_command_measures_prints_and_keeps(
         assert word in found.output
     shown = CliRunner().invoke(app, ["tune", *files, "--show"])
     assert shown.output == found.output
-    assert len(list(own_profiles.directory.iterdir())) == 2
+    assert len(list(own_profiles.directory.glob("*.json"))) == 2
 
 
 def test_there_is_nothing_to_show_before_something_was_measured(tiny: Path) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from spec_local import drafters
 from spec_local.bench.record.result import PLAIN, Result
 from spec_local.bench.run.contenders import line_up
 from spec_local.bench.run.draft_trial import DraftTrial, verified, verifying
@@ -19,6 +18,7 @@ from spec_local.bench.run.plan import Plan
 from spec_local.bench.run.race import race
 from spec_local.bench.run.running_peers import Rivals
 from spec_local.control.costs import MAX_WIDTH
+from spec_local.drafters import build as drafters
 from spec_local.drafters.lookup import LookupDrafter
 from spec_local.engine.types import Draft, Pace
 from spec_local.llama.model import Model

@@ -8,7 +8,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spec_local.control.plan import Judged, Offer
+from spec_local.control.plan import Offer
+from spec_local.control.report import Judged, RoundReport
 from tests.test_control import a_controller
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -62,13 +63,15 @@ def test_whatever_the_verdicts_no_answer_loses_more(
         tokens = accepted + 1
         verdict = Judged(confidences, accepted, rejected=accepted < k)
         controller.learn(
-            tokens=tokens,
-            width=k + 1,
-            context=100,
-            evaluate_seconds=cost(k + 1),
-            source=plan.drafter,
-            steps=steps,
-            judged={plan.drafter: verdict} if plan.drafter else None,
+            RoundReport(
+                tokens=tokens,
+                width=k + 1,
+                context=100,
+                evaluate_seconds=cost(k + 1),
+                drafter=plan.drafter,
+                steps=steps,
+                judged={plan.drafter: verdict} if plan.drafter else {},
+            )
         )
         behind = min(2, 1 + (accepted == k > 0))
         written += tokens

@@ -12,8 +12,9 @@ from spec_local.control.acceptance import Acceptance
 from spec_local.control.constants import Tuning
 from spec_local.control.controller import Controller
 from spec_local.control.costs import CostCurve
-from spec_local.control.drafter_state import Source
-from spec_local.control.plan import CALIBRATION, PLAIN, Judged, Offer, Plan
+from spec_local.control.drafter_state import DrafterState
+from spec_local.control.plan import CALIBRATION, PLAIN, Offer, Plan
+from spec_local.control.report import Judged, RoundReport
 from spec_local.control.widths import ANY, Widths
 
 WIDTHS = (*range(1, 34), 64, 512)
@@ -53,14 +54,14 @@ def a_controller(
     max_tokens: int = MAX_TOKENS,
     widths: Widths = ANY,
 ) -> Controller:
-    sources = {"lookup": Source(known={"": trusted()})}
+    states = {"lookup": DrafterState(known={"": trusted()})}
     if model_step is not None:
         model = curve(lambda width: model_step * (1 + 0.2 * (width - 1)))
-        sources["model"] = Source(model, known={"": acceptance or trusted()})
-    controller = Controller(curve(cost), sources, widths=widths)
+        states["model"] = DrafterState(model, known={"": acceptance or trusted()})
+    controller = Controller(curve(cost), states, widths=widths)
     controller.begin(max_tokens)
-    controller.learn(tokens=1, width=50, context=0, evaluate_seconds=cost(50))
-    controller.learn(tokens=1, width=1, context=50, evaluate_seconds=cost(1))
+    controller.learn(RoundReport(tokens=1, width=50, context=0, evaluate_seconds=cost(50)))
+    controller.learn(RoundReport(tokens=1, width=1, context=50, evaluate_seconds=cost(1)))
     return controller
 
 
@@ -73,18 +74,20 @@ def play(
 ) -> None:
     """A round by that plan, which emits so many tokens."""
     controller.learn(
-        tokens=tokens,
-        width=plan.k + 1,
-        context=100,
-        evaluate_seconds=cost(plan.k + 1),
-        source=plan.drafter,
-        **more,
+        RoundReport(
+            tokens=tokens,
+            width=plan.k + 1,
+            context=100,
+            evaluate_seconds=cost(plan.k + 1),
+            drafter=plan.drafter,
+            **more,
+        )
     )
 
 
 def fail(controller: Controller, plan: Plan, cost: Callable[[int], float]) -> None:
     """A round in which the first drafted token was wrong."""
-    judged = {plan.drafter: Judged((0.5,) * plan.k, 0, rejected=True)} if plan.k else None
+    judged = {plan.drafter: Judged((0.5,) * plan.k, 0, rejected=True)} if plan.k else {}
     play(controller, plan, cost, judged=judged)
 
 
@@ -93,7 +96,7 @@ def lookup(confidences: tuple[float, ...] = SURE) -> list[Offer]:
 
 
 def test_nothing_is_drafted_before_a_plain_token_was_timed() -> None:
-    controller = Controller(CostCurve(), {"lookup": Source(known={"": trusted()})})
+    controller = Controller(CostCurve(), {"lookup": DrafterState(known={"": trusted()})})
     controller.begin(100)
     assert controller.plan(lookup(), 0, 32) == PLAIN
 
@@ -239,11 +242,13 @@ def test_v1_is_measured_again_from_time_to_time() -> None:
 
 def test_an_unknown_machine_is_measured_step_by_step_as_long_as_it_looks_promising() -> None:
     def measured(cost: Callable[[int], float]) -> list[int]:
-        controller = Controller(CostCurve(), {"lookup": Source()})
+        controller = Controller(CostCurve(), {"lookup": DrafterState()})
         controller.begin(100)
         widths = []
         for width in (40, 1):
-            controller.learn(tokens=1, width=width, context=0, evaluate_seconds=cost(width))
+            controller.learn(
+                RoundReport(tokens=1, width=width, context=0, evaluate_seconds=cost(width))
+            )
         for _ in range(60):
             plan = controller.plan([], 100, 32)
             if plan.drafter == CALIBRATION:
@@ -263,7 +268,7 @@ def test_a_draft_longer_than_anything_measured_is_tried_step_by_step() -> None:
     for _ in range(6):
         for width in (1, 2, 4, 8):
             known.observe(width, 100, cost(width))
-    controller = Controller(known, {"lookup": Source(known={"": trusted()})})
+    controller = Controller(known, {"lookup": DrafterState(known={"": trusted()})})
     controller.begin(MAX_TOKENS)
     lengths = []
     for _ in range(8):
@@ -289,7 +294,7 @@ def test_a_model_that_failed_is_tried_again_later_and_later() -> None:
             probes.append(token)
             assert plan.k <= Tuning().probe_tokens
         behind = 1 if plan.pace else behind + 1
-        judged = {"model": Judged((0.2,) * plan.k, 0, rejected=True)} if plan.pace else None
+        judged = {"model": Judged((0.2,) * plan.k, 0, rejected=True)} if plan.pace else {}
         play(controller, plan, flat, steps=steps, judged=judged)
     gaps = [later - earlier for earlier, later in pairwise(probes)]
     assert 2 <= len(probes) <= 6
@@ -299,7 +304,7 @@ def test_a_model_that_failed_is_tried_again_later_and_later() -> None:
 def test_a_plan_before_the_first_round_is_learned_is_a_plan() -> None:
     """The curve may be known from a profile before anything of this answer is."""
     model = curve(lambda width: 0.1)
-    sources = {"model": Source(model, known={"": trusted()})}
-    controller = Controller(curve(lambda width: 1.0), sources)
+    states = {"model": DrafterState(model, known={"": trusted()})}
+    controller = Controller(curve(lambda width: 1.0), states)
     controller.begin(100)
     assert controller.plan([Offer("model", behind=50)], 100, 8).k >= 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,7 +75,7 @@ def test_what_tune_measures_meanwhile_is_not_overwritten(
 ) -> None:
     with Runner.load(target=tiny, options=LoadOptions(n_ctx=512)) as runner:
         runner.complete("abc", max_tokens=8)
-        (path,) = (p for p in own_profiles.directory.iterdir() if "curve" in p.read_text())
+        (path,) = (p for p in own_profiles.directory.glob("*.json") if "curve" in p.read_text())
         kept = json.loads(path.read_text())
         assert kept["tuned"] == 0.0
         own_profiles.save_curve(kept["identity"], a_curve(), tuned=True)
@@ -100,7 +102,7 @@ def test_what_tune_measures_meanwhile_is_not_overwritten(
 def test_a_damaged_file_is_as_if_nothing_were_known(tmp_path: Path, content: str) -> None:
     store = ProfileStore(tmp_path)
     store.save_curve(IDENTITY, a_curve())
-    (path,) = tmp_path.iterdir()
+    (path,) = tmp_path.glob("*.json")
     path.write_text(content.replace("IDENTITY", json.dumps(IDENTITY)))
     assert not store.curve(IDENTITY).is_known
     assert overall(store.acceptance(IDENTITY, "model", drawn=True).values()) is None
@@ -111,7 +113,7 @@ def test_a_damaged_file_is_as_if_nothing_were_known(tmp_path: Path, content: str
 def test_a_file_of_bytes_that_are_no_text_is_damaged_too(tmp_path: Path) -> None:
     store = ProfileStore(tmp_path)
     store.save_curve(IDENTITY, a_curve())
-    next(tmp_path.iterdir()).write_bytes(b"\xff\xfe\x00")
+    next(tmp_path.glob("*.json")).write_bytes(b"\xff\xfe\x00")
     assert not store.curve(IDENTITY).is_known
 
 
@@ -126,7 +128,7 @@ def test_nothing_half_written_is_left(tmp_path: Path) -> None:
     store = ProfileStore(tmp_path)
     for _ in range(3):
         store.save_curve(IDENTITY, a_curve())
-    assert [path.suffix for path in tmp_path.iterdir()] == [".json"]
+    assert {path.suffix or path.name for path in tmp_path.iterdir()} == {".json", ".lock"}
 
 
 def test_a_runner_keeps_what_it_learned(
@@ -137,10 +139,29 @@ def test_a_runner_keeps_what_it_learned(
     with Runner.load(**how) as runner:
         assert runner.speculator.name == "auto"
         runner.complete("abc abc abc", max_tokens=60)
-    kept = {path.name.split("-")[0] for path in own_profiles.directory.iterdir()}
+    kept = {path.name.split("-")[0] for path in own_profiles.directory.glob("*.json")}
     assert kept == {"tiny"}
-    curves = [json.loads(path.read_text()) for path in own_profiles.directory.iterdir()]
+    curves = [json.loads(path.read_text()) for path in own_profiles.directory.glob("*.json")]
     assert any("curve" in each for each in curves)
     assert any("acceptance" in each for each in curves)
     with Runner.load(**how) as runner:
         assert runner.speculator.controller.target.is_known
+
+
+def test_two_processes_lose_nothing_of_each_other(tmp_path: Path) -> None:
+    """Each of them adds drafters of its own names to the profile of one pair, again and again."""
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from spec_local.machine.profile import ProfileStore\n"
+        "store = ProfileStore(Path(sys.argv[1]))\n"
+        "for i in range(50):\n"
+        "    store._change({'model': 'm'}, {f'{sys.argv[2]}{i}': i})\n"
+    )
+    running = [
+        subprocess.Popen([sys.executable, "-c", script, str(tmp_path), name]) for name in "ab"
+    ]
+    assert [process.wait(timeout=60) for process in running] == [0, 0]
+    (path,) = tmp_path.glob("*.json")
+    kept = json.loads(path.read_text())
+    assert all(kept[f"{name}{i}"] == i for name in "ab" for i in range(50))

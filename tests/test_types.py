@@ -85,7 +85,7 @@ def test_stats_add_up() -> None:
             tokens=(0,) * tokens,
             accepted=tokens - 1,
             drafted=drafted,
-            source="",
+            drafter="",
             evaluated=1 + drafted,
             draft_evaluated=drafted,
             draft_seconds=0.1,

@@ -6,6 +6,13 @@ the text, so accepted and rejected tokens are counted per confidence bucket (Bet
 memories: a long one of the pair, kept in the profile, and a short one of the present text. A token
 after the first rejected one was never judged: it is censored, not rejected.
 
+The estimate of a bucket is a mean shrunk twice (the posterior mean under a Beta prior, whose mean
+is the level above): what the pair has shown is shrunk to the confidence c, what the text has shown
+to that. With s accepted of n judged tokens and weights w (`Trust`),
+
+    a_pair = (s_pair + w_confidence c) / (n_pair + w_confidence)
+    a      = (s_text + w_pair a_pair) / (n_text + w_pair)
+
 A draft model that has not drafted yet, not even read the prompt, can be judged too: where the
 target is sure, so is the draft, and right. How the draft's confidence goes with the target's
 certainty is counted as well, so plain decoding shows how the draft would do with this text.
@@ -46,8 +53,8 @@ class Acceptance:
     def rate(self, confidence: float) -> float:
         """Probability that a token of this confidence is accepted, if it is judged."""
         trust, bucket = self._trust, self._bucket(confidence)
-        pair = _mean(self._pair[bucket], confidence, trust.confidence_weight)
-        return _mean(self._text[bucket], pair, trust.pair_weight)
+        a_pair = _shrunk_mean(self._pair[bucket], confidence, trust.confidence_weight)
+        return _shrunk_mean(self._text[bucket], a_pair, trust.pair_weight)
 
     @property
     def judged(self) -> tuple[float, float]:
@@ -60,8 +67,8 @@ class Acceptance:
         """How often a drafted token falls into each confidence bucket; sums to 1."""
         tuning = self._tuning
         guess = np.array(tuning.first_shares)
-        pair = _mix(self._pair_drafted, guess / guess.sum(), tuning.first_weight)
-        return _mix(self._text_drafted, pair, tuning.shares_weight)
+        pair = _shrunk_shares(self._pair_drafted, guess / guess.sum(), tuning.first_weight)
+        return _shrunk_shares(self._text_drafted, pair, tuning.shares_weight)
 
     @property
     def rates(self) -> NDArray[np.float64]:
@@ -78,30 +85,30 @@ class Acceptance:
         """A token was drafted, whether or not it will be judged: counts for `shares`."""
         drafted = np.eye(len(self._text))[self._bucket(confidence)]
         for counts, memory in self._both(self._pair_drafted, self._text_drafted):
-            _enter(counts, drafted, memory)
+            _add_shares(counts, drafted, memory)
 
     def foresee(self, certainty: float) -> None:
         """The target was so sure of a token: counts like one that would have been drafted there."""
-        _enter(self._text_drafted, self._confidences(certainty), self._tuning.text_memory)
+        _add_shares(self._text_drafted, self._confidences(certainty), self._tuning.text_memory)
 
     def relate(self, certainty: float, confidence: float) -> None:
         """Target and draft were so sure of the same token."""
         drafted = np.eye(len(self._text))[self._bucket(confidence)]
-        _enter(self._alike[self._bucket(certainty)], drafted, self._tuning.pair_memory)
+        _add_shares(self._alike[self._bucket(certainty)], drafted, self._tuning.pair_memory)
 
     def _confidences(self, certainty: float) -> NDArray[np.float64]:
         """How likely the draft's confidence is in each bucket, given the target's certainty."""
         tuning, bucket = self._tuning, self._bucket(certainty)
         apart = np.abs(np.arange(len(self._text)) - bucket)
         guess = np.array(tuning.first_shares) * np.exp(-apart / tuning.first_distance)
-        return _mix(self._alike[bucket], guess / guess.sum(), tuning.first_weight)
+        return _shrunk_shares(self._alike[bucket], guess / guess.sum(), tuning.first_weight)
 
     def observe(self, confidences: Sequence[float], accepted: int, rejected: bool) -> None:
         """The first `accepted` tokens of a draft were accepted; was the next one rejected?"""
         for index, confidence in enumerate(confidences[: accepted + rejected]):
             bucket = self._bucket(confidence)
             for counts, memory in self._both(self._pair[bucket], self._text[bucket]):
-                _count(counts, float(index < accepted), memory)
+                _add_verdict(counts, float(index < accepted), memory)
 
     def fade(self, keep: float) -> None:
         """Trust what the present text has taught less: the text has moved on since."""
@@ -125,9 +132,9 @@ class Acceptance:
         """The inverse of `as_dict`; raises ValueError, KeyError or TypeError for anything else."""
         found = cls(tuning, drawn)
         if data:
-            buckets = [_counts(pair) for pair in data["buckets"]]
+            buckets = [_checked(pair) for pair in data["buckets"]]
             drafted, *alike = [
-                [_counts((0.0, count))[1] for count in counts]
+                [_checked((0.0, count))[1] for count in counts]
                 for counts in (data["drafted"], *data["alike"])
             ]
             if not {len(buckets), len(alike), *map(len, (drafted, *alike))} == {len(found._pair)}:
@@ -142,30 +149,32 @@ def overall(known: Collection[Acceptance]) -> float | None:
     return float(accepted / judged) if judged >= 1.0 else None
 
 
-def _mix(counts: Sequence[float], prior: NDArray[np.float64], weight: float) -> NDArray[np.float64]:
+def _shrunk_shares(
+    counts: Sequence[float], prior: NDArray[np.float64], weight: float
+) -> NDArray[np.float64]:
     """Shares of counts, with a prior that weighs like `weight` more of them."""
     return (np.asarray(counts) + weight * prior) / (sum(counts) + weight)
 
 
-def _mean(counts: Sequence[float], prior: float, weight: float) -> float:
+def _shrunk_mean(counts: Sequence[float], prior: float, weight: float) -> float:
     """Share of successes in [successes, all], with a prior that weighs like `weight` more."""
     successes, total = counts
     return (successes + weight * prior) / (total + weight)
 
 
-def _count(counts: list[float], success: float, memory: float) -> None:
+def _add_verdict(counts: list[float], success: float, memory: float) -> None:
     """Enter one token and forget a share of the others."""
     keep = 1.0 - 1.0 / memory
     counts[0] = counts[0] * keep + success
     counts[1] = counts[1] * keep + 1.0
 
 
-def _enter(counts: list[float], shares: NDArray[np.float64], memory: float) -> None:
+def _add_shares(counts: list[float], shares: NDArray[np.float64], memory: float) -> None:
     """Enter one token, which may be shared out, and forget a share of the others."""
     counts[:] = (np.asarray(counts) * (1.0 - 1.0 / memory) + shares).tolist()
 
 
-def _counts(pair: Sequence[float]) -> list[float]:
+def _checked(pair: Sequence[float]) -> list[float]:
     successes, total = map(float, pair)
     if not 0 <= successes <= total < 1e6:
         raise ValueError("counts that cannot be")

@@ -34,6 +34,13 @@ class Tuning:
     """Of what was measured in another state of the machine, or of another model."""
     bucket_doubt: float = 0.05
     """Of a width measured at another context length."""
+    no_idea: float = 2.0
+    """Of a cost nothing is known of: a factor of e^2, about 7, either way."""
+    assumed_doubt: float = 0.4
+    """Of a draft model's speed while it is taken from the target's: twice that of a shape."""
+    spike_memory: float = 0.1
+    """Share of what was cut off an outlier, squared, that makes the speed less certain: if
+    it really has another speed now, the next decodes may move the estimate further."""
     outlier: float = 2.5
     """A decode further off than this many standard deviations moves the estimate no further."""
 
@@ -62,6 +69,13 @@ class Tuning:
     """Buckets that the draft's confidence is typically off the target's certainty, before it is
     known: the same two models."""
 
+    # -- drafting (stopping.py)
+
+    least_survival: float = 1e-2
+    """Survival of a draft under which the value of going on is taken as constant."""
+    survival_points: int = 24
+    """Survivals between that and 1, evenly by ratio, for which the value is computed."""
+
     # -- decisions (controller.py)
 
     rate_rounds: float = 12.0
@@ -78,19 +92,26 @@ class Tuning:
     hesitation: float = 12.0
     """After n tokens 1 + hesitation / n times that: every plain token shows more of the text, and
     where reading pays so clearly that waiting costs more, it is not waited for."""
+    usual_tokens: float = 2.0
+    """Tokens of a drafted round beyond its gain: the one that every round emits, and about one that
+    pays for the draft. Reading the prompt is shared by the tokens that are left."""
+    stretch: int = 2
+    """A draft that ends at the widest width measured may go on to so many times that width."""
     sleep_tokens: int = 3
     """Tokens for which a draft model that does not pay is not thought about, which takes time."""
     recheck_rounds: int = 32
     """At least one round in so many is plain, since V(1) cannot be learned from wider ones."""
     retry_tokens: int = 32
     """Tokens after which a drafter that did not pay is tried again, and what it did in this text
-    weighs half; doubles every time it fails again."""
+    weighs half."""
     probe_tokens: int = 4
     """Most tokens drafted to find out whether a drafter has become useful."""
     hope: float = 0.95
     """Acceptance a drafter is tried for: where not even that would pay, it is not tried."""
     chance: float = 0.1
-    """Probability that a drafter thought useless has become that good; halved by every failure."""
+    """Probability that a drafter thought useless has become that good."""
+    setback: float = 2.0
+    """By what every failed try divides that probability and multiplies `retry_tokens`."""
 
     # -- the account of one answer (controller.py): what speculation may lose
 

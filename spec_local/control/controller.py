@@ -1,21 +1,30 @@
 """The controller: who drafts in the next round, how much, and whether anyone does.
 
 One round with k drafted tokens emits 1 + Σ_{i≤k} Π_{j≤i} a_j tokens in the mean and takes
-V(k + 1) + D(k) seconds. What a round costs is time in which other rounds could emit tokens, at the
-rate r they lately did. So the controller takes the drafter and the k with the greatest
+V(k + 1) + D(k). What a round costs is time in which other rounds could emit tokens, at the rate r
+they lately did. So the controller takes the drafter and the k with the greatest
 
     gain = Σ_{i≤k} Π_{j≤i} a_j  -  r · (V(k + 1) - V(1) + D(k))
 
-over all widths, since V is neither smooth nor monotone. Not to draft has gain 0.
+over all widths, since V is neither smooth nor monotone. Not to draft has gain 0. Maximising gain at
+the present rate maximises the rate in the long run (renewal reward: Dinkelbach, Management Science
+13, 1967). Every cost here is in plain tokens, so V(1) = 1 and r is a pure number, at least 1.
 
-An account (`budget.py`) guards the promise never to be slower. Two things are decided outside it,
-because nothing can be earned before them. Calibration: a few wider rounds in the first answer on a
-machine of which nothing is known. And that the draft model reads the prompt: it must be expected
-to pay for itself more than once, and how well it would draft is foreseen from how sure the target
-itself is of this text (`acceptance.py`): the less there is to gain, the longer that is looked at.
+Four steps make a plan, and the first that has one decides:
+
+    calibrate   a width that nothing is known of is measured, in the first answer on a machine
+    recheck     V(1) is measured again, which wide rounds cannot tell
+    best        the offer and the k with the greatest gain above a margin
+    probe       a drafter thought useless is tried again
+
+A budget (`budget.py`) guards the promise never to be slower. Two things are decided outside it,
+because nothing can be earned before them: calibration, and that the draft model reads the prompt.
+Reading must be expected to pay for itself more than once, and how well the model would draft is
+foreseen from how sure the target itself is of this text (`acceptance.py`): the less there is to
+gain, the longer that is looked at.
 
 This module knows no model, no tokens and no clock: it is told costs and verdicts, so that
-`simulation.py` can put it on any machine.
+`simulation.py` can put it on any machine. `docs/controller.md` has it all on one page.
 """
 
 from __future__ import annotations
@@ -28,10 +37,28 @@ from operator import mul
 from spec_local.control.budget import Account
 from spec_local.control.constants import Tuning
 from spec_local.control.costs import MAX_WIDTH, CostCurve
-from spec_local.control.drafter_state import Source
-from spec_local.control.plan import CALIBRATION, PLAIN, UNJUDGED, Judged, Offer, Plan
+from spec_local.control.drafter_state import DrafterState
+from spec_local.control.plan import CALIBRATION, PLAIN, Offer, Plan
+from spec_local.control.report import UNJUDGED, RoundReport
 from spec_local.control.stopping import DraftPace
 from spec_local.control.widths import ANY, Widths
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """What a plan is made from."""
+
+    offers: Sequence[Offer]
+    context: int
+    """Tokens in the target's cache."""
+    room: int
+    """Most tokens that may be drafted."""
+    plain: float
+    """Seconds of one plain token, padding included."""
+    costs: Sequence[float]
+    """V(w) / V(1) for every width w from 0 to MAX_WIDTH, padding included."""
+    rate: float
+    """r: tokens emitted lately in the time of one plain token; at least 1."""
 
 
 @dataclass(slots=True)
@@ -39,10 +66,10 @@ class Controller:
     """Plans every round from what the rounds before have cost and earned."""
 
     target: CostCurve
-    sources: Mapping[str, Source]
+    drafters: Mapping[str, DrafterState]
     tuning: Tuning = field(default_factory=Tuning)
     widths: Widths = ANY
-    """At which the target may be evaluated; costs are those after padding."""
+    """Widths at which the target may be evaluated; costs are those after padding."""
     account: Account = field(init=False)
     _emitted: int = 0
     _max_tokens: int = 0
@@ -61,133 +88,146 @@ class Controller:
         self._emitted, self._max_tokens, self._since_plain = 0, max_tokens, 0
         self._recent_tokens = self._recent_cost = self.tuning.first_rounds
         self.account = Account(self.tuning)
-        for source in self.sources.values():
-            source.begin(kind)
+        for drafter in self.drafters.values():
+            drafter.begin(kind)
 
     def plan(self, offers: Sequence[Offer], context: int, room: int) -> Plan:
-        """The best of the offers for a round of at most `room` drafted tokens, or none of them."""
+        """The next round: one of the offers, a calibration, or no draft.
+
+        context: tokens in the target's cache. room: most tokens that may be drafted.
+        """
         room = min(room, self.widths.widest - 1)
         if room < 1 or not self.target.has(1, context):
             return PLAIN
         row = self.widths.costs(self.target.row(context))
-        missing = self._width_to_measure(row, context)
-        if missing and missing <= room + 1 and self._since_plain == 0:  # next to a plain round
-            return Plan(CALIBRATION, missing - 1)
-        if self._since_plain >= self.tuning.recheck_rounds and self.widths.narrowest == 1:
-            return PLAIN
-        best, best_gain = PLAIN, self.tuning.margin
-        for offer in offers:
-            for gain, plan in self._choices(offer, row, context, room):
-                if gain > best_gain:
-                    best, best_gain = plan, gain
-        best = self._beyond_the_known(best, offers, row, room)
-        if best is PLAIN:
-            probes = (self._probe(offer, row, context, room) for offer in offers)
-            best = next((probe for probe in probes if probe is not None), PLAIN)
-        return best
+        rate = max(1.0, self._recent_tokens / self._recent_cost)
+        costs = [cost / row[1] for cost in row]
+        moment = _Moment(offers, context, room, row[1], costs, rate)
+        for step in (self._calibrate, self._recheck, self._best, self._probe):
+            plan = step(moment)
+            if plan is not None:
+                return plan
+        return PLAIN
 
     def plain_seconds(self, context: int) -> float:
-        """What one token costs in plain decoding at present; 0.0 before it is known."""
+        """Seconds of one token in plain decoding at present; 0.0 before that is known."""
         return self.target.row(context)[1]
 
-    def _width_to_measure(self, row: Sequence[float], context: int) -> int:
-        """The next width of the first calibration, 0 if none is needed."""
+    # ---- the four steps of a plan ---------------------------------------------------------------
+
+    def _calibrate(self, moment: _Moment) -> Plan | None:
+        """Measure the next width that is missing, right after a plain round."""
+        width = self._width_to_measure(moment)
+        if 0 < width <= moment.room + 1 and self._since_plain == 0:
+            return Plan(CALIBRATION, width - 1)
+        return None
+
+    def _recheck(self, _moment: _Moment) -> Plan | None:
+        """Decode plainly once in so many rounds, where width 1 is used at all."""
+        due = self._since_plain >= self.tuning.recheck_rounds and self.widths.narrowest == 1
+        return PLAIN if due else None
+
+    def _best(self, moment: _Moment) -> Plan | None:
+        """Take the greatest gain of all offers and lengths, if it is beyond the error of costs."""
+        best, best_gain = None, self.tuning.margin
+        for offer in moment.offers:
+            drafted = offer.confidences is not None
+            choices = self._drafted(offer, moment) if drafted else self._to_draft(offer, moment)
+            for gain, plan in choices:
+                if gain > best_gain:
+                    best, best_gain = plan, gain
+        return None if best is None else self._stretched(best, moment)
+
+    def _probe(self, moment: _Moment) -> Plan | None:
+        """Try the first drafter thought useless that may have become useful and can be paid for."""
+        probes = (self._probe_of(offer, moment) for offer in moment.offers)
+        return next((probe for probe in probes if probe is not None), None)
+
+    # ---- what the steps ask ---------------------------------------------------------------------
+
+    def _width_to_measure(self, moment: _Moment) -> int:
+        """The next width of the first calibration, 0 if none is needed yet."""
         for number, (wanted, bound) in enumerate(self.tuning.calibration, start=1):
             if wanted > self.widths.widest:
                 break
             width = self.widths.at_least(wanted)
-            if not self.target.has(width, context):
+            if not self.target.has(width, moment.context):
                 return width if self._emitted >= number * self.tuning.calibration_gap else 0
-            if row[width] > bound * row[1]:
+            if moment.costs[width] > bound:
                 break
         return 0
 
-    def _beyond_the_known(
-        self, plan: Plan, offers: Sequence[Offer], row: Sequence[float], room: int
-    ) -> Plan:
-        """A draft that ends at the widest width measured goes on to twice that, if it can.
+    def _drafted(self, offer: Offer, moment: _Moment) -> Iterator[tuple[float, Plan]]:
+        """Every k of a draft that is there, with its gain."""
+        confidences = (offer.confidences or ())[: moment.room]
+        survivals = self.drafters[offer.drafter].survivals(confidences)
+        for k, expected in enumerate(accumulate(survivals), start=1):
+            price = moment.costs[k + 1] - 1.0
+            gain = expected - moment.rate * price  # Σ Π a  -  r (V(k + 1) - V(1))
+            if gain > 0:
+                yield gain - self.account.risk(price, survivals[:k]), Plan(offer.drafter, k)
+
+    def _to_draft(self, offer: Offer, moment: _Moment) -> Iterator[tuple[float, Plan]]:
+        """Drafting token by token, as far as its failure can be borne, with its gain."""
+        drafter, rate, costs = self.drafters[offer.drafter], moment.rate, moment.costs
+        if drafter.asleep > 0:
+            return
+        draft = drafter.prices(self.target, offer.behind, moment.context, moment.plain)
+        catch_up = draft.reading if drafter.started else 0.0
+        survivals = list(accumulate(repeat(drafter.acceptance.typical, moment.room), mul))
+        limit = 0
+        for k in range(1, moment.room + 1):
+            price = costs[k + 1] + draft.of(k) - 1.0
+            if self.account.bears(price + catch_up) and self.account.is_worth(price, survivals[:k]):
+                limit = k
+        if limit:
+            pace = DraftPace(drafter.acceptance, costs, draft.step, rate, limit)
+            # The pace counts V(1) and every draft step as `step`: the first one costs `first`.
+            gain = pace.value + rate * (1.0 - (draft.first - draft.step))
+            # Reading is shared by the rounds to come, which emit about usual_tokens + gain each.
+            caution = 1.0 if drafter.started else self._caution
+            rounds_left = self._rest / (self.tuning.usual_tokens + gain)
+            gain -= rate * caution * draft.reading / rounds_left
+            drafter.asleep = self.tuning.sleep_tokens if gain < 0 else 0
+            yield gain, Plan(offer.drafter, limit, pace)
+
+    def _stretched(self, plan: Plan, moment: _Moment) -> Plan:
+        """A looked-up draft that ends at the widest width measured goes beyond it, if it can.
 
         Wider ones are only extrapolated, and pessimistically; nobody would ever look there.
         """
         widest = self.target.widest
-        if plan is PLAIN or plan.pace is not None or plan.k + 1 != widest:
+        if plan.pace is not None or plan.k + 1 != widest:
             return plan
-        offered = next(o.confidences for o in offers if o.drafter == plan.drafter) or ()
-        k = min(2 * widest - 1, len(offered), room)
-        survivals = self.sources[plan.drafter].survivals(offered[:k])
-        bearable = self.account.is_worth(row[k + 1] / row[1] - 1.0, survivals)
+        offered = next(o.confidences for o in moment.offers if o.drafter == plan.drafter) or ()
+        k = min(self.tuning.stretch * widest - 1, len(offered), moment.room)
+        survivals = self.drafters[plan.drafter].survivals(offered[:k])
+        bearable = self.account.is_worth(moment.costs[k + 1] - 1.0, survivals)
         return Plan(plan.drafter, k) if bearable else plan
 
-    def _rate(self, row: Sequence[float]) -> float:
-        """Tokens per second that the coming rounds will bring: what they lately brought."""
-        return max(1.0, self._recent_tokens / self._recent_cost) / row[1]
-
-    def _choices(
-        self, offer: Offer, row: Sequence[float], context: int, room: int
-    ) -> Iterator[tuple[float, Plan]]:
-        """What could be done with one offer, each with its gain."""
-        if offer.confidences is not None:
-            return self._drafted(offer, row, room)
-        return self._to_draft(offer, row, context, room)
-
-    def _drafted(
-        self, offer: Offer, row: Sequence[float], room: int
-    ) -> Iterator[tuple[float, Plan]]:
-        """Every k of a draft that is there."""
-        rate = self._rate(row)
-        survivals = self.sources[offer.drafter].survivals((offer.confidences or ())[:room])
-        for k, expected in enumerate(accumulate(survivals), start=1):
-            gain = expected - rate * (row[k + 1] - row[1])
-            if gain > 0:
-                risk = self.account.risk(row[k + 1] / row[1] - 1.0, survivals[:k])
-                yield gain - risk, Plan(offer.drafter, k)
-
-    def _to_draft(
-        self, offer: Offer, row: Sequence[float], context: int, room: int
-    ) -> Iterator[tuple[float, Plan]]:
-        """Drafting token by token, as far as its failure can be borne."""
-        source, rate = self.sources[offer.drafter], self._rate(row)
-        if source.asleep > 0:
-            return
-        step, first, reading = source.seconds(self.target, offer.behind, context)
-        caution = self._caution if not source.started else 1.0
-        survivals = list(accumulate(repeat(source.acceptance.typical, room), mul))
-        limit = 0
-        for k in range(1, room + 1):
-            price = (row[k + 1] + first + (k - 1) * step) / row[1] - 1.0
-            catch_up = reading / row[1] if source.started else 0.0
-            if self.account.bears(price + catch_up) and self.account.is_worth(price, survivals[:k]):
-                limit = k
-        if limit:
-            pace = DraftPace(source.acceptance, row, step, rate, limit)
-            gain = pace.value + rate * (row[1] - (first - step))
-            # What is invested is shared by the tokens to come; a round emits about 2 + gain.
-            gain -= rate * caution * reading / self._rest * (2.0 + gain)
-            source.asleep = self.tuning.sleep_tokens if gain < 0 else 0
-            yield gain, Plan(offer.drafter, limit, pace)
-
-    def _probe(self, offer: Offer, row: Sequence[float], context: int, room: int) -> Plan | None:
-        """Try a drafter that is thought useless, if it may have become useful and can be paid for.
+    def _probe_of(self, offer: Offer, moment: _Moment) -> Plan | None:
+        """The draft that finds out whether this drafter has become useful; None if not worth it.
 
         A drafter that drafts for free needs no probe: it is watched all the time.
         """
-        source, tuning = self.sources[offer.drafter], self.tuning
-        if source.cost is None or source.idle < tuning.retry_tokens * 2**source.failures:
+        drafter, tuning = self.drafters[offer.drafter], self.tuning
+        doubt = tuning.setback**drafter.failures
+        if drafter.cost is None or drafter.idle < tuning.retry_tokens * doubt:
             return None
-        step, first, reading = source.seconds(self.target, offer.behind, context)
+        draft = drafter.prices(self.target, offer.behind, moment.context, moment.plain)
         best, best_value, survival, expected = 0, 0.0, 1.0, 0.0
-        for k in range(1, min(room, tuning.probe_tokens) + 1):
+        for k in range(1, min(moment.room, tuning.probe_tokens) + 1):
             survival *= tuning.hope
             expected += survival
-            seconds = row[k + 1] + first + (k - 1) * step
-            saved = 1.0 - seconds / row[1] / (1.0 + expected)  # per token, should hope come true
-            price = (seconds + reading) / row[1] - 1.0
-            value = tuning.chance * 0.5**source.failures * saved * self._rest - price
+            cost = moment.costs[k + 1] + draft.of(k)
+            saved = 1.0 - cost / (1.0 + expected)  # per token, should hope come true
+            price = cost + draft.reading - 1.0
+            value = tuning.chance / doubt * saved * self._rest - price
             if value > best_value and self.account.bears(price):
                 best, best_value = k, value
         if best == 0:
             return None
-        pace = DraftPace(source.acceptance, row, step, 1.0 / row[1], best, probe=True)
+        pace = DraftPace(drafter.acceptance, moment.costs, draft.step, 1.0, best, probe=True)
         return Plan(offer.drafter, best, pace)
 
     @property
@@ -201,58 +241,54 @@ class Controller:
         expected = self.tuning.expected_rest + self._emitted
         return max(1, min(expected, self._max_tokens - self._emitted))
 
-    def learn(
-        self,
-        *,
-        tokens: int,
-        width: int,
-        context: int,
-        evaluate_seconds: float,
-        source: str = "",
-        steps: Sequence[tuple[int, float]] = (),
-        judged: Mapping[str, Judged] | None = None,
-        certainty: float | None = None,
-        other_seconds: float = 0.0,
-    ) -> None:
-        """A round is over: `tokens` emitted by evaluating `width` tokens after `context`.
+    # ---- after the round ------------------------------------------------------------------------
 
-        steps: (tokens, seconds) of each evaluation of the draft model in it.
-        judged: by drafter, also of those that were not asked to submit.
-        certainty: how likely the target found its own best token at the first position.
-        other_seconds: what the round took beyond evaluating and sampling, deciding above all.
-        """
-        first_round = self._emitted == 0
-        is_prompt = first_round and width > 1
-        if not is_prompt:
-            width = self.widths.at_least(width)
-        if not is_prompt or width > MAX_WIDTH:  # a prompt asks for one row only
-            self._observe_speed(width, context, evaluate_seconds)
-        judged = judged or {}
-        for name, known in self.sources.items():
-            verdict = judged.get(name, UNJUDGED)
-            known.acceptance.observe(verdict.confidences, verdict.accepted, verdict.rejected)
-            if certainty is not None:
-                known.see(certainty, verdict.confidences)
-        drafting = self.sources[source].learn_drafting(steps, context) if steps else 0.0
-        plain = self.target.row(context)[self.widths.narrowest]
-        self._emitted += tokens
-        if first_round or plain <= 0:
+    def learn(self, report: RoundReport) -> None:
+        """A round is over: learn what things cost, who was right, and settle the account."""
+        is_first = self._emitted == 0
+        width = self._learn_speed(report, is_prompt=is_first and report.width > 1)
+        self._learn_acceptance(report)
+        drafting = 0.0
+        if report.steps:
+            drafting = self.drafters[report.drafter].learn_drafting(report.steps, report.context)
+        self._emitted += report.tokens
+        plain = self.target.row(report.context)[self.widths.narrowest]
+        if is_first or plain <= 0:
             return
         self._since_plain = 0 if width == 1 else self._since_plain + 1
         # The shape tells what this width costs; the clock also tells what else the machine did.
-        cost = (self.target.seconds(width, context) + drafting + other_seconds) / plain
-        keep = 1.0 - 1.0 / self.tuning.rate_rounds
-        self._recent_tokens = self._recent_tokens * keep + tokens
-        self._recent_cost = self._recent_cost * keep + cost
-        saved = 0.0 if source == CALIBRATION else tokens - cost
-        self.account.settle(tokens, saved)
-        for name, known in self.sources.items():
-            known.keep_books(name == source, saved, tokens)
+        evaluating = self.target.seconds(width, report.context)
+        self._settle(report, (evaluating + drafting + report.other_seconds) / plain)
 
-    def _observe_speed(self, width: int, context: int, seconds: float) -> None:
-        """The target's cost; if the machine's speed has changed, so it has for the drafts."""
-        known, before = self.target.has(width, context), self.target.scale
-        self.target.observe(width, context, seconds)
-        for source in self.sources.values():
-            if known and source.cost is not None:
-                source.cost.rescale(self.target.scale - before)
+    def _learn_speed(self, report: RoundReport, is_prompt: bool) -> int:
+        """Learn the target's cost; returns the width after padding.
+
+        If the machine's speed has changed, so it has for the drafts.
+        """
+        width = report.width if is_prompt else self.widths.at_least(report.width)
+        if is_prompt and width <= MAX_WIDTH:  # a prompt asks for one row only, so it is cheaper
+            return width
+        was_known, before = self.target.has(width, report.context), self.target.scale
+        self.target.observe(width, report.context, report.evaluate_seconds)
+        for drafter in self.drafters.values():
+            if was_known and drafter.cost is not None:
+                drafter.cost.rescale(self.target.scale - before)
+        return width
+
+    def _learn_acceptance(self, report: RoundReport) -> None:
+        """Count every draft's verdict, also those that were only watched."""
+        for name, drafter in self.drafters.items():
+            verdict = report.judged.get(name, UNJUDGED)
+            drafter.acceptance.observe(verdict.confidences, verdict.accepted, verdict.rejected)
+            if report.certainty is not None:
+                drafter.see(report.certainty, verdict.confidences)
+
+    def _settle(self, report: RoundReport, cost: float) -> None:
+        """Enter what the round saved, or lost, against plain decoding; cost in plain tokens."""
+        keep = 1.0 - 1.0 / self.tuning.rate_rounds
+        self._recent_tokens = self._recent_tokens * keep + report.tokens
+        self._recent_cost = self._recent_cost * keep + cost
+        saved = 0.0 if report.drafter == CALIBRATION else report.tokens - cost
+        self.account.settle(report.tokens, saved)
+        for name, drafter in self.drafters.items():
+            drafter.keep_books(name == report.drafter, saved, report.tokens)

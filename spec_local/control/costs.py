@@ -5,6 +5,9 @@ and the context length; it is not smooth and not monotone, and it hardly changes
 machine's present speed and changes all the time. A decode shows only their product. What a surprise
 is due to is decided by a Kalman filter on their logarithms: a width measured often moves the scale,
 a new one moves its own shape.
+
+Kalman's filter (Journal of Basic Engineering 82, 1960) with a scalar measurement; a surprise beyond
+some standard deviations is clipped (Huber's psi, Annals of Mathematical Statistics 35, 1964).
 """
 
 from __future__ import annotations
@@ -26,9 +29,6 @@ _FIRST_BUCKET = 256
 _LAST_BUCKET = 9
 _SCALE = 0
 """Index of the scale in the filter's state."""
-
-_NO_IDEA = 4.0
-"""Variance of a logarithm nothing is known of."""
 
 Factor = tuple[int, int]
 """(bucket, width) of a factor of the cost. Width 1 is the bucket's level, log V(1) less the scale;
@@ -89,28 +89,28 @@ class CostCurve:
         new: one of them is only a guess as yet, so a surprise says nothing about the machine.
         """
         tuning, state, covariance = self._tuning, self._state, self._covariance
+        # Predict: P <- P + Q, where Q is how far scale and shape wander from decode to decode.
         covariance[_SCALE, _SCALE] += max(tuning.speed_drift**2, self._unrest)
         for part in parts[2:]:
             covariance[part, part] += tuning.shape_drift**2
-        reach = covariance[:, parts].sum(axis=1)
-        variance = reach[parts].sum() + tuning.timing_noise**2
-        surprise = measured - state[parts].sum()
+        # H x: the measured logarithm is the sum of its parts, so H is 1 there and 0 elsewhere.
+        reach = covariance[:, parts].sum(axis=1)  # P H'
+        variance = reach[parts].sum() + tuning.timing_noise**2  # S = H P H' + R
+        surprise = measured - state[parts].sum()  # z - H x
         if not new:
             unexplained = min(1.0, max(0.0, surprise**2 - variance + self._unrest))
             self._unrest += (unexplained - self._unrest) / tuning.unrest_memory
         bound = tuning.outlier * sqrt(variance)
         clipped = max(-bound, min(bound, surprise))
-        state += reach * (clipped / variance)
-        covariance -= np.outer(reach, reach) / variance
-        # One spike is ignored; if the machine really has another speed now, the next decode may
-        # move the scale further, because this one has made it less certain.
-        covariance[_SCALE, _SCALE] += 0.1 * (surprise - clipped) ** 2
+        state += reach * (clipped / variance)  # x <- x + P H' / S (z - H x)
+        covariance -= np.outer(reach, reach) / variance  # P <- P - P H' H P / S
+        covariance[_SCALE, _SCALE] += tuning.spike_memory * (surprise - clipped) ** 2
 
     def _parts(self, bucket: int, width: int, measured: float) -> list[int]:
         """Where the factors of this cost stand in the state; new ones are added."""
         tuning = self._tuning
         if not self.is_known:  # the first bucket's level defines the scale
-            self._state, self._covariance = np.array([measured]), np.full((1, 1), _NO_IDEA)
+            self._state, self._covariance = np.array([measured]), np.full((1, 1), tuning.no_idea**2)
             self._add((bucket, 1), 0.0, 0.0)
         if (bucket, 1) not in self._factors:  # begins as its nearest neighbour
             near = self._nearest(bucket)
@@ -118,7 +118,9 @@ class CostCurve:
                 self._add((bucket, other), self._state[index], tuning.bucket_doubt**2, index)
         if (bucket, width) not in self._factors:
             guess = log(float(self._shape(bucket, [width])[0]))
-            self._add((bucket, width), guess, _NO_IDEA)  # the first measurement decides alone
+            self._add(
+                (bucket, width), guess, tuning.no_idea**2
+            )  # the first measurement decides alone
         level = [_SCALE, self._factors[bucket, 1]]
         return level if width == 1 else [*level, self._factors[bucket, width]]
 
@@ -141,7 +143,7 @@ class CostCurve:
             return
         doubt = self._tuning.shape_doubt**2
         self._state = np.array([other._state[_SCALE] + log(factor)])
-        self._covariance = np.full((1, 1), 4 * doubt)
+        self._covariance = np.full((1, 1), self._tuning.assumed_doubt**2)
         for known, index in other._factors.items():
             self._add(known, other._state[index], doubt)
         self._rows.clear()

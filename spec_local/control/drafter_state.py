@@ -12,8 +12,24 @@ from spec_local.control.constants import Tuning
 from spec_local.control.costs import CostCurve
 
 
+@dataclass(frozen=True, slots=True)
+class DraftPrices:
+    """What drafting costs, in plain tokens, V(1) = 1."""
+
+    step: float
+    """One drafted token."""
+    first: float
+    """The first one, with the pending token and, after full acceptance, the last drafted one."""
+    reading: float
+    """Evaluating what else is missing: an investment, made once, that all tokens to come have."""
+
+    def of(self, k: int) -> float:
+        """k drafted tokens."""
+        return self.first + (k - 1) * self.step
+
+
 @dataclass(slots=True)
-class Source:
+class DrafterState:
     """A drafter as the controller sees it."""
 
     cost: CostCurve | None = None
@@ -51,17 +67,17 @@ class Source:
         """Probabilities that at least 1, 2 … of tokens of these confidences are accepted."""
         return list(accumulate(map(self.acceptance.rate, confidences), mul))
 
-    def seconds(self, target: CostCurve, behind: int, context: int) -> tuple[float, float, float]:
-        """Seconds of one drafted token, of the first one, and of catching up before it.
+    def prices(self, target: CostCurve, behind: int, context: int, plain: float) -> DraftPrices:
+        """What drafting costs now, for a model that has `behind` tokens to evaluate first.
 
-        The pending token, and the last drafted one after full acceptance, belong to the first step.
-        More than that is an investment: it is made once, and all tokens to come have it.
+        plain: seconds of one plain token.
         """
         assert self.cost is not None
         self.cost.assume(target, self.size)
         step = self.cost.seconds(1, context)
         first = self.cost.seconds(min(behind, 2), context)
-        return step, first, max(0.0, self.cost.seconds(behind, context) - first)
+        reading = max(0.0, self.cost.seconds(behind, context) - first)
+        return DraftPrices(step / plain, first / plain, reading / plain)
 
     def see(self, certainty: float, drafted: Sequence[float]) -> None:
         """The target was so sure of a token; `drafted`: confidences of its draft from there."""
@@ -80,9 +96,9 @@ class Source:
         for width, seconds in steps:
             self.cost.observe(width, context - width, seconds)
         drafting = sum(seconds for _width, seconds in steps)
-        if not self.started:  # reading the prompt was decided on as an investment
+        if not self.started:  # reading the prompt was an investment, and is not this round's cost
             self.started = True
-            drafting += min(0.0, self.cost.seconds(1, context) - steps[0][1])
+            drafting -= max(0.0, steps[0][1] - self.cost.seconds(1, context))
         return drafting
 
     def keep_books(self, used: bool, saved: float, tokens: int) -> None:
@@ -97,5 +113,5 @@ class Source:
                 self.failures = self.failures + 1 if self._run < 0 else 0
             self.idle += tokens
             self.asleep -= tokens
-            half_life = self.tuning.retry_tokens * 2.0**self.failures
+            half_life = self.tuning.retry_tokens * self.tuning.setback**self.failures
             self.acceptance.fade(0.5 ** (tokens / half_life))

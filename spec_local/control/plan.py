@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spec_local.control.stopping import DraftPace
@@ -20,19 +19,6 @@ class Offer:
     """Of each token it has drafted already, for free; None: to be drafted one by one."""
     behind: int = 0
     """Tokens its model has to evaluate before the first drafted one is there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """What became of a draft, whether it was submitted or only watched."""
-
-    confidences: Sequence[float]
-    accepted: int
-    rejected: bool
-    """Whether the token after the accepted ones was judged, and wrong."""
-
-
-UNJUDGED = Judged((), 0, rejected=False)
 
 
 @dataclass(frozen=True, slots=True)

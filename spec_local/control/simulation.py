@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from spec_local.control.controller import Controller
 from spec_local.control.costs import MAX_WIDTH
-from spec_local.control.plan import Judged, Offer
+from spec_local.control.plan import Offer
+from spec_local.control.report import Judged, RoundReport
 
 _MOST = MAX_WIDTH - 1
 
@@ -123,7 +124,7 @@ def run(
     certainty: by position, how sure the target is of its own token.
     """
     controller.begin(length + 1)
-    controller.learn(tokens=1, width=1, context=0, evaluate_seconds=machine.verify[1])
+    controller.learn(RoundReport(1, 1, 0, machine.verify[1]))
     behind = {name: machine.prompt + 1 for name, track in text.items() if not track.free}
     position, total, rounds = 0, 0.0, 0
     while position < length:
@@ -156,16 +157,17 @@ def run(
         if steps:  # the last drafted token is not in the draft's cache
             behind[plan.drafter] = 1 + (accepted == len(steps))
         emitted = min(accepted + 1, length - position)
-        controller.learn(
+        report = RoundReport(
             tokens=emitted,
             width=k + 1,
             context=position,
             evaluate_seconds=evaluate,
-            source=plan.drafter,
+            drafter=plan.drafter,
             steps=steps,
             judged=judged,
             certainty=None if certainty is None else certainty[position],
         )
+        controller.learn(report)
         total += evaluate + sum(seconds for _width, seconds in steps)
         position += emitted
         rounds += 1

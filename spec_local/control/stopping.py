@@ -1,10 +1,10 @@
 """How far a draft model goes in one round: optimal stopping, solved backwards.
 
 Early stopping by the draft's own confidence, as in llama.cpp's `p_min`, but with a price. Having
-taken i tokens that all survive with probability S, the drafter may stop, or draft one more for d
-seconds, see its confidence bucket b, and leave it or take it. With r the tokens a second is worth,
-h_b how often a drafted token falls into bucket b and a_b how often such a token is accepted, the
-value of going on optimally is
+taken i tokens that all survive with probability S, the drafter may stop, or draft one more for d,
+see its confidence bucket b, and leave it or take it. Times are in plain tokens. With r the tokens
+that such a time is worth, h_b how often a drafted token falls into bucket b and a_b how often such
+a token is accepted, the value of going on optimally is
 
     W_i(S) = max( -r V(i + 1),
                   -r d + Σ_b h_b max( -r V(i + 1),  S a_b + W_{i+1}(S a_b) ) )
@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spec_local.control.acceptance import Acceptance
+from spec_local.control.constants import Tuning
 
-_GRID = np.geomspace(1e-2, 1.0, 24)
+_GRID = np.geomspace(Tuning().least_survival, 1.0, Tuning().survival_points)
 """Survival probabilities for which W is computed; between them it is interpolated."""
 
 _UNITS = np.eye(len(_GRID))
@@ -44,7 +45,7 @@ class DraftPace:
         limit: int,
         probe: bool = False,
     ) -> None:
-        """row: V(w) in seconds for every width w; step: d; rate: r; limit: the longest draft.
+        """row: V(w) / V(1) for every width w; step: d; rate: r; limit: the longest draft.
 
         probe: draft up to the limit whatever it promises, to find out what the drafter is worth.
         """

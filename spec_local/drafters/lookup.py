@@ -65,7 +65,7 @@ class LookupDrafter:
         # A long match goes on more often than a short one, and if the first drafted token is right,
         # the match of the second is one longer. n / (n + 1) is the rule of succession.
         confidences = (share * (1 - 1 / (length + i)) for i, share in enumerate(shares, start=1))
-        draft = Draft(tuple(tokens), source=self.name, confidences=tuple(confidences))
+        draft = Draft(tuple(tokens), drafter=self.name, confidences=tuple(confidences))
         return draft.first(possible)
 
     def observe(self, context: Sequence[int], verdict: Verdict) -> None:

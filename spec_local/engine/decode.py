@@ -76,7 +76,7 @@ def generate(
                 tokens=tokens,
                 accepted=verdict.accepted,
                 drafted=len(draft.tokens),
-                source=draft.source,
+                drafter=draft.drafter,
                 evaluated=len(pending) + len(draft.tokens),
                 draft_evaluated=draft.evaluated,
                 draft_seconds=drafted - started,

@@ -19,7 +19,7 @@ class Round:
     """Tokens emitted, in order: accepted drafted ones, then one of the target's own."""
     accepted: int
     drafted: int
-    source: str
+    drafter: str
     """Drafter that proposed; empty if nothing was drafted."""
     evaluated: int
     """Tokens the target evaluated: the pending one (or the prompt's rest) and the draft."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spec_local.control.controller import Controller
-from spec_local.control.plan import CALIBRATION, Judged, Offer, Plan
+from spec_local.control.plan import CALIBRATION, Offer, Plan
+from spec_local.control.report import Judged, RoundReport
 from spec_local.engine.rounds import Round
 from spec_local.engine.types import NO_DRAFT, Draft, Drafter, Verdict
 from spec_local.errors import require
@@ -58,10 +59,10 @@ class Adaptive:
     name = "auto"
 
     def __init__(self, drafters: Sequence[Drafter], controller: Controller) -> None:
-        """The controller has a source for each drafter's name."""
+        """The controller has a state for each drafter's name."""
         self.controller = controller
         self._drafters = {drafter.name: drafter for drafter in drafters}
-        self._has_model = any(source.cost is not None for source in controller.sources.values())
+        self._has_model = any(each.cost is not None for each in controller.drafters.values())
         self._length = 0
         self._forget_round()
 
@@ -98,7 +99,7 @@ class Adaptive:
     def _any_tokens(self, context: Sequence[int], count: int) -> Draft:
         """A draft that shall only be so long: the longest there is, and the last token again."""
         longest = max((draft.tokens for draft in self._drafts.values()), key=len, default=())
-        return Draft((*longest, *[context[-1]] * count)[:count], source=CALIBRATION)
+        return Draft((*longest, *[context[-1]] * count)[:count], drafter=CALIBRATION)
 
     def observe(self, context: Sequence[int], verdict: Verdict, row: Logits) -> None:
         self._length = len(context)
@@ -109,12 +110,12 @@ class Adaptive:
     def learn(self, round_: Round) -> None:
         pending = round_.evaluated - round_.drafted
         steps = self._drafts[self._plan.drafter].steps if self._plan.pace else ()
-        self.controller.learn(
+        report = RoundReport(
             tokens=len(round_.tokens),
             width=round_.evaluated,
             context=self._length - len(round_.tokens) - pending,
             evaluate_seconds=round_.evaluate_seconds,
-            source=self._plan.drafter,
+            drafter=self._plan.drafter,
             steps=steps,
             judged={name: _judge(draft, round_.tokens) for name, draft in self._drafts.items()},
             certainty=self._certainty,
@@ -123,6 +124,7 @@ class Adaptive:
             - round_.sample_seconds
             - sum(seconds for _width, seconds in steps),
         )
+        self.controller.learn(report)
         self._forget_round()
 
     def plain_seconds(self) -> float:

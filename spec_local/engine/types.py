@@ -19,7 +19,7 @@ class Draft:
     """Tokens a drafter proposes to follow the committed ones."""
 
     tokens: tuple[int, ...] = ()
-    source: str = ""
+    drafter: str = ""
     """Name of the drafter the tokens come from."""
     confidences: tuple[float, ...] = ()
     """How sure the drafter is of each of `judged`, in [0, 1]; and of `refused`, if there is one."""
@@ -50,7 +50,7 @@ class Draft:
 
     def first(self, count: int) -> Draft:
         """The first `count` tokens of a draft that was looked up, not drawn."""
-        return Draft(self.tokens[:count], self.source, confidences=self.confidences[:count])
+        return Draft(self.tokens[:count], self.drafter, confidences=self.confidences[:count])
 
     def before_end(self, is_end: Callable[[int], bool]) -> Draft:
         """The draft up to its first end-of-generation token, which becomes `end`.

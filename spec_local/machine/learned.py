@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from spec_local.control.controller import Controller
 from spec_local.control.costs import CostCurve
-from spec_local.control.drafter_state import Source
+from spec_local.control.drafter_state import DrafterState
 from spec_local.control.widths import ANY, Widths
 from spec_local.llama.session import Session
 from spec_local.machine.profile import Identity, ProfileStore
@@ -34,10 +34,10 @@ class Experience:
         self._tuned = self._when_tuned()
         self._curve = CostCurve() if store is None else store.curve(self._target)
         self._size = 1.0 if draft is None else draft.model.size_bytes / target.model.size_bytes
-        sources = {name: self._source(name) for name in drafters}
-        self.controller = Controller(self._curve, sources, widths=widths)
+        states = {name: self._state(name) for name in drafters}
+        self.controller = Controller(self._curve, states, widths=widths)
 
-    def _source(self, drafter: str) -> Source:
+    def _state(self, drafter: str) -> DrafterState:
         store, cost = self._store, None
         if drafter == "model" and self._draft is not None:
             cost = CostCurve()
@@ -45,7 +45,7 @@ class Experience:
                 cost = store.draft_curve(self._draft, self._target, self._curve)
         drawn = cost is not None
         known = {} if store is None else store.acceptance(self._pair, drafter, drawn)
-        return Source(cost, self._size, known)
+        return DrafterState(cost, self._size, known)
 
     def save(self) -> None:
         """Keep what was learned; does nothing without a store.
@@ -54,13 +54,13 @@ class Experience:
         """
         if self._store is None or not self._curve.is_known:
             return
-        sources = self.controller.sources
+        states = self.controller.drafters
         if self._tuned == self._when_tuned():
             self._store.save_curve(self._target, self._curve)
-            cost = sources["model"].cost if "model" in sources else None
+            cost = states["model"].cost if "model" in states else None
             if cost is not None and cost.is_measured and self._draft is not None:
                 self._store.save_draft_curve(self._draft, cost, self._target, self._curve)
-        known = {name: source.known for name, source in sources.items()}
+        known = {name: state.known for name, state in states.items()}
         self._store.save_acceptance(self._pair, known)
 
     def _when_tuned(self) -> list[float]:

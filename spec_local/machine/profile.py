@@ -19,6 +19,8 @@ from pathlib import Path
 from time import time
 from typing import Any, TypeVar
 
+from filelock import FileLock, Timeout
+
 from spec_local.control.acceptance import Acceptance
 from spec_local.control.costs import CostCurve
 from spec_local.machine.certify import Certificate
@@ -31,6 +33,9 @@ VERSION = 2
 
 _MOST_SPEED_CHANGE = 3.0
 """Of a logarithm: a machine twenty times as fast is another machine, or a damaged file."""
+
+_LOCK_SECONDS = 5.0
+"""Longest wait for another process that writes a profile; after that, this once is not kept."""
 
 Identity = Mapping[str, str | int]
 """What a curve belongs to (`llama/identity.py`)."""
@@ -151,24 +156,27 @@ class ProfileStore:
         return data if current and data.get("identity") == dict(identity) else {}
 
     def _change(self, identity: Identity, entries: Mapping[str, Any]) -> None:
-        """Replace some entries of a profile; the others stay."""
+        """Replace some entries of a profile; the others stay, also those of another process."""
         path = self._path(identity)
-        kept = self._load(path, identity)
-        self._write(path, {**kept, "version": VERSION, "identity": dict(identity), **entries})
-
-    def _write(self, path: Path, data: Mapping[str, Any]) -> None:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            handle, partial = tempfile.mkstemp(dir=self.directory, suffix=".partial")
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    json.dump(data, file)
-                os.replace(partial, path)
-            except BaseException:
-                Path(partial).unlink(missing_ok=True)
-                raise
-        except OSError as error:
+            with FileLock(self.directory / ".lock", timeout=_LOCK_SECONDS):
+                kept = self._load(path, identity)
+                own = {"version": VERSION, "identity": dict(identity)}
+                self._write(path, {**kept, **own, **entries})
+        except (OSError, Timeout) as error:
             logger.info("the profile %s could not be written: %s", path, error)
+
+    def _write(self, path: Path, data: Mapping[str, Any]) -> None:
+        """Replace a profile in one step; raises OSError."""
+        handle, partial = tempfile.mkstemp(dir=self.directory, suffix=".partial")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(data, file)
+            os.replace(partial, path)
+        except BaseException:
+            Path(partial).unlink(missing_ok=True)
+            raise
 
 
 def _digest(identity: Identity) -> str:

@@ -20,7 +20,7 @@ from spec_local.control.acceptance import Acceptance
 from spec_local.control.constants import Tuning
 from spec_local.control.controller import Controller
 from spec_local.control.costs import MAX_WIDTH, CostCurve
-from spec_local.control.drafter_state import Source
+from spec_local.control.drafter_state import DrafterState
 from spec_local.control.simulation import Looked, Machine, Text, Track, clairvoyant, run, static
 from spec_local.drafters.lookup import LookupDrafter
 from spec_local.llama.samplers import Samplers
@@ -173,10 +173,10 @@ class Pricing:
         return text
 
     def _controlled(self, recording: Recording) -> float:
-        sources = {"lookup": Source(known={"": self._known["lookup"]})}
+        states = {"lookup": DrafterState(known={"": self._known["lookup"]})}
         if self._draft is not None:
-            sources["model"] = Source(_copy(self._draft), known={"": self._known["model"]})
-        controller = Controller(_copy(self._target), sources)
+            states["model"] = DrafterState(_copy(self._draft), known={"": self._known["model"]})
+        controller = Controller(_copy(self._target), states)
         machine, text = self._machine(recording), self._text(recording)
         return run(controller, machine, text, recording.length, recording.certainty).speedup
 
