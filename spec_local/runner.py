@@ -49,8 +49,6 @@ from spec_local.sampling.settings import ExactMode, Sampling
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-DEFAULT_K = 3
-
 
 class Runner:
     """A target model and a drafter, ready to generate; a context manager.
@@ -154,7 +152,7 @@ class Runner:
     def _speculator(self, name: str, k: int | None, profiles: ProfileStore | None) -> Speculator:
         _check_k(name, k)
         if name != drafters.AUTO:
-            fixed = FixedK(build(name, self._draft_session), DEFAULT_K if k is None else k)
+            fixed = FixedK(build(name, self._draft_session), drafters.DEFAULT_K if k is None else k)
             most = self.target.max_rows - 1
             require(fixed.k <= most, f"k can be at most {most}, not {fixed.k}.")
             return fixed

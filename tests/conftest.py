@@ -19,6 +19,14 @@ ALWAYS_PULLED = "smollm2-135m"
 """The one real model every test run uses; larger ones only where they have been pulled."""
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where `-m` leaves llama.cpp out, modules that need it are not even imported."""
+    left_out = "not llama" in config.getoption("markexpr", "")
+    if left_out and collection_path.suffix == ".py":
+        return "pytestmark = pytest.mark.llama" in collection_path.read_text() or None
+    return None
+
+
 @pytest.fixture(scope="session")
 def tiny_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("tiny")

@@ -17,6 +17,8 @@ from spec_local.llama.session import Session
 from spec_local.machine.profile import ProfileStore
 from spec_local.machine.tune import WIDTHS, tune
 
+pytestmark = pytest.mark.llama
+
 
 def curve(cost: Callable[[int], float]) -> CostCurve:
     found = CostCurve()

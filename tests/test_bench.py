@@ -26,6 +26,8 @@ from spec_local.models.loading import no_progress
 from spec_local.sampling.settings import Sampling
 from spec_local.workloads.workloads import Prompt
 
+pytestmark = pytest.mark.llama
+
 PROMPTS = (
     Prompt("short", ("the thing and the other thing and the thing",)),
     Prompt("talk", ("one and the other", "and on", "and the one")),

@@ -13,6 +13,8 @@ from spec_local.bench.run.conversation import Conversation
 from spec_local.cli.app import app
 from tests.test_cli import fails_with, spec_local
 
+pytestmark = pytest.mark.llama
+
 QUESTIONS = (
     '{"category": "short", "turns": ["the thing and the other thing and the thing"]}\n'
     '{"category": "talk", "turns": ["one and the other", "and on"]}\n'

@@ -21,6 +21,8 @@ from typer.testing import CliRunner
 from spec_local.cli.app import app
 from tests.tiny_gguf import write_tiny
 
+pytestmark = pytest.mark.llama
+
 PROGRAM = [sys.executable, "-c", "from spec_local.cli import main; main()"]
 
 

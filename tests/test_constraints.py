@@ -29,6 +29,8 @@ from spec_local.sampling.prefilter import candidates
 from spec_local.sampling.sampler import ChainSampler
 from tests.fake import N_VOCAB, PROMPT, TableSession, sampler_for
 
+pytestmark = pytest.mark.llama
+
 LETTERS = {i: bytes([97 + i]) for i in range(26)}
 HELLO = [{"role": "user", "content": "hello there"}]
 DATE = 'root ::= year "-" [0-1] [0-9]\nyear ::= [0-9] [0-9] [0-9] [0-9]\n'

@@ -19,6 +19,8 @@ from spec_local.machine.profile import ProfileStore
 from spec_local.sampling.types import Logits
 from tests.fake import N_VOCAB, TableSession
 
+pytestmark = pytest.mark.llama
+
 TEXTS = [list(np.random.default_rng(i).integers(N_VOCAB, size=90)) for i in range(2)]
 
 

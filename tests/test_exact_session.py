@@ -22,6 +22,8 @@ from spec_local.sampling.settings import Sampling
 from spec_local.sampling.types import Logits
 from tests.fake import N_VOCAB, TableSession, run, tokens_of
 
+pytestmark = pytest.mark.llama
+
 BATCH = 16
 
 

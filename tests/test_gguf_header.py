@@ -17,6 +17,8 @@ from spec_local.gguf.header import check_model_file, split_parts
 from spec_local.llama.model import Model
 from tests.tiny_gguf import write_tiny
 
+pytestmark = pytest.mark.llama
+
 
 def test_the_header_agrees_with_the_gguf_package(tiny: Path) -> None:
     header = check_model_file(tiny)

@@ -10,13 +10,13 @@ from spec_local.drafters.none import NoDrafter
 from spec_local.engine.decode import generate
 from spec_local.engine.speculate import FixedK
 from spec_local.exact.guard import Guard
-from spec_local.llama.chain import Chain
 from spec_local.sampling.constraints import Constraint
 from spec_local.sampling.distribution import Ids
 from spec_local.sampling.sampler import ChainSampler
 from spec_local.sampling.settings import Sampling
 from spec_local.sampling.types import Logits
 from tests.fake import END, N_VOCAB, PROMPT, TableSession, sampler_for, tokens_of
+from tests.table_chain import TableChain
 
 DIFFERENCE = 0.2
 SAMPLINGS = [
@@ -132,7 +132,7 @@ class Only:
 
 def test_what_a_constraint_forbids_is_no_rival() -> None:
     sampling = Sampling(temperature=0)
-    chain = Chain(sampling, n_vocab=N_VOCAB, n_ctx=64)
+    chain = TableChain(sampling)
     row = np.zeros(N_VOCAB, np.float32)
     row[4], row[9] = 3.0, 2.9
     assert ChainSampler(sampling, chain.copy(), PROMPT, [Only()]).is_certain(row, 0.5)

@@ -13,6 +13,8 @@ from spec_local.llama.model import Model
 from spec_local.llama.session import Session
 from spec_local.sampling.settings import Sampling
 
+pytestmark = pytest.mark.llama
+
 LENGTH = 12
 
 

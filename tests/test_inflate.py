@@ -23,6 +23,8 @@ from spec_local.llama.session import Session
 from spec_local.sampling.types import Logits
 from tests.tiny_gguf import write_tiny
 
+pytestmark = pytest.mark.llama
+
 SCRIPT = Path(__file__).parent.parent / "scripts" / "inflate_gguf.py"
 
 

@@ -12,6 +12,8 @@ from spec_local import ConfigError, LoadOptions, Runner, Sampling
 from spec_local.drafters.build import BUILDERS
 from spec_local.engine.logprobs import token_logprobs
 
+pytestmark = pytest.mark.llama
+
 HELLO = [{"role": "user", "content": "hello there"}]
 
 

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spec_local.drafters.lookup import LookupDrafter
-from spec_local.llama.chain import Chain
 from spec_local.sampling.sampler import ChainSampler
 from spec_local.sampling.settings import Sampling
+from tests.table_chain import TableChain
 
 
 def begin(drafter: LookupDrafter, context: Sequence[int]) -> None:
     sampling = Sampling()
-    chain = Chain(sampling, n_vocab=100, n_ctx=64)
+    chain = TableChain(sampling)
     drafter.begin(context, ChainSampler(sampling, chain, context))
     chain.close()
 

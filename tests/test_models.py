@@ -9,6 +9,8 @@ import pytest
 
 from spec_local import LoadOptions, Runner, Sampling
 
+pytestmark = pytest.mark.llama
+
 SMALL, LARGE, DRAFT = "smollm2-135m", "qwen2.5-coder-1.5b", "qwen2.5-coder-0.5b"
 GREEDY = Sampling(temperature=0)
 QUESTION = [{"role": "user", "content": "Name three colours of the rainbow, then say them again."}]

@@ -12,12 +12,16 @@ import pytest
 
 from spec_local.errors import ConfigError
 from spec_local.llama.backend import lib
+from spec_local.llama.chain import Chain
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.samplers import Samplers
 from spec_local.llama.session import Session
 from spec_local.sampling.noise import xtc_coin
 from spec_local.sampling.settings import Sampling
+from tests.table_chain import TableChain
+
+pytestmark = pytest.mark.llama
 
 SMALL, LARGE = "smollm2-135m", "qwen2.5-coder-1.5b"
 N_CTX = 512
@@ -197,3 +201,37 @@ def test_banned_tokens_and_strings_are_never_drawn(model_files: list[Path]) -> N
         with pytest.raises(ConfigError, match="no token"):
             samplers.open(Sampling(banned_tokens=(10**6,)), tokens)
         samplers.close()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [*SETTINGS, *({**each, "temperature": 0.0} for each in GREEDY)],
+    ids=str,
+)
+@pytest.mark.parametrize("exclude_top", [False, True])
+def test_the_chain_of_the_tests_is_llama_cpps(
+    settings: dict[str, object], exclude_top: bool
+) -> None:
+    """`tests/table_chain.py`, which the engine is tested with, as far as it goes."""
+    sampling = Sampling(**settings)  # type: ignore[arg-type]
+    if sampling.dries or sampling.typical_p < 1 or sampling.top_n_sigma > 0:
+        return
+    if sampling.dynatemp_range or (exclude_top and not sampling.excludes_top):
+        return
+    chains = (Chain(sampling, n_vocab=1000, n_ctx=N_CTX), TableChain(sampling))
+    if sampling.repeat_last_n < 0:
+        return  # the table knows no whole context
+    rng = np.random.default_rng(1)
+    for token in rng.integers(0, 40, 80).tolist():
+        for chain in chains:
+            chain.accept(token)
+    for _ in range(20):
+        ids = np.sort(rng.choice(1000, 60, replace=False)).astype(np.int32)
+        logits = (rng.normal(size=60) * 3).astype(np.float32)
+        found = []
+        for chain in chains:
+            left, values = chain.apply(ids.copy(), logits.copy(), exclude_top)
+            kept = values > -np.inf
+            found.append(dict(zip(left[kept].tolist(), values[kept].tolist(), strict=True)))
+        assert found[0].keys() == found[1].keys()
+        assert found[1] == pytest.approx(found[0], rel=1e-5, abs=1e-5)

@@ -25,6 +25,8 @@ from spec_local.bench.peers.specs import (
 )
 from spec_local.llama.options import LoadOptions
 
+pytestmark = pytest.mark.llama
+
 DRAFT_FLAGS = ("-md", "{draft}", "--spec-type", "draft-simple")
 PROMPT = "The capital of France is"
 

@@ -14,6 +14,8 @@ from spec_local.control.acceptance import Acceptance, overall
 from spec_local.control.costs import CostCurve
 from spec_local.machine.profile import ProfileStore
 
+pytestmark = pytest.mark.llama
+
 IDENTITY = {"model": "some.gguf", "hash": "abc", "threads": 2}
 
 

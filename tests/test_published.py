@@ -10,6 +10,8 @@ import pytest
 
 from scripts.exact_speed import summary
 
+pytestmark = pytest.mark.llama
+
 DOCS = Path(__file__).parent.parent / "docs"
 
 

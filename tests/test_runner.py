@@ -25,6 +25,8 @@ from spec_local.llama.session import Session
 from spec_local.prompt import rendered_tokens
 from tests.tiny_gguf import write_tiny
 
+pytestmark = pytest.mark.llama
+
 OPTIONS = LoadOptions(n_ctx=256, n_batch=32)
 GREEDY = Sampling(temperature=0)
 HELLO = [{"role": "user", "content": "hello there"}]

@@ -15,6 +15,8 @@ from spec_local.sampling.sampler import ChainSampler
 from spec_local.sampling.settings import Sampling
 from spec_local.sampling.types import Logits
 
+pytestmark = pytest.mark.llama
+
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     weights = np.exp(logits - logits.max())

@@ -24,6 +24,8 @@ from spec_local.sampling.structure.primitives import PRIMITIVES
 from spec_local.sampling.structure.schema import schema_grammar
 from tests.tiny_gguf import write_tiny
 
+pytestmark = pytest.mark.llama
+
 
 @pytest.fixture(scope="module")
 def vocab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vocabulary]:

@@ -19,6 +19,8 @@ from spec_local.llama.session import Session
 from spec_local.sampling.types import Logits
 from tests.tiny_gguf import write_tiny
 
+pytestmark = pytest.mark.llama
+
 TOKENS = [1, *np.random.default_rng(0).integers(260, 290, 400).tolist()]
 ROLLBACK = {"llama": "remove", "gemma3": "window", "mamba": "checkpoint"}
 

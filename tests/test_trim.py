@@ -27,6 +27,8 @@ from spec_local.sampling.settings import Sampling
 from tests.test_cli import fails_with, spec_local
 from tests.tiny_gguf import MERGES, write_tiny
 
+pytestmark = pytest.mark.llama
+
 N_BYTES = 256
 N_BPE = N_BYTES + len(MERGES) + 2
 TEXT = ["the thing and the other thing"]

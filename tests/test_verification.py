@@ -22,6 +22,8 @@ from spec_local.sampling.types import Logits
 from tests.test_cli import fails_with, spec_local
 from tests.tiny_gguf import write_tiny
 
+pytestmark = pytest.mark.llama
+
 OPTIONS = LoadOptions(n_ctx=250, n_batch=32, n_threads=1)
 PROMPT = "the thing and the other thing and the "
 SHORT = ("--ctx-size", "256", "--threads", "1", "--tokens", "24")

@@ -13,6 +13,9 @@ AUTO = "auto"
 NAMES = (AUTO, "none", "lookup", "model", "lookup-then-model")
 """What can be asked for by name."""
 
+DEFAULT_K = 3
+"""Tokens that a named drafter drafts per round, unless told otherwise."""
+
 _NEED_MODEL = frozenset({"model", "lookup-then-model"})
 
 

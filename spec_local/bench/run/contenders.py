@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from spec_local import drafters
 from spec_local.bench.record.result import PLAIN, Contender
 from spec_local.errors import ConfigError, require
-from spec_local.runner import DEFAULT_K
 
 HEAT = 4
 """Most contenders that run side by side; each has contexts of its own."""
@@ -39,7 +38,7 @@ def contender(text: str) -> Contender:
         require(not number, f"{name} has no k; leave out ={number}.")
         return Contender(name, name)
     try:
-        k = int(number) if number else DEFAULT_K
+        k = int(number) if number else drafters.DEFAULT_K
     except ValueError:
         raise ConfigError(f"{text}: k must be a whole number, as in {name}=5.") from None
     require(1 <= k <= 32, f"{text}: k must be 1 to 32.")
