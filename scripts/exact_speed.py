@@ -21,12 +21,9 @@ from typing import TypedDict
 
 from spec_local.bench.run.energy import EnergyMeter
 from spec_local.bench.run.race import Entrant, race
-from spec_local.exact.modes import Exactness, exact_options
 from spec_local.llama.options import LoadOptions
-from spec_local.llama.session import Session
-from spec_local.machine.profile import ProfileStore
-from spec_local.models.loading import load_models, no_progress
-from spec_local.models.registry import load_registry
+from spec_local.models.registry import PairSpec
+from spec_local.pair import open_pair
 from spec_local.runner import Runner
 from spec_local.sampling.settings import Sampling
 from spec_local.workloads.workloads import bundled, choose
@@ -43,24 +40,18 @@ class Answer(TypedDict):
 
 
 def entrants(
-    names: list[str], modes: list[str], repack: bool | None, stack: ExitStack
+    spec: PairSpec, modes: list[str], repack: bool | None, stack: ExitStack
 ) -> dict[str, Entrant]:
     """Plain decoding and `auto`, free and in every mode."""
-    registry, store, found = load_registry(), ProfileStore.of_user(), {}
-    for mode in ("free", *modes):
-        options = LoadOptions(repack=repack)
-        if mode != "free":
-            options = exact_options(mode, options)
-        models = load_models(names, registry, options, no_progress, stack)
+    options, found = LoadOptions(repack=repack), {}
+    for mode in (None, *modes):
+        pair = stack.enter_context(open_pair(spec, options=options, exact=mode))
         for drafter in ("none", "auto"):
-            target, *drafts = (stack.enter_context(Session(model)) for model in models)
-            exact = None
-            if mode != "free":
-                exact = Exactness.of(mode, target, store, no_progress)
-            draft = drafts[0] if drafts and drafter == "auto" else None
-            runner = Runner(target, drafter, draft=draft, profiles=store, exact=exact)
+            target, draft = pair.sessions(stack)
+            exact = pair.exactness(target)
+            runner = Runner(target, drafter, draft=draft, profiles=pair.profiles, exact=exact)
             stack.enter_context(runner)
-            name = f"{mode} {'plain' if drafter == 'none' else drafter}"
+            name = f"{mode or 'free'} {'plain' if drafter == 'none' else drafter}"
             found[name] = Entrant(name, runner, EnergyMeter())
     return found
 
@@ -108,7 +99,7 @@ def main() -> None:
     answers: list[Answer] = []
     with ExitStack() as stack:
         repack = False if how.no_repack else None
-        running = entrants(how.models, how.modes.split(","), repack, stack)
+        running = entrants(PairSpec(*how.models), how.modes.split(","), repack, stack)
         for prompt in choose(bundled(), [], how.per_workload):
             messages = [{"role": "user", "content": prompt.turns[0]}]
             context = running[_PLAIN].runner.tokenize(messages)

@@ -22,8 +22,8 @@ from spec_local.drafters import build as drafters
 from spec_local.drafters.lookup import LookupDrafter
 from spec_local.engine.types import Draft, Pace
 from spec_local.llama.model import Model
-from spec_local.models.loading import no_progress
 from spec_local.sampling.settings import Sampling
+from spec_local.util.progress import no_progress
 from spec_local.workloads.workloads import Prompt
 
 pytestmark = pytest.mark.llama

@@ -26,8 +26,8 @@ from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
 from spec_local.machine.certify import Certificate, certify
 from spec_local.machine.profile import ProfileStore
-from spec_local.models.loading import Progress
 from spec_local.sampling.settings import AcceptanceRule, ExactMode
+from spec_local.util.progress import Progress
 from spec_local.workloads.workloads import bundled
 
 _MOST_FIXED = 8
@@ -184,6 +184,13 @@ def sequences(session: Session) -> list[list[int]]:
     written = [vocab.tokenize(text, add_special=True, parse_special=False) for text in texts]
     drawn = np.random.default_rng(0).integers(session.n_vocab, size=max(map(len, written)))
     return [*written, drawn.tolist()]
+
+
+def mode_of(exact: bool | ExactMode) -> ExactMode | None:
+    """The mode that is meant: True is certified, False is none."""
+    if isinstance(exact, bool):
+        return "certified" if exact else None
+    return exact
 
 
 def exact_options(mode: str, options: LoadOptions) -> LoadOptions:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
 from pathlib import Path
 
 from spec_local.errors import ModelFileError
@@ -12,9 +11,7 @@ from spec_local.llama.backend import collected_errors, device_list, lib, repacks
 from spec_local.llama.identity import identity
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.vocab import Vocabulary
-
-LoadProgress = Callable[[float], None]
-"""Called with the fraction loaded, 0 to 1; an exception it raises ends the loading."""
+from spec_local.util.progress import Share
 
 
 class Model:
@@ -24,7 +21,7 @@ class Model:
         self,
         path: str | Path,
         options: LoadOptions | None = None,
-        progress: LoadProgress | None = None,
+        progress: Share | None = None,
         *,
         vocab_only: bool = False,
     ) -> None:
@@ -50,7 +47,7 @@ class Model:
                 "choose a decoder-only model."
             )
 
-    def _load(self, progress: LoadProgress | None, vocab_only: bool) -> ctypes.c_void_p:
+    def _load(self, progress: Share | None, vocab_only: bool) -> ctypes.c_void_p:
         options = self.options
         params = lib.llama_model_default_params()
         params.vocab_only = vocab_only

@@ -23,7 +23,7 @@ from spec_local.llama.model import Model
 from spec_local.sampling.types import Logits
 from spec_local.util.prefix import common_prefix
 
-EvaluateProgress = Callable[[int, int], None]
+TokensProgress = Callable[[int, int], None]
 """Called between the batches of a long evaluation with (tokens done, tokens in all).
 
 An exception it raises abandons the evaluation; what is done stays in the cache.
@@ -68,7 +68,7 @@ class Session:
         Raises ContextOverflow when there is not enough memory for it.
         """
         self.model = model
-        self.on_progress: EvaluateProgress | None = None
+        self.on_progress: TokensProgress | None = None
         self.decode_calls = 0
         """How often llama_decode was called, to check the promise of one per round."""
         self.decode_seconds = 0.0

@@ -30,6 +30,7 @@ import numpy as np
 from spec_local.engine.types import EvaluationSession
 from spec_local.errors import ContextOverflow
 from spec_local.sampling.types import Logits
+from spec_local.util.progress import Share, no_share
 
 WIDTHS = tuple(range(2, 33))
 CONTEXTS = (1, 33, 241, 257, 1025, 4097)
@@ -38,9 +39,6 @@ of that many cells of its cache, and a row of such a batch at more of them than 
 
 _SPAN = WIDTHS[-1]
 """Tokens evaluated after each context."""
-
-CertifyProgress = Callable[[float], None]
-"""Called with the share of the work that is done, 0 to 1; what it raises ends it."""
 
 Observe = Callable[[int, int, float], None]
 """Told the width of an evaluation, the context before it and the seconds it took."""
@@ -101,7 +99,7 @@ def certify(
     session: HashedSession,
     texts: Sequence[Sequence[int]],
     base: int = 1,
-    progress: CertifyProgress = lambda _share: None,
+    progress: Share = no_share,
     observe: Observe = lambda *_: None,
 ) -> Certificate:
     """Compare all widths from the base on with single tokens; the session ends up empty.

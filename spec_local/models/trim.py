@@ -37,11 +37,9 @@ from spec_local.llama.model import Model
 from spec_local.llama.quantize import FILE_TYPES, quantize
 from spec_local.llama.vocab import Vocabulary
 from spec_local.models.corpus import Counts, count_tokens, default_corpus
+from spec_local.util.progress import Progress
 
-Progress = Callable[[str, float], None]
-"""Called with what is going on and how far it is, 0 to 1."""
-
-Ids = NDArray[np.int64]
+TokenIds = NDArray[np.int64]
 """Ids of the source's tokens, shape (n,), ascending."""
 
 _TOKENIZERS = ("BPE", "SPM")
@@ -151,7 +149,7 @@ def required_tokens(vocab: Vocabulary, header: GGUFHeader) -> set[int]:
     }
 
 
-def choose_tokens(counts: Counts, required: Collection[int], n_vocab: int) -> Ids:
+def choose_tokens(counts: Counts, required: Collection[int], n_vocab: int) -> TokenIds:
     """The required tokens and the most frequent others, `n_vocab` in all; ascending.
 
     Of rare and equally frequent ones the lowest: how often those occur says more about the corpus
@@ -168,7 +166,7 @@ def choose_tokens(counts: Counts, required: Collection[int], n_vocab: int) -> Id
 def _write(
     source: Path,
     out: Path,
-    kept: Ids,
+    kept: TokenIds,
     guessed: dict[str, int | None],
     progress: Callable[[float], None],
 ) -> None:
@@ -186,7 +184,7 @@ def _write(
     write_model(out, architecture, _in_new_ids(metadata, architecture, kept), tensors, progress)
 
 
-def _kept_part(tensor: Any, n_source: int, kept: Ids) -> TensorCopy:
+def _kept_part(tensor: Any, n_source: int, kept: TokenIds) -> TensorCopy:
     """The tensor's rows of kept tokens if it has one per token, else the whole."""
     shape = tensor.data.shape
     if tensor.name in _ROWS_PER_TOKEN and shape[0] == n_source:
@@ -194,7 +192,7 @@ def _kept_part(tensor: Any, n_source: int, kept: Ids) -> TensorCopy:
     return TensorCopy(tensor.name, tensor, shape, lambda data: data)
 
 
-def _in_new_ids(metadata: dict[str, Value], architecture: str, kept: Ids) -> dict[str, Value]:
+def _in_new_ids(metadata: dict[str, Value], architecture: str, kept: TokenIds) -> dict[str, Value]:
     """Every key with its type; what speaks of tokens is put in the new ids."""
     new_id = {int(token): new for new, token in enumerate(kept)}
     texts = [metadata[_TOKENS][0][i] for i in kept]

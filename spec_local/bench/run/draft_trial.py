@@ -28,8 +28,8 @@ from spec_local.llama.model import Model
 from spec_local.llama.session import Session
 from spec_local.machine.profile import ProfileStore
 from spec_local.machine.tune import compare
-from spec_local.models.loading import Progress
 from spec_local.sampling.settings import Sampling
+from spec_local.util.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from spec_local.bench.run.recording import Comparison
 from spec_local.bench.run.running_peers import Rivals
 from spec_local.control.costs import MAX_WIDTH, CostCurve
 from spec_local.errors import ContextOverflow, EngineError
-from spec_local.models.loading import Progress, no_progress
+from spec_local.util.progress import Progress, no_progress
 from spec_local.workloads.workloads import Prompt
 
 

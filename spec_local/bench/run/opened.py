@@ -16,13 +16,12 @@ from spec_local.bench.run.contenders import HEAT, heats
 from spec_local.bench.run.energy import EnergyMeter
 from spec_local.bench.run.race import Entrant
 from spec_local.control.costs import CostCurve
-from spec_local.drafters import uses_model
 from spec_local.llama.model import Model
 from spec_local.llama.session import Session
 from spec_local.machine.profile import ProfileStore
 from spec_local.machine.tune import compare, keep, tune
-from spec_local.models.loading import Progress
 from spec_local.runner import Runner
+from spec_local.util.progress import Progress
 
 _WARM_UP = "The first evaluations of a context are slow."
 
@@ -62,7 +61,7 @@ class Field:
                     runner = Runner(
                         targets[slot],
                         contender.drafter,
-                        draft=drafts[slot] if drafts and uses_model(contender.drafter) else None,
+                        draft=drafts[slot] if drafts else None,
                         k=contender.k,
                         profiles=profiles,
                     )

@@ -21,8 +21,8 @@ from spec_local.bench.run.opened import Field
 from spec_local.bench.run.plan import Plan
 from spec_local.llama.backend import default_threads
 from spec_local.llama.options import LoadOptions
-from spec_local.models.loading import Progress
 from spec_local.sampling.settings import Sampling
+from spec_local.util.progress import Progress
 
 _WARM_UP = (1, 2, 3)
 """Tokens of any vocabulary."""
