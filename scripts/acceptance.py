@@ -31,7 +31,7 @@ from spec_local.engine.verify import (
     rejection,
     weigh_prefixes,
 )
-from spec_local.llama.samplers import Samplers
+from spec_local.llama.sampler_factory import SamplerFactory
 from spec_local.llama.session import Session
 from spec_local.sampling.distribution import Distribution, on_common_support
 from spec_local.sampling.types import Logits, Sampler
@@ -45,7 +45,7 @@ class OtherDraws(ModelDrafter):
 
     def __init__(self, session: Session, target: Session, **changes: Any) -> None:
         super().__init__(session, target.n_vocab, target.model.vocab.is_end)
-        self._samplers = Samplers(target)
+        self._sampler_factory = SamplerFactory(target)
         self._changes = changes
 
     def begin(self, context: Sequence[int], sampler: Sampler) -> None:
@@ -53,13 +53,15 @@ class OtherDraws(ModelDrafter):
         assert self._sampler is not None
         self._sampler.close()
         settings = replace(sampler._sampling, **self._changes)  # type: ignore[attr-defined]
-        self._sampler = OtherSampler(self._samplers, settings, context)
+        self._sampler = OtherSampler(self._sampler_factory, settings, context)
 
 
 class OtherSampler:
     """Opens a new sampler at the end of the context whenever it is told to follow."""
 
-    def __init__(self, samplers: Samplers, settings: Sampling, context: Sequence[int]) -> None:
+    def __init__(
+        self, samplers: SamplerFactory, settings: Sampling, context: Sequence[int]
+    ) -> None:
         self._open = lambda: samplers.open(settings, context)
         self._inner = self._open()
         self.propose = self._inner.propose

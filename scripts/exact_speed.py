@@ -20,7 +20,7 @@ from statistics import geometric_mean, median
 from typing import TypedDict
 
 from spec_local.bench.run.energy import EnergyMeter
-from spec_local.bench.run.race import Entrant, race
+from spec_local.bench.run.race import RunningContender, race
 from spec_local.llama.options import LoadOptions
 from spec_local.models.registry import PairSpec
 from spec_local.pair import open_pair
@@ -32,16 +32,16 @@ _PLAIN = "free plain"
 
 
 class Answer(TypedDict):
-    """One prompt's figures; speeds by entrant."""
+    """One prompt's figures; speeds by contender."""
 
     workload: str
     speed: dict[str, float]
     rechecked: dict[str, float]
 
 
-def entrants(
+def start(
     spec: PairSpec, modes: list[str], repack: bool | None, stack: ExitStack
-) -> dict[str, Entrant]:
+) -> dict[str, RunningContender]:
     """Plain decoding and `auto`, free and in every mode."""
     options, found = LoadOptions(repack=repack), {}
     for mode in (None, *modes):
@@ -52,12 +52,12 @@ def entrants(
             runner = Runner(target, drafter, draft=draft, profiles=pair.profiles, exact=exact)
             stack.enter_context(runner)
             name = f"{mode or 'free'} {'plain' if drafter == 'none' else drafter}"
-            found[name] = Entrant(name, runner, EnergyMeter())
+            found[name] = RunningContender(name, runner, EnergyMeter())
     return found
 
 
 def summary(answers: Sequence[Answer]) -> dict[str, dict[str, float]]:
-    """Median, geometric mean, least and greatest speed of each entrant over the answers."""
+    """Median, geometric mean, least and greatest speed of each contender over the answers."""
     speeds = {name: [each["speed"][name] for each in answers] for name in answers[0]["speed"]}
     return {
         name: {
@@ -71,7 +71,7 @@ def summary(answers: Sequence[Answer]) -> dict[str, dict[str, float]]:
 
 
 def show(answers: Sequence[Answer]) -> None:
-    """Print the summary, a line for each entrant."""
+    """Print the summary, a line for each contender."""
     for name, figures in summary(answers).items():
         print(f"{name:18}", ", ".join(f"{what} {value:.2f}" for what, value in figures.items()))
 
@@ -99,19 +99,19 @@ def main() -> None:
     answers: list[Answer] = []
     with ExitStack() as stack:
         repack = False if how.no_repack else None
-        running = entrants(PairSpec(*how.models), how.modes.split(","), repack, stack)
+        running = start(PairSpec(*how.models), how.modes.split(","), repack, stack)
         for prompt in choose(bundled(), [], how.per_workload):
             messages = [{"role": "user", "content": prompt.turns[0]}]
             context = running[_PLAIN].runner.tokenize(messages)
             seconds = dict.fromkeys(running, 0.0)
             tokens = dict.fromkeys(running, 0)
             for turned in (False, True):
-                for entrant in running.values():
-                    entrant.forget(0, 0)
+                for contender in running.values():
+                    contender.forget(0, 0)
                 race(list(running.values()), context, how.tokens, sampling, turned)
-                for name, entrant in running.items():
-                    seconds[name] += entrant.answer.seconds
-                    tokens[name] += len(entrant.answer.tokens) - 1
+                for name, contender in running.items():
+                    seconds[name] += contender.answer.seconds
+                    tokens[name] += len(contender.answer.tokens) - 1
             if 0 in tokens.values():
                 continue
             plain = seconds[_PLAIN] / tokens[_PLAIN]

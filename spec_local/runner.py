@@ -20,7 +20,7 @@ from spec_local.engine.speculate import Adaptive, FixedK
 from spec_local.engine.types import EvaluationSession, Speculator
 from spec_local.engine.verify import VERIFIERS
 from spec_local.errors import ContextOverflow, RunnerBusy, require
-from spec_local.exact.modes import Exactness, check_rule, mode_of
+from spec_local.exact.modes import ExactMode, Exactness, check_rule, mode_of
 from spec_local.generation import (
     Cancelled,
     Chunk,
@@ -30,15 +30,15 @@ from spec_local.generation import (
     to_chunks,
 )
 from spec_local.llama.options import LoadOptions
-from spec_local.llama.samplers import Samplers
+from spec_local.llama.sampler_factory import SamplerFactory
 from spec_local.llama.session import Session
 from spec_local.llama.template import ChatTemplate
-from spec_local.machine.learned import Experience
+from spec_local.machine.learned import LearnedController
 from spec_local.machine.profile import ProfileStore
 from spec_local.models.loading import choose_pair, in_target_tokens
 from spec_local.pair import open_pair
 from spec_local.prompt import Prompt, prompt_tokens
-from spec_local.sampling.settings import ExactMode, Sampling
+from spec_local.sampling.settings import Sampling
 from spec_local.util.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -76,9 +76,9 @@ class Runner:
         self.draft = draft if drafters.uses_draft(drafter) else None
         self.sampling = sampling or Sampling()
         self.vocab = target.model.vocab
-        self._experience: Experience | None = None
+        self._learned: LearnedController | None = None
         self.speculator = self._speculator(drafter, k, profiles)
-        self._samplers = Samplers(target)
+        self._sampler_factory = SamplerFactory(target)
         self._resources = ExitStack()
         self._busy = threading.Lock()
         self._busy_thread = 0
@@ -154,8 +154,8 @@ class Runner:
         names = ["lookup"] if self.draft is None else ["lookup", "model"]
         built = [build(name, draft) for name in names]
         widths = ANY if self.exact is None else self.exact.widths
-        self._experience = Experience(self.target, self.draft, names, profiles, widths)
-        return Adaptive(built, self._experience.controller)
+        self._learned = LearnedController(self.target, self.draft, names, profiles, widths)
+        return Adaptive(built, self._learned.controller)
 
     def _draft_model(self) -> DraftModel | None:
         if self.draft is None:
@@ -212,7 +212,7 @@ class Runner:
         """Raise ConfigError if the target cannot be sampled like that: a broken grammar, say."""
         if self.exact is not None:
             check_rule(sampling.acceptance)
-        self._samplers.prepare(sampling)
+        self._sampler_factory.prepare(sampling)
 
     def complete(self, prompt: Prompt, **options: Unpack[GenerationOptions]) -> Completion:
         """The whole continuation at once; takes what `generate` takes."""
@@ -245,7 +245,7 @@ class Runner:
         try:
             self._busy_thread = threading.get_ident()
             with ExitStack() as stack:
-                sampler = self._samplers.open(sampling, context)
+                sampler = self._sampler_factory.open(sampling, context)
                 stack.callback(sampler.close)
                 for session in filter(None, (self.target, self.draft)):
                     session.on_progress = between_batches
@@ -260,8 +260,8 @@ class Runner:
                     is_end=self.vocab.is_end,
                     inspect=partial(token_logprobs, n=logprobs),
                 )
-                if self._experience is not None:
-                    stack.callback(self._experience.save)
+                if self._learned is not None:
+                    stack.callback(self._learned.save)
                 stack.callback(rounds.close)
                 yield from to_chunks(rounds, self.vocab.pieces, stop, cancel, len(context))
         finally:
@@ -287,7 +287,7 @@ class Runner:
                 raise RunnerBusy("A runner cannot be closed from inside its own generation.")
         self._busy.release()
         self.speculator.close()
-        self._samplers.close()
+        self._sampler_factory.close()
         self._resources.close()
 
     def __enter__(self) -> Runner:

@@ -13,7 +13,7 @@ from spec_local.engine.rounds import Round
 from spec_local.engine.speculate import FixedK
 from spec_local.engine.types import NO_DRAFT, Draft, Drafter, Pace, Speculator, Verdict
 from spec_local.engine.verify import VERIFIERS
-from spec_local.sampling.sampler import ChainSampler
+from spec_local.sampling.sampler import TokenSampler
 from spec_local.sampling.settings import Sampling
 from spec_local.sampling.types import Logits, Sampler
 from tests.table_chain import TableChain
@@ -108,8 +108,8 @@ class ScriptedDrafter:
 PROMPT = (3, 1, 4, 1, 5, 9, 2, 6)
 
 
-def sampler_for(sampling: Sampling, context: Sequence[int]) -> ChainSampler:
-    return ChainSampler(sampling, TableChain(sampling), context)
+def sampler_for(sampling: Sampling, context: Sequence[int]) -> TokenSampler:
+    return TokenSampler(sampling, TableChain(sampling), context)
 
 
 def start(

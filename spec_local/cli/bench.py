@@ -98,8 +98,8 @@ def run(
     from spec_local.bench.run.contenders import line_up
     from spec_local.bench.run.measure import Benchmark
     from spec_local.bench.run.opened import Field
-    from spec_local.bench.run.plan import Plan
-    from spec_local.bench.run.running_peers import Rivals
+    from spec_local.bench.run.running_peers import RunningPeers
+    from spec_local.bench.run.schedule import Schedule
     from spec_local.models.loading import choose_pair
     from spec_local.pair import open_pair
 
@@ -107,7 +107,7 @@ def run(
     check_outputs(output)
     spec = choose_pair(name or pair_name(models), models.target, models.draft)
     has_draft = spec.draft is not None
-    plan = Plan(
+    schedule = Schedule(
         prompts=chosen_prompts(prompts),
         contenders=line_up(contender or [], numbers("--sweep-k", sweep_k), has_draft),
         tokens=tokens or (32 if quick else 64),
@@ -120,7 +120,8 @@ def run(
         peers.peer or [], peers.peer_flags or [], has_draft or peers.peer_draft is not None
     )
     require(
-        plan.asks_peers or not specs, "Peers answer greedily only; add --temperature 0, or no peer."
+        schedule.asks_peers or not specs,
+        "Peers answer greedily only; add --temperature 0, or no peer.",
     )
     stopped: BaseException | None = None
     with ExitStack() as stack, on_terminal(time_left=True) as progress:
@@ -130,7 +131,7 @@ def run(
         _check_peer_draft(specs, pair.draft, peers.peer_draft)
         field = stack.enter_context(
             Field(
-                plan.contenders,
+                schedule.contenders,
                 pair.target,
                 pair.draft,
                 pair.profiles,
@@ -138,8 +139,10 @@ def run(
                 progress,
             )
         )
-        rivals = stack.enter_context(Rivals(specs, field, plan, peers.peer_draft, progress))
-        benchmark = Benchmark(plan, field, rivals, progress)
+        running_peers = stack.enter_context(
+            RunningPeers(specs, field, schedule, peers.peer_draft, progress)
+        )
+        benchmark = Benchmark(schedule, field, running_peers, progress)
         try:
             benchmark.run()
         except (KeyboardInterrupt, SpecLocalError) as reason:

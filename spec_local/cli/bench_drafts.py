@@ -54,9 +54,9 @@ def drafts(
     from spec_local.bench.report.ranking import save
     from spec_local.bench.report.terminal import print_ranking
     from spec_local.bench.run.contenders import line_up
-    from spec_local.bench.run.draft_trial import DraftTrial, verified, verifying
+    from spec_local.bench.run.draft_trial import DraftTrial, run_winner, winner_schedule
     from spec_local.bench.run.opened import Field
-    from spec_local.bench.run.plan import Plan
+    from spec_local.bench.run.schedule import Schedule
     from spec_local.models.loading import load_draft
     from spec_local.models.registry import PairSpec, load_registry
     from spec_local.pair import open_pair
@@ -64,7 +64,7 @@ def drafts(
     if json is not None:
         check_file(json)
     registry = load_registry()
-    plan = Plan(
+    schedule = Schedule(
         prompts=chosen_prompts(prompts),
         contenders=line_up(["none"], [], has_draft=False),
         tokens=tokens,
@@ -82,17 +82,19 @@ def drafts(
         for name in names:  # whether it can draft is said before minutes are spent
             load_draft(name, model, registry, progress).close()
         try:
-            with Field(plan.contenders, model, None, store, TUNE_SECONDS, progress) as field:
-                trial = DraftTrial(plan, field, store, TUNE_SECONDS, progress)
+            with Field(schedule.contenders, model, None, store, TUNE_SECONDS, progress) as field:
+                trial = DraftTrial(schedule, field, store, TUNE_SECONDS, progress)
                 for name in names:
                     with load_draft(name, model, registry, progress) as candidate:
                         judged[name] = trial.judge(candidate)
             if run:
                 best = max(judged, key=lambda name: judged[name].auto)
-                plan = verifying(plan, judged[best])
+                schedule = winner_schedule(schedule, judged[best])
                 winner = stack.enter_context(load_draft(best, model, registry, progress))
-                with Field(plan.contenders, model, winner, store, TUNE_SECONDS, progress) as field:
-                    judged[best] = verified(judged[best], plan, field, progress)
+                with Field(
+                    schedule.contenders, model, winner, store, TUNE_SECONDS, progress
+                ) as field:
+                    judged[best] = run_winner(judged[best], schedule, field, progress)
         except KeyboardInterrupt as reason:
             if not judged:
                 raise

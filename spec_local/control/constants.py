@@ -113,7 +113,7 @@ class Tuning:
     setback: float = 2.0
     """By what every failed try divides that probability and multiplies `retry_tokens`."""
 
-    # -- the account of one answer (controller.py): what speculation may lose
+    # -- the budget of one answer (controller.py): what speculation may lose
 
     allowance: float = 2.8
     """What may be lost before anything was earned: 1.4 % of an answer of 200 tokens."""
@@ -121,7 +121,7 @@ class Tuning:
     """What more may be lost with every token. Probes are paid from this, and the controller's own
     time."""
     stake: float = 0.5
-    """Share of the account that one round may cost. With all of it at stake, one draft that failed
+    """Share of the budget that one round may cost. With all of it at stake, one draft that failed
     at its first token ended speculation for the rest of an answer that was made for it."""
     aversion: float = 2.0
     """How many times over the risk of a loss counts (`budget.py`): bets half as large as Kelly's

@@ -11,7 +11,7 @@ In all of them prompts are evaluated in the same batches whatever is cached (`se
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -26,9 +26,12 @@ from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
 from spec_local.machine.certify import Certificate, certify
 from spec_local.machine.profile import ProfileStore
-from spec_local.sampling.settings import AcceptanceRule, ExactMode
+from spec_local.sampling.settings import AcceptanceRule
 from spec_local.util.progress import Progress
 from spec_local.workloads.workloads import bundled
+
+ExactMode = Literal["certified", "fixed", "guard"]
+"""How drafting is kept from changing a bit."""
 
 _MOST_FIXED = 8
 """The widest base that `fixed` tries: every token costs as much as so many."""

@@ -11,7 +11,7 @@ import numpy as np
 from spec_local.llama.backend import lib
 from spec_local.llama.vocab import Vocabulary
 from spec_local.sampling.distribution import Ids
-from spec_local.sampling.sampler import SamplerChain
+from spec_local.sampling.sampler import LogitsChain
 from spec_local.sampling.settings import Sampling
 from spec_local.sampling.types import Logits
 
@@ -22,7 +22,7 @@ _KEEP = 0  # the samplers' min_keep, as in llama.cpp's common sampler
 _ALWAYS = 1.0
 
 
-class Chain:
+class LlamaChain:
     """llama.cpp's samplers in the order of its common sampler (common/sampling.cpp); no draw.
 
     Samplers that would change nothing are left out. XTC stands apart, because whether it takes its
@@ -75,16 +75,16 @@ class Chain:
         """The token was emitted."""
         lib.llama_sampler_accept(self._head, token)
 
-    def copy(self) -> Chain:
+    def copy(self) -> LlamaChain:
         twin = object.__new__(type(self))
         twin.biased, twin.banned = self.biased, self.banned
         parts = (self._head, self._xtc, self._tail)
         twin._head, twin._xtc, twin._tail = map(lib.llama_sampler_clone, parts)
         return twin
 
-    def follow(self, other: SamplerChain) -> None:
+    def follow(self, other: LogitsChain) -> None:
         """Take over the state of a chain of which this one is a copy."""
-        assert isinstance(other, Chain)
+        assert isinstance(other, LlamaChain)
         lib.llama_sampler_copy(other._head, self._head)
 
     def close(self) -> None:

@@ -18,8 +18,8 @@ from spec_local.llama.session import Session
 from spec_local.machine.profile import ProfileStore
 from spec_local.util.progress import Share, no_share
 
-WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 24, 32)
-CONTEXTS = (256, 1024, 4096)
+TUNED_WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 24, 32)
+TUNED_CONTEXTS = (256, 1024, 4096)
 """Context lengths, as far as they fit into the context and the time."""
 
 _LEAST_PASSES = 3
@@ -46,7 +46,7 @@ def tune(
     curve, measured = CostCurve(), list[Measurement]()
     text = session.model.vocab.tokenize(_TEXT, add_special=False, parse_special=False)
     started = perf_counter()
-    widths = [width for width in WIDTHS if width <= session.max_rows]
+    widths = [width for width in TUNED_WIDTHS if width <= session.max_rows]
     contexts = _fitting(session)
     try:
         session.truncate(0)
@@ -103,8 +103,8 @@ def keep(store: ProfileStore, sessions: Sequence[Session], curves: Sequence[Cost
 
 
 def _fitting(session: Session) -> list[int]:
-    fitting = [context for context in CONTEXTS if context + WIDTHS[-1] <= session.n_ctx]
-    return fitting or [max(1, session.n_ctx - WIDTHS[-1])]
+    fitting = [context for context in TUNED_CONTEXTS if context + TUNED_WIDTHS[-1] <= session.n_ctx]
+    return fitting or [max(1, session.n_ctx - TUNED_WIDTHS[-1])]
 
 
 def _too_slow(curve: CostCurve, context: int, measured: list[Measurement], deadline: float) -> bool:

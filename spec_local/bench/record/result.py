@@ -35,7 +35,7 @@ class ModelFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class MachineFacts:
     cpu: str
     cores: int
     memory_bytes: int
@@ -238,7 +238,7 @@ class Result:
     commit: str
     """Of spec-local's repository; empty when it is installed from elsewhere."""
     versions: Mapping[str, str]
-    machine: Machine
+    machine: MachineFacts
     target: ModelFile
     draft: ModelFile | None
     settings: Settings

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from spec_local.bench.record.result import Contender
 from spec_local.bench.run.contenders import HEAT, heats
 from spec_local.bench.run.energy import EnergyMeter
-from spec_local.bench.run.race import Entrant
+from spec_local.bench.run.race import RunningContender
 from spec_local.control.costs import CostCurve
 from spec_local.llama.model import Model
 from spec_local.llama.session import Session
@@ -52,11 +52,11 @@ class Field:
             directory = TemporaryDirectory(prefix="spec-local-bench-")
             profiles = ProfileStore(Path(stack.enter_context(directory)))
             keep(profiles, sessions, curves)
-            self.entrants: dict[str, Entrant] = {}
+            self.running: dict[str, RunningContender] = {}
             meter = EnergyMeter()
             for heat in heats(contenders):
                 for slot, contender in enumerate(heat):
-                    if contender.name in self.entrants:
+                    if contender.name in self.running:
                         continue  # plain decoding is in every heat
                     runner = Runner(
                         targets[slot],
@@ -67,7 +67,7 @@ class Field:
                     )
                     stack.enter_context(runner)
                     runner.complete(_WARM_UP, max_tokens=8)
-                    self.entrants[contender.name] = Entrant(contender.name, runner, meter)
+                    self.running[contender.name] = RunningContender(contender.name, runner, meter)
             self._stack = stack.pop_all()
 
     def close(self) -> None:

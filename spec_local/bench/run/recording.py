@@ -59,7 +59,7 @@ def peer_run(where: Where, prompts: Sequence[int], answers: Sequence[PeerAnswer]
     )
 
 
-class Comparison:
+class LosslessCheck:
     """Answers against those of plain decoding, as they come."""
 
     def __init__(self, target: Session) -> None:
@@ -96,7 +96,7 @@ class Comparison:
             )
         )
 
-    def take(self, other: Comparison) -> None:
+    def take(self, other: LosslessCheck) -> None:
         """Add what another one has found."""
         self.divergences += other.divergences
         for key, same in other._same.items():
