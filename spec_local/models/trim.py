@@ -50,7 +50,7 @@ _TOKENS, _MERGES = "tokenizer.ggml.tokens", "tokenizer.ggml.merges"
 _ONE_PER_TOKEN = frozenset({_TOKENS, "tokenizer.ggml.scores", "tokenizer.ggml.token_type"})
 _ID_LIST = "tokenizer.ggml.suppress_tokens"
 _ID_SUFFIX = "_token_id"
-_RARE = 2e-6
+RARE = 2e-6
 """Share of the corpus below which a token's frequency is chance.
 
 With it, 32,000 kept tokens could not write 5.8 % of 2,487 that Qwen2.5-Coder-1.5B wrote in answers
@@ -149,13 +149,15 @@ def required_tokens(vocab: Vocabulary, header: GGUFHeader) -> set[int]:
     }
 
 
-def choose_tokens(counts: Counts, required: Collection[int], n_vocab: int) -> TokenIds:
+def choose_tokens(
+    counts: Counts, required: Collection[int], n_vocab: int, rare: float = RARE
+) -> TokenIds:
     """The required tokens and the most frequent others, `n_vocab` in all; ascending.
 
     Of rare and equally frequent ones the lowest: how often those occur says more about the corpus
     than about what will be written.
     """
-    rank = np.where(counts < _RARE * counts.sum(), 0, counts)
+    rank = np.where(counts < rare * counts.sum(), 0, counts)
     rank[list(required)] = np.iinfo(rank.dtype).max
     return np.sort(np.argsort(-rank, kind="stable")[:n_vocab])
 
