@@ -55,14 +55,14 @@ class Track:
     """Drafts without a model, as lookup does."""
 
     def rates(self, start: int, limit: int) -> Sequence[float]:
-        """Of the tokens it has to offer from `start`, at most so many."""
+        """Acceptance of the tokens it has to offer from `start`, at most `limit` of them."""
         end = start
         while end < min(len(self.rate), start + limit) and self.rate[end] > 0:
             end += 1
         return self.rate[start:end]
 
     def confidences(self, start: int, limit: int) -> Sequence[float]:
-        """Of the same tokens."""
+        """Confidences of the same tokens."""
         return self.confidence[start : start + len(self.rates(start, limit))]
 
     def accepted(self, start: int, k: int) -> int:

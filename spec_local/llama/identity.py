@@ -44,7 +44,7 @@ def _device(name: str) -> str:
 
 @cache
 def _hash_of_samples(path: Path, size: int) -> str:
-    """Of places evenly spread over the file, its beginning and its end among them."""
+    """Hash of places evenly spread over the file, its beginning and its end among them."""
     found = hashlib.sha256()
     with path.open("rb") as file:
         for sample in range(_SAMPLES):

@@ -34,7 +34,7 @@ KV_TYPES = {
 }
 
 _SPARSEST_FULL_ATTENTION = 6
-"""Of sliding-window models at least every sixth layer keeps the whole context (Gemma 3)."""
+"""Every so many layers of a sliding-window model at most, one keeps the whole context (Gemma 3)."""
 
 
 def kv_cache_bytes(model: Model, n_ctx: int) -> int:

@@ -36,7 +36,7 @@ class Model:
         self._handle = self._load(progress, vocab_only)
         self.vocab = Vocabulary(lib.llama_model_get_vocab(self._handle))
         self.token_map = self._token_map()
-        """Of a trimmed draft, the id that each token has in the model it was cut from; else None.
+        """Id of each token in the model that a trimmed draft was cut from; None if it is none.
 
         Shape (n_vocab,), every id once.
         """

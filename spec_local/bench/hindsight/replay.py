@@ -49,9 +49,9 @@ class Recording:
     certainty: tuple[float, ...]
     """How probable the target found its own best token."""
     looked: tuple[tuple[int, tuple[float, ...]], ...]
-    """Of what lookup would have drafted: how many are right, and the confidences."""
+    """How many tokens lookup would have drafted right, and the confidences of its whole draft."""
     drawn: tuple[tuple[bool, float], ...] = ()
-    """Of the token the draft model would have drawn: whether it is right, and its confidence."""
+    """Whether the token that the draft model would have drawn is right, and its confidence."""
 
     @property
     def length(self) -> int:
@@ -144,7 +144,7 @@ class Pricing:
         self._known = {"model": Acceptance(drawn=True), "lookup": Acceptance()}
 
     def price(self, recording: Recording) -> Prices:
-        """Of the next answer."""
+        """Prices of the next answer."""
         machine, text = self._machine(recording), self._text(recording)
         statics = {
             f"{drafter} {k}": static(drafter, k, machine, text, recording.length).speedup

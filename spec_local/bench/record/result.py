@@ -18,7 +18,7 @@ from spec_local.util.files import read_text, write_text
 from spec_local.util.records import record
 
 SCHEMA = 1
-"""Of the file's form; raised when a field changes its meaning or goes away."""
+"""Version of the file's form; raised when a field changes its meaning or goes away."""
 
 CURVE_CONTEXT = 256
 """Tokens of context at which costs are compared."""
@@ -72,9 +72,9 @@ class Contender:
     k: int | None = None
     """Tokens drafted per round; None where the contender decides."""
     flags: str = ""
-    """Of a peer, how it was started."""
+    """How a peer was started."""
     error: str | None = None
-    """Of a peer, why it could not be measured."""
+    """Why a peer could not be measured; None if it was."""
     peak_rss: int | None = None
     """Most memory its process held; contenders of spec-local share one process."""
     version: str = ""
@@ -156,14 +156,14 @@ class Cell:
     acceptance_rate: float | None
     mean_accepted_length: float | None
     shares: Mapping[str, float]
-    """Of the time: draft, verify, sampling, other; empty for peers, which do not tell."""
+    """Shares of the time: draft, verify, sampling, other; empty for peers, which do not tell."""
     overhead_us: float | None
     """Microseconds outside llama.cpp's evaluations, per round."""
     joules_per_token: float | None = None
     predicted: float | None = None
     """Speed-up by the formula of arXiv 2211.17192 with measured costs, for a fixed k."""
     own_speedup: float | None = None
-    """Of a peer, against its own plain decoding."""
+    """Speed-up of a peer over its own plain decoding; None for contenders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +236,7 @@ class Result:
     seconds: float
     command: str
     commit: str
-    """Of spec-local's repository; empty when it is installed from elsewhere."""
+    """Commit of spec-local's repository; empty when it is installed from elsewhere."""
     versions: Mapping[str, str]
     machine: MachineFacts
     target: ModelFile

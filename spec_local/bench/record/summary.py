@@ -12,7 +12,7 @@ from spec_local.control.advice import expected_speedup
 from spec_local.control.costs import CostCurve
 
 _Z = 1.959964
-"""Of a normal distribution, 95 % lie within so many standard deviations."""
+"""Standard deviations within which 95 % of a normal distribution lie."""
 
 _STUDENT = (
     12.7062,

@@ -15,9 +15,9 @@ class Theme:
     paper: str
     ink: str
     faint: str
-    """Of the grid."""
+    """Color of the grid."""
     neutral: str
-    """Of what is no contender."""
+    """Color of what is no contender."""
     palette: tuple[str, ...]
 
     def settings(self) -> dict[Any, Any]:

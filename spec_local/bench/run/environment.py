@@ -45,7 +45,7 @@ def _cpu() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of what decides how fast and what is written."""
+    """Versions of what decides how fast and what is written."""
     return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
 
 
