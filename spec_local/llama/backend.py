@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from spec_local.errors import ConfigError
-from spec_local.llama.amx import amx_is_permitted, deny_amx
+from spec_local.llama.amx import amx_is_permitted, amx_is_wanted, deny_amx
 
 logger = logging.getLogger("spec_local.llama")
 logger.addHandler(logging.NullHandler())  # silent unless the application configures logging
@@ -112,11 +112,12 @@ def default_threads() -> int:
 def repacks(wanted: bool | None) -> bool:
     """Whether weights are rearranged for this CPU; with AMX permitted that would crash.
 
-    wanted: what was asked for; None does so where it is safe.
+    wanted: what was asked for; None does so where it is safe, or SPEC_LOCAL_AMX says so.
     """
     if wanted is not None:
         return wanted
-    return b"AMX_INT8 = 1" not in lib.llama_print_system_info() or not amx_is_permitted()
+    has_amx = b"AMX_INT8 = 1" in lib.llama_print_system_info()
+    return amx_is_wanted() or not has_amx or not amx_is_permitted()
 
 
 def _devices_api() -> Any:

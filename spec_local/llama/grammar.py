@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -19,9 +18,9 @@ from spec_local.llama.vocab import Vocabulary
 from spec_local.sampling.constraints import Constraint
 from spec_local.sampling.distribution import Ids
 from spec_local.sampling.structure.gbnf import require_harmless
+from spec_local.util.descriptors import STDERR, redirected
 
 _ROOT = b"root"
-_STDERR = 2
 
 
 class Grammar:
@@ -79,20 +78,11 @@ class Grammar:
 def _stderr_lines() -> Iterator[list[str]]:
     """What is written to stderr meanwhile, which is where llama.cpp's parser complains."""
     lines: list[str] = []
-    try:
-        saved = os.dup(_STDERR)
-    except OSError:  # there is no stderr
-        yield lines
-        return
     if sys.stderr is not None:
         sys.stderr.flush()
     with tempfile.TemporaryFile() as file:
-        os.dup2(file.fileno(), _STDERR)
-        try:
+        with redirected(STDERR, file.fileno()):
             yield lines
-        finally:
-            os.dup2(saved, _STDERR)
-            os.close(saved)
         file.seek(0)
         text = file.read().decode(errors="replace")
     lines += [line.strip() for line in text.splitlines() if line.strip()]
