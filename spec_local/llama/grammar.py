@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -40,12 +39,12 @@ class Grammar:
             reason = next(iter([*lines, *errors]), "llama.cpp gave no reason").strip(". \n")
             reason = reason.removeprefix("parse: error parsing grammar: ")
             raise ConfigError(f"The grammar cannot be used: {reason[:200]}.")
-        self._handle: ctypes.c_void_p | None = handle
+        self._handle: lib.llama_sampler_p_ctypes | None = handle
 
     def allows(self, ids: Ids) -> NDArray[np.bool_]:
         data = np.zeros(len(ids), CANDIDATE)
         data["id"] = ids
-        lib.llama_sampler_apply(self._handle, ctypes.byref(candidate_array(data)))
+        lib.llama_sampler_apply(self._handle, lib.byref(candidate_array(data)))
         allowed: NDArray[np.bool_] = data["logit"] == 0
         for i in np.flatnonzero(allowed):
             allowed[i] = self._is_written(int(ids[i]))

@@ -46,7 +46,7 @@ def _serve(questions: TextIO, answers: TextIO) -> None:
             print(json.dumps(answer(llm, json.loads(line))), file=answers, flush=True)
 
 
-def load(path: str, options: LoadOptions, lookup: bool) -> Any:
+def load(path: str, options: LoadOptions, lookup: bool) -> Llama:
     """A `Llama` with these options, as far as its constructor takes them.
 
     Flash attention is on or off there, so `auto` turns it on. With lookup it keeps
@@ -72,7 +72,7 @@ def load(path: str, options: LoadOptions, lookup: bool) -> Any:
     )
 
 
-def answer(llm: Any, question: Mapping[str, Any]) -> dict[str, Any]:
+def answer(llm: Llama, question: Mapping[str, Any]) -> dict[str, Any]:
     """Generate up to an end-of-generation token or max_tokens; time the first token apart."""
     vocabulary = lib.llama_model_get_vocab(llm.model)
     llm.set_seed(question["seed"])
