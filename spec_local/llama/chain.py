@@ -25,7 +25,7 @@ _ALWAYS = 1.0
 class LlamaChain:
     """llama.cpp's samplers in the order of its common sampler (common/sampling.cpp); no draw.
 
-    Samplers that would change nothing are left out. XTC stands apart, because whether it takes its
+    SamplerFactory that would change nothing are left out. XTC stands apart, because whether it takes its
     chance is decided by keyed noise instead of its own generator.
     """
 
@@ -60,11 +60,11 @@ class LlamaChain:
         data["id"] = ids
         data["logit"] = logits
         array = candidate_array(data)
-        lib.llama_sampler_apply(self._head, ctypes.byref(array))
+        lib.llama_sampler_apply(self._head, lib.byref(array))
         if exclude_top:
-            lib.llama_sampler_apply(self._xtc, ctypes.byref(array))
+            lib.llama_sampler_apply(self._xtc, lib.byref(array))
         if self._tail is not None:
-            lib.llama_sampler_apply(self._tail, ctypes.byref(array))
+            lib.llama_sampler_apply(self._tail, lib.byref(array))
         # A sampler may shrink the array, reorder it, and let `data` point to a part of it.
         address = ctypes.cast(array.data, ctypes.c_void_p).value or 0
         first = (address - data.ctypes.data) // CANDIDATE.itemsize
@@ -95,23 +95,23 @@ class LlamaChain:
             lib.llama_sampler_free(part)
 
 
-def candidate_array(data: np.ndarray) -> ctypes.Structure:
+def candidate_array(data: np.ndarray) -> lib.llama_token_data_array:
     """llama.cpp's view of candidates (n,) of dtype CANDIDATE; valid as long as they are."""
-    array: ctypes.Structure = lib.llama_token_data_array()
-    array.data = ctypes.cast(data.ctypes.data, type(array.data))
+    array = lib.llama_token_data_array()
+    array.data = ctypes.cast(data.ctypes.data, lib.llama_token_data_p)
     array.size = len(data)
     array.selected = -1
     return array
 
 
-Handles = list[ctypes.c_void_p]
+Handles = list[lib.llama_sampler_p_ctypes]
 
 
-def _chained(samplers: Handles) -> ctypes.c_void_p | None:
+def _chained(samplers: Handles) -> lib.llama_sampler_p_ctypes | None:
     """One sampler that applies these in order and owns them; None if there are none."""
     if not samplers:
         return None
-    chain: ctypes.c_void_p = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
+    chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
     for sampler in samplers:
         lib.llama_sampler_chain_add(chain, sampler)
     return chain
