@@ -25,7 +25,7 @@ _ALWAYS = 1.0
 class LlamaChain:
     """llama.cpp's samplers in the order of its common sampler (common/sampling.cpp); no draw.
 
-    SamplerFactory that would change nothing are left out. XTC stands apart, because whether it takes its
+    Samplers that would change nothing are left out. XTC stands apart, because whether it takes its
     chance is decided by keyed noise instead of its own generator.
     """
 

@@ -227,7 +227,7 @@ def llama_state_seq_set_data_ext(
     ctx: llama_context_p, src: _Pointer[ctypes.c_uint8], size: int, dest_seq_id: int, flags: int, /
 ) -> int: ...
 
-# SamplerFactory
+# Samplers
 
 def llama_sampler_accept(smpl: llama_sampler_p_ctypes | None, token: int, /) -> None: ...
 def llama_sampler_apply(
