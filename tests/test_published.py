@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from scripts.exact_speed import summary
+from scripts.fit_constants import fitted
 from spec_local.bench.record.result import Result
 from spec_local.bench.report.compare import compare
 from spec_local.bench.report.markdown import markdown
@@ -135,3 +136,11 @@ def test_what_was_compared(row: str, prompts: str, files: list[str]) -> None:
     if len(files) == 1:
         answered = found[0]["plain"]["answers"] // len(found[0]["temperatures"])
         assert answered == int(prompts)  # of the hundred that were asked for
+
+
+def test_the_fits_of_the_controllers_constants() -> None:
+    answers = json.loads((DOCS / "controller" / "answers.json").read_text())["answers"]
+    assert len(answers) == 18
+    table = table_after((DOCS / "controller.md").read_text(), "## Where its numbers come from")
+    del table["constant"]
+    assert {name.strip("`"): tuple(row) for name, row in table.items()} == fitted(answers)

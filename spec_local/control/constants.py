@@ -53,10 +53,10 @@ class Tuning:
     text_memory: float = 24.0
     """Judged tokens a bucket remembers of the present text: a few sentences, a function."""
     drawn: Trust = Trust(confidence_weight=20.0, pair_weight=60.0)
-    """Trust in the probability with which a model drew a token. Texts hardly differ in it: fitted
-    as beta-binomial, the acceptance of 15 texts spreads like that of 40 and more tokens each."""
+    """Trust in the probability with which a model drew a token: texts hardly differ in it. Fitted
+    as beta-binomial; `scripts/fit_constants.py` fits it, and those below, to a recorded pair."""
     looked_up: Trust = Trust(confidence_weight=4.0, pair_weight=10.0)
-    """Trust in the length of a match, which means another thing in every text: fitted, 8 to 17."""
+    """Trust in the length of a match, which means another thing in every text. Fitted."""
     shares_weight: float = 6.0
     """How many drafted tokens of the present text show as well as all texts before how often a
     draft is how sure."""
