@@ -122,6 +122,7 @@ def differences(old: Declaration, new: Declaration) -> Iterator[str]:
 
 
 def main() -> None:
+    """Compare and print; exit code 1 if something in use changed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("old")
     parser.add_argument("new")

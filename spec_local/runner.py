@@ -91,7 +91,7 @@ class Runner:
         return ChatTemplate(self.target.model)
 
     @classmethod
-    def load(
+    def load(  # noqa: PLR0913 - what an application may say, by keyword
         cls,
         pair: str | None = None,
         *,

@@ -109,6 +109,7 @@ PROMPT = (3, 1, 4, 1, 5, 9, 2, 6)
 
 
 def sampler_for(sampling: Sampling, context: Sequence[int]) -> TokenSampler:
+    """A sampler on the table chain for the position after the context."""
     return TokenSampler(sampling, TableChain(sampling), context)
 
 
@@ -149,4 +150,5 @@ def run(
 
 
 def tokens_of(rounds: Sequence[Round]) -> list[int]:
+    """All tokens that the rounds emitted."""
     return [token for round_ in rounds for token in round_.tokens]

@@ -129,6 +129,7 @@ def track(rng: random.Random, kind: str, n: int, free: bool = False) -> Track:
 
 
 def text(rng: random.Random, kind: str, n: int) -> Text:
+    """A text of n tokens, as a draft model and lookup see it."""
     return {"model": track(rng, kind, n), "lookup": track(rng, kind, n, free=True)}
 
 

@@ -109,6 +109,7 @@ class Outcome:
 
     @property
     def speedup(self) -> float:
+        """Speed against plain decoding."""
         return self.plain_seconds / self.seconds
 
 

@@ -31,6 +31,7 @@ class Widths:
 
     @property
     def widest(self) -> int:
+        """The widest width allowed."""
         return self.allowed[-1]
 
     @property

@@ -75,6 +75,7 @@ class Exactness:
 
     @property
     def widths(self) -> Widths:
+        """Widths at which the target may be evaluated."""
         return self.session.widths
 
     @property

@@ -76,6 +76,7 @@ class LlamaChain:
         lib.llama_sampler_accept(self._head, token)
 
     def copy(self) -> LlamaChain:
+        """An independent chain in the same state; the caller closes it."""
         twin = object.__new__(type(self))
         twin.biased, twin.banned = self.biased, self.banned
         parts = (self._head, self._xtc, self._tail)

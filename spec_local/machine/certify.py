@@ -73,6 +73,7 @@ class Certificate:
         return set(fitting(n_ctx)) <= set(self.contexts)
 
     def as_dict(self) -> dict[str, Any]:
+        """The certificate as JSON; `from_dict` is the inverse."""
         return {
             "base": self.base,
             "contexts": list(self.contexts),

@@ -55,6 +55,7 @@ class Recording:
 
     @property
     def length(self) -> int:
+        """Positions after the first token."""
         return len(self.certainty)
 
 

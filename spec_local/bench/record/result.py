@@ -29,6 +29,8 @@ PLAIN = "none"
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
+    """A model that was measured; size in bytes."""
+
     name: str
     bytes: int
     sha256: str
@@ -36,6 +38,8 @@ class ModelFile:
 
 @dataclass(frozen=True, slots=True)
 class MachineFacts:
+    """The machine that measured, as far as the system tells."""
+
     cpu: str
     cores: int
     memory_bytes: int
@@ -123,6 +127,7 @@ class Run:
 
     @property
     def tokens_per_second(self) -> float:
+        """Tokens after the first, per second spent on them; 0.0 without any."""
         return self.tokens / self.seconds if self.seconds > 0 else 0.0
 
 

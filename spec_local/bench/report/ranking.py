@@ -34,6 +34,7 @@ class Candidate:
 
     @property
     def best_k(self) -> int:
+        """The k with the greatest predicted speed-up."""
         return max(self.by_k, key=lambda k: self.by_k[k])
 
 

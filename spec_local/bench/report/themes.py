@@ -11,6 +11,8 @@ from spec_local.bench.record.result import PLAIN, Contender
 
 @dataclass(frozen=True, slots=True)
 class Theme:
+    """The colors of a plot, as #rrggbb."""
+
     name: str
     paper: str
     ink: str

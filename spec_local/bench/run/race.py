@@ -66,6 +66,7 @@ class RunningContender:
 
     @property
     def finished(self) -> bool:
+        """Whether there is no answer under way."""
         return self._generation is None or self._generation.finish_reason is not None
 
     def forget(self, target: int, draft: int) -> None:

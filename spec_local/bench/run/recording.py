@@ -104,4 +104,5 @@ class LosslessCheck:
 
     @property
     def lossless(self) -> list[Lossless]:
+        """For each contender and temperature, how many answers are plain decoding's."""
         return [Lossless(*key, sum(same), len(same)) for key, same in self._same.items()]

@@ -73,6 +73,7 @@ class RunningPeers:
 
     @property
     def running(self) -> list[str]:
+        """Names of the peers that have not failed."""
         return list(self._peers)
 
     def answer(
