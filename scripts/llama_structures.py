@@ -77,8 +77,13 @@ def declarations(source: str) -> dict[str, Declaration]:
 def _fields(statement: ast.Assign) -> Declaration:
     if not ast.unparse(statement.targets[0]).endswith("_fields_"):
         return {}
-    pairs = (pair.elts for pair in statement.value.elts)
-    return {name.value: ast.unparse(ctype) for name, ctype, *_bits in pairs}
+    pairs = map(_elements, _elements(statement.value))
+    return {ast.literal_eval(name): ast.unparse(ctype) for name, ctype, *_bits in pairs}
+
+
+def _elements(node: ast.expr) -> list[ast.expr]:
+    assert isinstance(node, (ast.List, ast.Tuple))
+    return node.elts
 
 
 def _signature(node: ast.FunctionDef) -> Declaration:
@@ -87,7 +92,7 @@ def _signature(node: ast.FunctionDef) -> Declaration:
     for decorator in node.decorator_list:
         if isinstance(decorator, ast.Call) and len(decorator.args) > 2:
             _symbol, ctypes, returned = decorator.args[:3]
-            types = map(ast.unparse, ctypes.elts)
+            types = map(ast.unparse, _elements(ctypes))
             typed = {name or "?": ctype for name, ctype in zip_longest(names, types, fillvalue="")}
             return typed | {"return": ast.unparse(returned)}
     return dict.fromkeys(names, "")

@@ -53,8 +53,8 @@ _ID_SUFFIX = "_token_id"
 RARE = 2e-6
 """Share of the corpus below which a token's frequency is chance.
 
-`scripts/fit_constants.py` compares others: 32,000 tokens kept of Qwen2.5-Coder could not write 4.7 %
-of its answers with this one, 7.6 % with all counts trusted, 5.3 % with none.
+`scripts/fit_constants.py` compares others: 32,000 tokens kept of Qwen2.5-Coder could not write
+4.7 % of its answers with this one, 7.6 % with all counts trusted, 5.3 % with none.
 """
 _GUESSED = ("bos", "eos", "eot")
 """Special tokens that llama.cpp guesses where the file is silent; it might guess others after."""
