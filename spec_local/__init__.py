@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from spec_local.chat import Chat
     from spec_local.engine.logprobs import TokenLogprobs
     from spec_local.engine.rounds import Stats
+    from spec_local.engine.types import Draft, Drafter
     from spec_local.errors import (
         ConfigError,
         ContextOverflow,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     )
     from spec_local.generation import Chunk, Completion, Generation
     from spec_local.llama.options import LoadOptions
+    from spec_local.machine.profile import ProfileStore
     from spec_local.runner import Runner
     from spec_local.sampling.settings import Sampling
 
@@ -41,10 +43,13 @@ __all__ = [
     "ConfigError",
     "ContextOverflow",
     "DownloadError",
+    "Draft",
+    "Drafter",
     "EngineError",
     "Generation",
     "LoadOptions",
     "ModelFileError",
+    "ProfileStore",
     "Runner",
     "RunnerBusy",
     "Sampling",
@@ -59,10 +64,13 @@ _HOMES = {
     "Sampling": "sampling.settings",
     "Stats": "engine.rounds",
     "Chat": "chat",
+    "Draft": "engine.types",
+    "Drafter": "engine.types",
     "Chunk": "generation",
     "Completion": "generation",
     "Generation": "generation",
     "LoadOptions": "llama.options",
+    "ProfileStore": "machine.profile",
     "TokenLogprobs": "engine.logprobs",
     "Runner": "runner",
 }

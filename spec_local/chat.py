@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from spec_local.generation import Chunk, Generation, GenerationOptions
@@ -55,11 +55,12 @@ class Chat:
         self._text = ""
         self._tokens: list[int] = []
 
-    def send(self, content: str) -> Iterator[Chunk]:
+    def send(self, content: str) -> Generator[Chunk, None, None]:
         """Say something; the chunks are the answer, evaluated as they are asked for.
 
-        An answer that is cut short stays in the conversation as far as it came. Raises what
-        `Runner.generate` raises, and then the conversation is as before.
+        An answer that is cut short, by closing its chunks or by an exception, stays in the
+        conversation as far as it came. Raises what `Runner.generate` raises, and then the
+        conversation is as before.
         """
         messages = [*self.messages, {"role": "user", "content": content}]
         text = self._runner.template.render(messages)
@@ -69,7 +70,7 @@ class Chat:
 
     def _turn(
         self, generation: Generation, messages: list[dict[str, str]], text: str, prompt: list[int]
-    ) -> Iterator[Chunk]:
+    ) -> Generator[Chunk, None, None]:
         answer, tokens = "", list[int]()
         try:
             for chunk in generation:

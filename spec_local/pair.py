@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 from spec_local import drafters as rules
+from spec_local.engine.types import Drafter
 from spec_local.exact.modes import Exactness, exact_options
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
@@ -73,7 +74,7 @@ class OpenPair:
 
 def open_pair(
     spec: PairSpec,
-    drafters: Iterable[str] = (rules.AUTO,),
+    drafters: Iterable[str | Drafter] = (rules.AUTO,),
     *,
     options: LoadOptions | None = None,
     exact: str | None = None,
@@ -82,20 +83,20 @@ def open_pair(
 ) -> OpenPair:
     """Load what a pair names; models that are not there yet are pulled.
 
-    drafters: by name, those that will run; the draft is loaded if one of them uses it.
+    drafters: those that will run, by name or one's own; the draft is loaded if one of them uses it.
     exact: a mode of `exact/modes.py`; None does without. profiles: None is the user's.
     Raises SpecLocalError, what can be known beforehand before anything is loaded.
     """
-    names = list(drafters)
-    for name in names:
-        rules.check(name, has_draft=spec.draft is not None)
+    running = list(drafters)
+    for drafter in running:
+        rules.check(drafter, has_draft=spec.draft is not None)
     if exact is not None:
         options = exact_options(exact, options or LoadOptions())
     registry, profiles = load_registry(), profiles or ProfileStore.of_user()
     with ExitStack() as stack:
         target = stack.enter_context(load_model(spec.target, registry, options, progress))
         draft = None
-        if spec.draft is not None and any(map(rules.uses_draft, names)):
+        if spec.draft is not None and any(map(rules.uses_draft, running)):
             draft = stack.enter_context(load_draft(spec.draft, target, registry, progress))
         opened = OpenPair(target, draft, exact, profiles, progress)
         stack.pop_all()

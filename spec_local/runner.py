@@ -17,7 +17,7 @@ from spec_local.drafters.build import DraftModel, build
 from spec_local.engine.decode import generate as decode
 from spec_local.engine.logprobs import token_logprobs
 from spec_local.engine.speculate import Adaptive, FixedK
-from spec_local.engine.types import EvaluationSession, Speculator
+from spec_local.engine.types import Drafter, EvaluationSession, Speculator
 from spec_local.engine.verify import VERIFIERS
 from spec_local.errors import ContextOverflow, RunnerBusy, require
 from spec_local.exact.modes import ExactMode, Exactness, check_rule, mode_of
@@ -55,7 +55,7 @@ class Runner:
     def __init__(
         self,
         target: Session,
-        drafter: str = drafters.AUTO,
+        drafter: str | Drafter = drafters.AUTO,
         *,
         draft: Session | None = None,
         k: int | None = None,
@@ -97,7 +97,7 @@ class Runner:
         *,
         target: str | Path | None = None,
         draft: str | Path | None = None,
-        drafter: str | None = None,
+        drafter: str | Drafter | None = None,
         k: int | None = None,
         sampling: Sampling | None = None,
         profiles: ProfileStore | None = None,
@@ -108,9 +108,10 @@ class Runner:
         """Load a pair by its name in models.toml, or a target and a draft by name or path.
 
         Models that are not there yet are pulled.
-        drafter: auto, none, lookup, model or lookup-then-model; auto, which is what pairs have
-        unless models.toml says otherwise, decides every round by what it costs here and earns.
-        k: tokens drafted per round by a named drafter, 3 by default.
+        drafter: auto, none, lookup, model, lookup-then-model, or an object of your own with the
+        methods of `Drafter`, which the runner closes. auto decides every round by what it costs
+        here and earns; pairs have it unless models.toml says otherwise.
+        k: tokens drafted per round by any other drafter, 3 by default.
         profiles: where what is learned about the machine is kept, by default in the user's cache
         directory.
         exact: the same text, bit for bit, whatever is drafted; see `exact/modes.py` for the modes.
@@ -118,13 +119,13 @@ class Runner:
         Raises SpecLocalError.
         """
         spec = choose_pair(pair, target, draft)
-        name = drafter or spec.drafter
-        drafters.check(name, has_draft=spec.draft is not None, k=k)
+        drafter = spec.drafter if drafter is None else drafter
+        drafters.check(drafter, has_draft=spec.draft is not None, k=k)
         with ExitStack() as stack:
             opened = stack.enter_context(
                 open_pair(
                     spec,
-                    [name],
+                    [drafter],
                     options=options,
                     exact=mode_of(exact),
                     profiles=profiles,
@@ -134,7 +135,7 @@ class Runner:
             sessions = opened.sessions(stack)
             runner = cls(
                 sessions.target,
-                name,
+                drafter,
                 draft=sessions.draft,
                 k=k,
                 sampling=sampling or spec.sampling,
@@ -144,18 +145,19 @@ class Runner:
             runner._resources = stack.pop_all()
             return runner
 
-    def _speculator(self, name: str, k: int | None, profiles: ProfileStore | None) -> Speculator:
+    def _speculator(
+        self, drafter: str | Drafter, k: int | None, profiles: ProfileStore | None
+    ) -> Speculator:
         draft = self._draft_model()
-        if name != drafters.AUTO:
-            fixed = FixedK(build(name, draft), drafters.DEFAULT_K if k is None else k)
+        if drafter != drafters.AUTO:
+            fixed = FixedK(build(drafter, draft), drafters.DEFAULT_K if k is None else k)
             most = self.target.max_rows - 1
             require(fixed.k <= most, f"k can be at most {most}, not {fixed.k}.")
             return fixed
         names = ["lookup"] if self.draft is None else ["lookup", "model"]
-        built = [build(name, draft) for name in names]
         widths = ANY if self.exact is None else self.exact.widths
         self._learned = LearnedController(self.target, self.draft, names, profiles, widths)
-        return Adaptive(built, self._learned.controller)
+        return Adaptive([build(name, draft) for name in names], self._learned.controller)
 
     def _draft_model(self) -> DraftModel | None:
         if self.draft is None:

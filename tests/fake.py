@@ -84,6 +84,7 @@ class ScriptedDrafter:
     def __init__(self, script: Callable[[Sequence[int], int], Sequence[int]]) -> None:
         self._script = script
         self.verdicts: list[Verdict] = []
+        self.closed = False
 
     def begin(self, context: Sequence[int], sampler: Sampler) -> None:
         pass
@@ -102,7 +103,7 @@ class ScriptedDrafter:
         pass
 
     def close(self) -> None:
-        pass
+        self.closed = True
 
 
 PROMPT = (3, 1, 4, 1, 5, 9, 2, 6)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from spec_local import LoadOptions, Runner, Sampling
 from spec_local.control.acceptance import Acceptance, overall
 from spec_local.control.costs import CostCurve
-from spec_local.machine.profile import ProfileStore
+from spec_local.machine.profile import Identity, ProfileStore
 
 pytestmark = pytest.mark.llama
 
@@ -158,7 +160,7 @@ def test_two_processes_lose_nothing_of_each_other(tmp_path: Path) -> None:
         "from spec_local.machine.profile import ProfileStore\n"
         "store = ProfileStore(Path(sys.argv[1]))\n"
         "for i in range(50):\n"
-        "    store._change({'model': 'm'}, {f'{sys.argv[2]}{i}': i})\n"
+        "    store.change({'model': 'm'}, {f'{sys.argv[2]}{i}': i})\n"
     )
     running = [
         subprocess.Popen([sys.executable, "-c", script, str(tmp_path), name]) for name in "ab"
@@ -167,3 +169,23 @@ def test_two_processes_lose_nothing_of_each_other(tmp_path: Path) -> None:
     (path,) = tmp_path.glob("*.json")
     kept = json.loads(path.read_text())
     assert all(kept[f"{name}{i}"] == i for name in "ab" for i in range(50))
+
+
+def test_profiles_can_be_kept_elsewhere(tiny: Path, tmp_path: Path) -> None:
+    kept: dict[str, dict[str, Any]] = {}
+
+    class InMemory(ProfileStore):
+        def read(self, identity: Identity) -> dict[str, Any]:
+            return kept.get(json.dumps(dict(identity), sort_keys=True), {})
+
+        def change(self, identity: Identity, entries: Mapping[str, Any]) -> None:
+            kept.setdefault(json.dumps(dict(identity), sort_keys=True), {}).update(entries)
+
+    store = InMemory(tmp_path / "nowhere")
+    with Runner.load(target=tiny, profiles=store, options=LoadOptions(n_ctx=512)) as runner:
+        assert not runner.speculator.controller.target.is_known
+        runner.complete("abc abc abc", max_tokens=30)
+        assert store.curve(runner.target.model.identity).is_known
+    with Runner.load(target=tiny, profiles=store, options=LoadOptions(n_ctx=512)) as runner:
+        assert runner.speculator.controller.target.is_known
+    assert not store.directory.exists()

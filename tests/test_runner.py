@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,7 @@ from spec_local.drafters.build import BUILDERS
 from spec_local.llama.model import Model
 from spec_local.llama.session import Session
 from spec_local.prompt import rendered_tokens
+from tests.fake import ScriptedDrafter
 from tests.tiny_gguf import write_tiny
 
 pytestmark = pytest.mark.llama
@@ -65,6 +66,22 @@ def test_a_model_drafting_for_itself_is_always_right(tiny: Path) -> None:
         assert runner.draft is not None
         draft_tokens = list(runner.draft.tokens)
         assert draft_tokens == [*runner.tokenize(HELLO), *done.tokens][: len(draft_tokens)]
+
+
+def test_a_drafter_of_ones_own_leaves_the_text_unchanged(runner: Runner, tiny: Path) -> None:
+    plain = runner.complete(HELLO, max_tokens=30, sampling=GREEDY)
+    prompt = len(runner.tokenize(HELLO))
+
+    def every_other_right(context: Sequence[int], budget: int) -> list[int]:
+        rest = list(plain.tokens[len(context) - prompt :][:budget])
+        return rest if len(context) % 2 else [token + 1 for token in rest]
+
+    own = ScriptedDrafter(every_other_right)
+    with Runner.load(target=tiny, drafter=own, k=4, options=OPTIONS) as drafted:
+        done = drafted.complete(HELLO, max_tokens=30, sampling=GREEDY)
+    assert done.tokens == plain.tokens
+    assert 0 < done.stats.accepted < done.stats.drafted
+    assert own.closed
 
 
 def test_chunks_add_up_to_the_completion(runner: Runner) -> None:

@@ -47,9 +47,9 @@ class CostCurve:
         self._tuning = tuning or Tuning()
         self._factors: dict[Factor, int] = {}
         """Where each factor stands in the state; none before V(1) is known."""
-        self._state = np.zeros(1)
+        self._state: NDArray[np.float64] = np.zeros(1)
         """Logarithms, shape (factors + 1,): the scale, then the factors."""
-        self._covariance = np.zeros((1, 1))
+        self._covariance: NDArray[np.float64] = np.zeros((1, 1))
         self._rows: dict[int, list[float]] = {}
         self._unrest = 0.0
         """How much the speed jumps from one decode to the next: variance that nothing explains."""

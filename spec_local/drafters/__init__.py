@@ -6,9 +6,12 @@ The rules alone are needed in many places, so nothing is imported here but error
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from spec_local.errors import require
+
+if TYPE_CHECKING:
+    from spec_local.engine.types import Drafter
 
 AUTO = "auto"
 """Not a drafter but all that can be had, and a controller that chooses."""
@@ -37,24 +40,26 @@ RULES: Mapping[str, Rules] = {
 }
 
 
-def uses_draft(name: str) -> bool:
+def uses_draft(drafter: str | Drafter) -> bool:
     """Whether that drafter uses a draft model; raises ConfigError for an unknown drafter."""
-    return _rules(name).uses_draft
+    return _rules(drafter).uses_draft
 
 
-def check(name: str, *, has_draft: bool, k: int | None = None) -> None:
+def check(drafter: str | Drafter, *, has_draft: bool, k: int | None = None) -> None:
     """Raise ConfigError if that drafter cannot run like that; k: None if nobody asked for one."""
-    rules = _rules(name)
+    rules = _rules(drafter)
     require(
         has_draft or not rules.needs_draft,
-        f"The drafter {name} needs a draft model: a pair with one, or a target and a draft.",
+        f"The drafter {drafter} needs a draft model: a pair with one, or a target and a draft.",
     )
     require(
         k is None or rules.takes_k,
-        f"The drafter {name} decides by itself how much to draft; name another one to set k.",
+        f"The drafter {drafter} decides by itself how much to draft; name another one to set k.",
     )
 
 
-def _rules(name: str) -> Rules:
-    require(name in RULES, f"There is no drafter {name!r}; choose from: {', '.join(RULES)}.")
-    return RULES[name]
+def _rules(drafter: str | Drafter) -> Rules:
+    if not isinstance(drafter, str):
+        return Rules()  # one of the caller's own, which opens by itself what it needs
+    require(drafter in RULES, f"There is no drafter {drafter!r}; choose from: {', '.join(RULES)}.")
+    return RULES[drafter]

@@ -26,9 +26,9 @@ class DraftModel(NamedTuple):
     """Tells end-of-generation tokens."""
 
 
-def build(name: str, draft: DraftModel | None) -> Drafter:
-    """The drafter of that name, for which the rules have been checked (`drafters.check`)."""
-    return BUILDERS[name](draft)
+def build(drafter: str | Drafter, draft: DraftModel | None) -> Drafter:
+    """The drafter of that name or the one given; its rules have been checked (`drafters.check`)."""
+    return BUILDERS[drafter](draft) if isinstance(drafter, str) else drafter
 
 
 def _model(draft: DraftModel | None) -> Drafter:

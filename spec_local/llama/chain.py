@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spec_local.llama.backend import lib
 from spec_local.llama.vocab import Vocabulary
@@ -96,7 +97,7 @@ class LlamaChain:
             lib.llama_sampler_free(part)
 
 
-def candidate_array(data: np.ndarray) -> lib.llama_token_data_array:
+def candidate_array(data: NDArray[np.void]) -> lib.llama_token_data_array:
     """llama.cpp's view of candidates (n,) of dtype CANDIDATE; valid as long as they are."""
     array = lib.llama_token_data_array()
     array.data = ctypes.cast(data.ctypes.data, lib.llama_token_data_p)

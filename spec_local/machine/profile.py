@@ -45,7 +45,11 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True, slots=True)
 class ProfileStore:
-    """Profiles in a directory."""
+    """Profiles in a directory.
+
+    An application that keeps them elsewhere, such as in its own database, overrides `read` and
+    `change`: everything goes through these two.
+    """
 
     directory: Path
 
@@ -56,7 +60,7 @@ class ProfileStore:
 
     def curve(self, identity: Identity) -> CostCurve:
         """The cost curve kept for this model and machine, or one that knows nothing yet."""
-        kept = self._load(self._path(identity), identity).get("curve")
+        kept = self.read(identity).get("curve")
         return _parse(kept, CostCurve.from_dict, CostCurve)
 
     def draft_curve(self, identity: Identity, target: Identity, curve: CostCurve) -> CostCurve:
@@ -66,7 +70,7 @@ class ProfileStore:
         been kept at different times, so the target's scale at the draft's time is kept with it.
         """
         draft = self.curve(identity)
-        beside = self._load(self._path(identity), identity).get("beside")
+        beside = self.read(identity).get("beside")
         known = isinstance(beside, dict) and beside.get("target") == _digest(target)
         scale = beside.get("scale") if known and isinstance(beside, dict) else None
         if isinstance(scale, float) and abs(curve.scale - scale) < _MOST_SPEED_CHANGE:
@@ -93,11 +97,11 @@ class ProfileStore:
         self, identity: Identity, curve: CostCurve, tuned: bool, more: Mapping[str, Any]
     ) -> None:
         kept = {"tuned": time() if tuned else self.tuned_at(identity), "curve": curve.as_dict()}
-        self._change(identity, {**kept, "beside": None, **more})
+        self.change(identity, {**kept, "beside": None, **more})
 
     def tuned_at(self, identity: Identity) -> float:
         """When `spec-local tune` measured this model here, as a Unix time; 0.0 for never."""
-        when = self._load(self._path(identity), identity).get("tuned")
+        when = self.read(identity).get("tuned")
         return when if isinstance(when, float) else 0.0
 
     def certificate(self, identity: Identity, base: int) -> Certificate | None:
@@ -106,7 +110,7 @@ class ProfileStore:
 
     def certificates(self, identity: Identity) -> list[Certificate]:
         """All that are kept for this model and machine."""
-        kept = self._load(self._path(identity), identity).get("certificates")
+        kept = self.read(identity).get("certificates")
         entries = kept if isinstance(kept, list) else []
         parsed = (_parse(entry, Certificate.from_dict, lambda: None) for entry in entries)
         return [certificate for certificate in parsed if certificate is not None]
@@ -115,14 +119,14 @@ class ProfileStore:
         """Keep a certificate beside those of other bases."""
         others = [c for c in self.certificates(identity) if c.base != certificate.base]
         entries = [each.as_dict() for each in (*others, certificate)]
-        self._change(identity, {"certificates": entries})
+        self.change(identity, {"certificates": entries})
 
     def acceptance(self, pair: Identity, drafter: str, drawn: bool) -> dict[str, Acceptance]:
         """What is known of a drafter for these models, by the kind of its confidences.
 
         drawn: they are a model's probabilities.
         """
-        found = self._load(self._path(pair), pair).get("acceptance")
+        found = self.read(pair).get("acceptance")
         kinds = found.get(drafter) if isinstance(found, dict) else None
         parse, nothing = (
             partial(Acceptance.from_dict, drawn=drawn),
@@ -141,31 +145,34 @@ class ProfileStore:
             name: {kind: each.as_dict() for kind, each in kinds.items()}
             for name, kinds in known.items()
         }
-        self._change(pair, {"acceptance": acceptance})
+        self.change(pair, {"acceptance": acceptance})
 
-    def _path(self, identity: Identity) -> Path:
-        name = str(identity.get("model", "model")).removesuffix(".gguf")
-        return self.directory / f"{name}-{_digest(identity)}.json"
-
-    def _load(self, path: Path, identity: Identity) -> dict[str, Any]:
+    def read(self, identity: Identity) -> dict[str, Any]:
+        """All entries kept for an identity; none if it has no profile, or a damaged one."""
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = json.loads(self._path(identity).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
             return {}
         current = isinstance(data, dict) and data.get("version") == VERSION
         return data if current and data.get("identity") == dict(identity) else {}
 
-    def _change(self, identity: Identity, entries: Mapping[str, Any]) -> None:
-        """Replace some entries of a profile; the others stay, also those of another process."""
+    def change(self, identity: Identity, entries: Mapping[str, Any]) -> None:
+        """Replace some entries of a profile; the others stay, also those of another process.
+
+        entries: what JSON can hold. A failure to write is logged, not raised.
+        """
         path = self._path(identity)
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             with FileLock(self.directory / ".lock", timeout=_LOCK_SECONDS):
-                kept = self._load(path, identity)
                 own = {"version": VERSION, "identity": dict(identity)}
-                self._write(path, {**kept, **own, **entries})
+                self._write(path, {**self.read(identity), **own, **entries})
         except (OSError, Timeout) as error:
             logger.info("the profile %s could not be written: %s", path, error)
+
+    def _path(self, identity: Identity) -> Path:
+        name = str(identity.get("model", "model")).removesuffix(".gguf")
+        return self.directory / f"{name}-{_digest(identity)}.json"
 
     def _write(self, path: Path, data: Mapping[str, Any]) -> None:
         """Replace a profile in one step; raises OSError."""

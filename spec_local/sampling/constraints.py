@@ -67,7 +67,7 @@ def allowed_candidates(
         if count < len(row) and everything:
             continue
         top = np.argpartition(row, -min(count, len(row)))[-count:].astype(np.int32)
-        lowest = row[top].min()
+        lowest = float(row[top].min())
         top = np.setdiff1d(top, shifted, assume_unique=True)
         allowed = top[all_allow(constraints, top)]
         if _suffice(row[allowed], lowest, sampling):

@@ -40,7 +40,7 @@ def candidates(row: Logits, sampling: Sampling, shifted: Ids = NO_IDS) -> Ids:
     if _in_blocks(sampling, len(row)):
         kept, cut = _reach_top_k(others, sampling.top_k)
     else:
-        cut = others.max() - margin(sampling)
+        cut = float(others.max() - margin(sampling))
         kept = np.flatnonzero(others >= cut).astype(np.int32)
     if not len(shifted):
         return kept
