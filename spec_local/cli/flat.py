@@ -14,12 +14,13 @@ def flat(command: Callable[..., None]) -> Callable[..., None]:
 
     The command is then called with the dataclass, made from what was given.
     """
-    hints = get_type_hints(command, include_extras=True)
-    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    # Not get_type_hints: of a default that is None, Python 3.10 makes an Optional around Annotated.
+    signature = inspect.signature(command, eval_str=True).parameters.values()
+    groups: dict[str, Any] = {p.name: p.annotation for p in signature if is_dataclass(p.annotation)}
     parameters: list[inspect.Parameter] = []
-    for parameter in inspect.signature(command).parameters.values():
+    for parameter in signature:
         if parameter.name not in groups:
-            parameters.append(parameter.replace(annotation=hints[parameter.name]))
+            parameters.append(parameter)
             continue
         group = groups[parameter.name]
         group_hints = get_type_hints(group, include_extras=True)
