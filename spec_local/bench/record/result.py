@@ -1,4 +1,4 @@
-"""What a benchmark found, as records: the form of its JSON file, described in docs/benchmarks.md.
+"""What a benchmark found, as records: the form of its JSON file, described in docs/measuring.md.
 
 Everything that is shown, drawn or compared is made from these and nothing else, so a file tells
 what a terminal told. Times are seconds, sizes bytes. A field that is None was not measured.
