@@ -15,11 +15,11 @@ from itertools import product
 import numpy as np
 
 from spec_local.engine.types import Draft, Verifier
-from spec_local.sampling.distribution import Distribution
+from spec_local.sampling.distribution import Distribution, Probabilities
 from spec_local.sampling.types import Logits
 
 Text = tuple[int, ...]
-Table = Callable[[Text], np.ndarray]
+Table = Callable[[Text], Probabilities]
 """From the tokens so far to the probabilities (n_vocab,) of the next one.
 
 It may look at the last two tokens and at whether the number of tokens is even.
@@ -85,7 +85,7 @@ class Setting:
     with_probabilities: bool = True
     end: int | None = None
     """The token that ends a text."""
-    takes: Callable[[np.ndarray, int], bool] = lambda _q, _token: True
+    takes: Callable[[Probabilities, int], bool] = lambda _q, _token: True
     """Whether a token drawn from q is part of the draft; if not, the draft ends before it."""
 
 
@@ -110,7 +110,7 @@ def drafts(setting: Setting, text: Text) -> list[tuple[Draft, float]]:
     return list(found.values())
 
 
-def _distribution(probabilities: np.ndarray) -> Distribution:
+def _distribution(probabilities: Probabilities) -> Distribution:
     return Distribution.of_weights(np.arange(len(probabilities), dtype=np.int32), probabilities)
 
 
@@ -150,7 +150,8 @@ def _joint(setting: Setting, length: int, text: Text) -> dict[Text, float]:
             found[part] += probability
             continue
         for rest, p in joint(setting, length - len(part), (*text, *part)).items():
-            found[(*part, *rest)] += probability * p
+            whole = (*part, *rest)
+            found[whole] += probability * p
     return dict(found)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -47,7 +48,7 @@ def adaptive(draft: TableSession | None = None, verify_cost: float = 0.05) -> Ad
     return Adaptive(drafters, Unteachable(curve(verify_cost), states))
 
 
-DRAFTS = {
+DRAFTS: dict[str, Callable[[], TableSession | None]] = {
     "none": lambda: None,
     "perfect": lambda: TableSession(seed=0),
     "good": lambda: TableSession(seed=0, sharpness=1.6, end_bias=-4),

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -71,6 +71,11 @@ class FakeGgml:
         return function
 
 
+def deny_amx(ggml: FakeGgml | SimpleNamespace) -> None:
+    """As if that were the loaded library."""
+    amx.deny_amx(cast(ctypes.CDLL, ggml))
+
+
 @ON_LINUX
 def test_ggml_decides_on_a_stack_too_small_and_in_silence() -> None:
     seen: list[tuple[int, bool]] = []
@@ -82,7 +87,7 @@ def test_ggml_decides_on_a_stack_too_small_and_in_silence() -> None:
 
     ggml = FakeGgml(decide)
     stack, stderr = signal_stack(), os.fstat(2)
-    amx.deny_amx(ggml)
+    deny_amx(ggml)
     assert ggml.asked == [11]
     (size, silent), *more = seen
     assert size < NEEDED_STACK
@@ -103,7 +108,7 @@ def test_ggml_decides_on_a_stack_too_small_and_in_silence() -> None:
 )
 def test_a_library_without_such_types_is_left_alone(missing: str) -> None:
     ggml = FakeGgml(lambda: None, missing)
-    amx.deny_amx(ggml)
+    deny_amx(ggml)
     assert ggml.asked == []
 
 
@@ -111,7 +116,7 @@ def test_a_library_without_such_types_is_left_alone(missing: str) -> None:
 def test_an_error_leaves_everything_as_it_was() -> None:
     stack, stderr = signal_stack(), os.fstat(2)
     with pytest.raises(AttributeError):
-        amx.deny_amx(SimpleNamespace())
+        deny_amx(SimpleNamespace())
     assert signal_stack() == stack
     assert os.path.samestat(os.fstat(2), stderr)
 
@@ -125,7 +130,7 @@ def test_elsewhere_nothing_is_done(
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine=machine), raising=False)
     monkeypatch.setattr(ctypes, "CDLL", None)
-    amx.deny_amx(SimpleNamespace())
+    deny_amx(SimpleNamespace())
     assert not amx.amx_is_permitted()
 
 
@@ -136,7 +141,7 @@ def test_the_user_can_want_it(
 ) -> None:
     monkeypatch.setenv("SPEC_LOCAL_AMX", value)
     ggml = FakeGgml(lambda: None)
-    amx.deny_amx(ggml)
+    deny_amx(ggml)
     assert ggml.asked == asked
 
 

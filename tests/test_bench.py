@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,9 +38,10 @@ TUNE_SECONDS = 0.05
 @contextmanager
 def benchmark(schedule: Schedule, target: Path, draft: Path | None = None) -> Iterator[Benchmark]:
     with ExitStack() as stack:
-        model, *drafts = (stack.enter_context(Model(p)) for p in (target, draft) if p)
+        models = [stack.enter_context(Model(path)) for path in (target, draft) if path]
+        pair = models[0], models[1] if draft else None
         field = stack.enter_context(
-            Field(schedule.contenders, model, *(drafts or [None]), None, TUNE_SECONDS, no_progress)
+            Field(schedule.contenders, *pair, None, TUNE_SECONDS, no_progress)
         )
         yield Benchmark(
             schedule,
@@ -48,9 +50,13 @@ def benchmark(schedule: Schedule, target: Path, draft: Path | None = None) -> It
         )
 
 
-def schedule(contenders: Sequence[str] = (), has_draft: bool = True, **more: object) -> Schedule:
+def schedule(
+    contenders: Sequence[str] = (),
+    has_draft: bool = True,
+    temperatures: Sequence[float] = (0.0, 0.8),
+) -> Schedule:
     line = line_up(contenders, [], has_draft)
-    return Schedule(PROMPTS, line, **{"tokens": 12, **more})  # type: ignore[arg-type]
+    return Schedule(PROMPTS, line, tokens=12, temperatures=temperatures)
 
 
 def test_everything_that_was_asked_for_is_measured(tiny: Path, tiny_draft: Path) -> None:
@@ -96,9 +102,9 @@ def test_all_contenders_write_the_same_text_in_lockstep(tiny: Path, tiny_draft: 
         for contender in running:
             step = contender.step
 
-            def watched(step: object = step, name: str = contender.name) -> None:
+            def watched(step: Callable[[], None] = step, name: str = contender.name) -> None:
                 watch(name)
-                step()  # type: ignore[operator]
+                step()
 
             contender.step = watched  # type: ignore[method-assign]
         context = running[0].runner.tokenize("the thing and the other thing")
@@ -119,10 +125,10 @@ def test_an_interrupted_benchmark_has_what_was_finished(
         contender = bench.field.running["auto"]
         start = contender.start
 
-        def interrupted(*arguments: object) -> None:
+        def interrupted(*arguments: Any) -> None:
             if bench.runs:
                 raise KeyboardInterrupt
-            start(*arguments)  # type: ignore[arg-type]
+            start(*arguments)
 
         monkeypatch.setattr(contender, "start", interrupted)
         with pytest.raises(KeyboardInterrupt):

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from spec_local.bench.record.result import Result, Run
 from spec_local.bench.run.conversation import Conversation
 from spec_local.cli.app import app
-from tests.test_cli import fails_with, spec_local
+from tests.test_cli import Argument, fails_with, spec_local
 
 pytestmark = pytest.mark.llama
 
@@ -35,8 +35,8 @@ def test_a_whole_benchmark(tiny: Path, tiny_draft: Path, questions: Path, tmp_pa
         "--plots": tmp_path / "plots",
     }
     options = [str(part) for pair in outputs.items() for part in pair]
-    command = ["bench", "-m", tiny, "-d", tiny_draft, "--quick", "--prompts", questions, *options]
-    done = spec_local(*command)
+    command: list[Argument] = ["bench", "-m", tiny, "-d", tiny_draft, "--quick"]
+    done = spec_local(*command, "--prompts", questions, *options)
     assert done.returncode == 0
     assert "Speed-up over plain decoding, greedy" in done.stdout
     assert "geometric mean" in done.stdout
@@ -58,7 +58,7 @@ def test_a_whole_benchmark(tiny: Path, tiny_draft: Path, questions: Path, tmp_pa
 
 
 def test_drafts_are_ranked(tiny: Path, tiny_draft: Path, questions: Path, tmp_path: Path) -> None:
-    command = ["bench", "drafts", "-m", tiny, "-d", tiny, "-d", tiny_draft]
+    command: list[Argument] = ["bench", "drafts", "-m", tiny, "-d", tiny, "-d", tiny_draft]
     done = spec_local(
         *command, "--prompts", questions, "-n", "24", "--json", tmp_path / "ranking.json"
     )
@@ -94,8 +94,8 @@ def test_wrong_inputs_are_one_sentence(tiny: Path, options: list[str], sentence:
 def test_a_file_that_is_no_result(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     file.write_text("{}")
-    for command in (["show", file], ["compare", file, file]):
-        assert fails_with(spec_local("bench", *command), "is not a benchmark of schema 1")
+    for done in (spec_local("bench", "show", file), spec_local("bench", "compare", file, file)):
+        assert fails_with(done, "is not a benchmark of schema 1")
 
 
 def test_a_peer_that_fails_is_reported(tiny: Path, questions: Path, tmp_path: Path) -> None:

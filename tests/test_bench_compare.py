@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from spec_local.bench.record.result import Result
-from spec_local.bench.report.compare import ALL, compare, comparison_tables
+from spec_local.bench.report.compare import compare, comparison_tables
+from spec_local.bench.report.tables import ALL
 from spec_local.bench.report.terminal import print_comparison
 from spec_local.errors import ConfigError
 from tests.bench_example import CONTENDERS, PEER, SPEEDUPS, example

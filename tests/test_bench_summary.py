@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from scipy import stats
@@ -14,8 +15,8 @@ from spec_local.control.costs import CostCurve
 from spec_local.errors import ConfigError
 
 
-def run(name: str, seconds: float, workload: str = "chat", repeat: int = 0, **more: object) -> Run:
-    settings: dict[str, object] = {
+def run(name: str, seconds: float, workload: str = "chat", repeat: int = 0, **more: Any) -> Run:
+    settings: dict[str, Any] = {
         "contender": name,
         "workload": workload,
         "prompt": 0,
@@ -28,7 +29,7 @@ def run(name: str, seconds: float, workload: str = "chat", repeat: int = 0, **mo
         "seconds": seconds,
         "rounds": 10,
     }
-    return Run(**{**settings, **more})  # type: ignore[arg-type]
+    return Run(**{**settings, **more})
 
 
 AUTO = [Contender(PLAIN, PLAIN), Contender("auto", "auto")]

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -25,9 +24,12 @@ pytestmark = pytest.mark.llama
 
 PROGRAM = [sys.executable, "-c", "from spec_local.cli import main; main()"]
 
+Argument = str | Path | int
+"""A word of a command line, before it is written as text."""
+
 
 def spec_local(
-    *arguments: str | Path, stdin: str | None = None, **environment: str
+    *arguments: Argument, stdin: str | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*PROGRAM, *map(str, arguments)],
@@ -52,7 +54,7 @@ def fails_with(done: subprocess.CompletedProcess[str], sentence: str, code: int 
 def commands() -> Iterator[list[str]]:
     """The words of every command there is, that of the program itself first."""
 
-    def below(command: click.Command, words: list[str]) -> Iterator[list[str]]:
+    def below(command: object, words: list[str]) -> Iterator[list[str]]:
         yield words
         for name, each in getattr(command, "commands", {}).items():
             yield from below(each, [*words, name])
@@ -104,7 +106,7 @@ def test_text_goes_to_stdout_and_statistics_to_stderr(tiny: Path) -> None:
 def test_the_prompt_comes_from_argument_file_or_stdin(tiny: Path, tmp_path: Path) -> None:
     file = tmp_path / "prompt.txt"
     file.write_text("hello")
-    how = ["-m", tiny, "-n", "9", "-q", "--seed", "3"]
+    how: list[Argument] = ["-m", tiny, "-n", "9", "-q", "--seed", "3"]
     outputs = {
         spec_local("generate", "hello", *how).stdout,
         spec_local("generate", "--file", file, *how).stdout,
@@ -116,7 +118,7 @@ def test_the_prompt_comes_from_argument_file_or_stdin(tiny: Path, tmp_path: Path
 
 
 def test_the_drafter_does_not_change_the_text(tiny: Path, tiny_draft: Path) -> None:
-    how = [
+    how: list[Argument] = [
         "-m",
         tiny,
         "-d",
@@ -154,7 +156,7 @@ def test_the_answer_follows_a_schema_or_a_grammar(tiny: Path, tmp_path: Path) ->
     schema = '{"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}'
     (tmp_path / "pair.json").write_text(schema)
     (tmp_path / "word.gbnf").write_text('root ::= "yes" | "no"')
-    how = ["generate", "-m", tiny, "hello", "-q", "--seed", "1"]
+    how: list[Argument] = ["generate", "-m", tiny, "hello", "-q", "--seed", "1"]
     inline = spec_local(*how, "--json-schema", schema)
     assert len(json.loads(inline.stdout)) == 2
     assert spec_local(*how, "--json-schema", tmp_path / "pair.json").stdout == inline.stdout
@@ -174,7 +176,7 @@ def test_log_probabilities_come_with_the_json(tiny: Path) -> None:
 
 
 def test_bans_and_biases_reach_the_sampler(tiny: Path) -> None:
-    how = ["generate", "-m", tiny, "hello", "-n", "30", "-q", "--seed", "1"]
+    how: list[Argument] = ["generate", "-m", tiny, "hello", "-n", "30", "-q", "--seed", "1"]
     banned = spec_local(*how, "--ban-string", "e", "--ban-string", "a", "--ban-string", "o").stdout
     assert not set("eao") & set(banned)
     # Token 265 is the letter e; a bias that large leaves nothing else.
@@ -190,7 +192,7 @@ def test_wrong_inputs_are_one_sentence_each(tiny: Path, tmp_path: Path) -> None:
     other = write_tiny(tmp_path / "other.gguf", letters=" zyxwvutsrqponmlkjihgfedcba.,!?\n")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\xfd")
     generate = ("generate", "hi", "-m")
-    cases = {
+    cases: dict[tuple[Argument, ...], str] = {
         (*generate, "none.gguf"): "There is no file none.gguf.",
         (*generate, text): "text.gguf is not a GGUF file",
         (*generate, cut): "cut.gguf is damaged: 4,000 bytes are missing at its end",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -18,7 +19,7 @@ from tests.fake import END, N_VOCAB, PROMPT, ScriptedDrafter, TableSession, run,
 from tests.fake import tokens_of as tokens_of_rounds
 
 TEMPERATURES = (0.0, 0.5, 1.0, 1.5)
-PENALTIES = {"repeat_penalty": 1.3, "frequency_penalty": 0.4, "presence_penalty": 0.2}
+PENALTIES = Sampling(repeat_penalty=1.3, frequency_penalty=0.4, presence_penalty=0.2)
 
 DRAFTERS: dict[str, Callable[[], Drafter]] = {
     "lookup": lambda: LookupDrafter(min_match=1),
@@ -42,12 +43,12 @@ DRAFTERS: dict[str, Callable[[], Drafter]] = {
 
 @pytest.mark.parametrize("temperature", TEMPERATURES)
 @pytest.mark.parametrize("name", DRAFTERS)
-@pytest.mark.parametrize("extra", [{}, PENALTIES], ids=["plain", "penalties"])
+@pytest.mark.parametrize("settings", [Sampling(), PENALTIES], ids=["plain", "penalties"])
 def test_every_drafter_leaves_the_text_unchanged(
-    name: str, temperature: float, extra: dict[str, float]
+    name: str, temperature: float, settings: Sampling
 ) -> None:
     for seed in range(3):
-        sampling = Sampling(temperature=temperature, top_k=0, seed=seed, min_p=0.0, **extra)
+        sampling = replace(settings, temperature=temperature, top_k=0, seed=seed, min_p=0.0)
         plain = run(TableSession(seed=0), NoDrafter(), sampling=sampling)
         for k in (1, 4, 7):
             drafted = run(TableSession(seed=0), DRAFTERS[name](), sampling=sampling, k=k)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFReader, GGUFWriter
+from numpy.typing import NDArray
 
 from spec_local import Runner, Sampling
 from spec_local.errors import ConfigError, ModelFileError
@@ -214,7 +215,7 @@ def test_a_failed_write_leaves_nothing_behind(
     monkeypatch: pytest.MonkeyPatch,
     failure: BaseException,
 ) -> None:
-    def fail(_writer: GGUFWriter, _data: np.ndarray) -> None:
+    def fail(_writer: GGUFWriter, _data: NDArray[Any]) -> None:
         raise failure
 
     out = tmp_path / "out.gguf"

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from spec_local.llama.backend import JinjaFormatter, lib
-from spec_local.llama.peer import Llama, LlamaPromptLookupDecoding
+
+from llama_cpp import Llama  # isort: skip  # after backend, which prepares it
+from llama_cpp.llama_speculative import LlamaPromptLookupDecoding  # isort: skip
 
 pytestmark = pytest.mark.llama
 
@@ -52,7 +54,7 @@ def classes(base: str) -> list[Any]:
     return [pytest.param(node, id=node.name) for node in chosen]
 
 
-def annotations(arguments: ast.arguments) -> dict[str, str]:
+def parameter_types(arguments: ast.arguments) -> dict[str, str]:
     named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
     return {a.arg: ast.unparse(a.annotation) for a in named if a.annotation is not None}
 
@@ -79,7 +81,7 @@ def require_match(annotation: str, ctype: Any) -> None:
 
 @pytest.mark.parametrize("node", FUNCTIONS, ids=lambda node: node.name)
 def test_functions_have_these_parameters(node: ast.FunctionDef) -> None:
-    function, declared = getattr(lib, node.name), annotations(node.args)
+    function, declared = getattr(lib, node.name), parameter_types(node.args)
     assert node.returns is not None
     assert len(declared) == len(function.argtypes)
     for annotation, ctype in zip(declared.values(), function.argtypes, strict=True):
@@ -94,7 +96,7 @@ def test_structures_have_these_fields(node: ast.ClassDef) -> None:
         if isinstance(statement, ast.AnnAssign):
             require_match(ast.unparse(statement.annotation), fields[ast.unparse(statement.target)])
         if isinstance(statement, ast.FunctionDef):
-            made_of = annotations(statement.args)
+            made_of = parameter_types(statement.args)
             assert list(made_of) == list(fields)
             for name, annotation in made_of.items():
                 require_match(annotation, fields[name])
@@ -125,7 +127,7 @@ def test_callbacks_take_these_arguments(node: ast.ClassDef) -> None:
 
 
 def test_other_names_are_what_they_seem() -> None:
-    assert lib.byref is ctypes.byref
+    assert vars(lib)["byref"] is ctypes.byref
     assert lib.llama_token is ctypes.c_int32
 
 
@@ -138,7 +140,7 @@ def test_methods_take_these_parameters(file: str) -> None:
             real = getattr(CLASSES[node.name], method.name)
             if not isinstance(real, property):
                 known = inspect.signature(real).parameters
-                assert annotations(method.args).keys() <= known.keys(), method.name
+                assert parameter_types(method.args).keys() <= known.keys(), method.name
 
 
 def test_every_name_is_used() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -16,8 +18,8 @@ KEPT = [0, 1, 2, 5, 4]
 A, B, AB, ABAB, C, CONTROL, ABC, ALIEN, BA = range(len(TARGET))
 
 
-def mapped(**inner: object) -> tuple[MappedSession, TableSession]:
-    table = TableSession(n_vocab=100, **inner)  # type: ignore[arg-type]
+def mapped(max_rows: int = 33) -> tuple[MappedSession, TableSession]:
+    table = TableSession(n_vocab=100, max_rows=max_rows)
     table.row = lambda context: _row(table, context)  # type: ignore[method-assign]
     session = MappedSession(
         table, KEPT, len(TARGET), lambda new: TARGET[KEPT[new]], lambda token: TARGET[token]
@@ -25,9 +27,10 @@ def mapped(**inner: object) -> tuple[MappedSession, TableSession]:
     return session, table
 
 
-def _row(table: TableSession, context: list[int]) -> Logits:
+def _row(table: TableSession, context: Sequence[int]) -> Logits:
     """Logits of the draft's five tokens; of no two contexts the same."""
-    return np.arange(5, dtype=np.float32) + 10 * np.float32(sum(context) + len(context))
+    logits: Logits = np.arange(5, dtype=np.float32)
+    return logits + 10 * np.float32(sum(context) + len(context))
 
 
 def expanded(*row: float) -> Logits:
@@ -114,7 +117,7 @@ def test_sync_compares_the_targets_tokens() -> None:
 def test_marks_reach_the_inner_session() -> None:
     session, table = mapped()
     depths: list[int] = []
-    table.mark = depths.append  # type: ignore[method-assign]
+    table.mark = lambda depth: depths.append(depth)  # type: ignore[method-assign]
     session.mark(3)
     assert depths == [3]
 
@@ -124,7 +127,7 @@ class FailingSession(TableSession):
 
     done: int = 0
 
-    def evaluate(self, tokens, rows=1):  # type: ignore[no-untyped-def]
+    def evaluate(self, tokens: Sequence[int], rows: int = 1) -> Logits:
         if self.done >= 0:
             self.tokens.extend(tokens[: self.done])
             raise ContextOverflow("no")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from spec_local.llama.sampler_factory import SamplerFactory
 from spec_local.llama.session import Session
 from spec_local.sampling.noise import xtc_coin
 from spec_local.sampling.settings import Sampling
+from spec_local.sampling.types import Logits
 from tests.table_chain import TableChain
 
 pytestmark = pytest.mark.llama
@@ -32,7 +35,7 @@ TEXT = (
 )
 ALL = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}
 
-SETTINGS: list[dict[str, object]] = [
+SETTINGS: list[dict[str, Any]] = [
     {},
     {"temperature": 0.3},
     {"temperature": 1.7, "top_k": 100, "top_p": 0.99},
@@ -69,7 +72,7 @@ SETTINGS: list[dict[str, object]] = [
     {"banned_tokens": (260, 284, 28, 15, 198)},
     {"logit_bias": ((198, 3.0),), "dry_multiplier": 0.8, "repeat_penalty": 1.1, "typical_p": 0.95},
 ]
-GREEDY: list[dict[str, object]] = [
+GREEDY: list[dict[str, Any]] = [
     {},
     {"repeat_penalty": 1.5},
     {"dry_multiplier": 5.0, "logit_bias": ((11, 3.0),)},
@@ -113,7 +116,7 @@ class Reference:
             for token in history:
                 lib.llama_sampler_accept(sampler, token)
 
-    def __call__(self, row: np.ndarray) -> dict[int, float]:
+    def __call__(self, row: Logits) -> dict[int, float]:
         """Tokens that are left, with their probabilities."""
         excludes = xtc_coin(self._s.seed, self._position) <= self._s.xtc_probability
         excludes &= self._s.xtc_probability > 0
@@ -122,7 +125,7 @@ class Reference:
         )
         candidates = lib.llama_token_data_array(array, len(row), -1, False)
         for sampler in [*self._before, *[self._xtc] * excludes, self._after]:
-            lib.llama_sampler_apply(sampler, ctypes.byref(candidates))
+            lib.llama_sampler_apply(sampler, lib.byref(candidates))
         left = candidates.data[: candidates.size]
         ids, logits = [t.id for t in left], np.array([t.logit for t in left], float)
         weights = np.exp(logits - logits.max())
@@ -135,7 +138,7 @@ class Reference:
 
 
 @contextmanager
-def real_rows(path: Path, count: int) -> Iterator[tuple[Session, list[int], np.ndarray]]:
+def real_rows(path: Path, count: int) -> Iterator[tuple[Session, list[int], Logits]]:
     """A session, a text's tokens, and the logits rows after each of its last `count` tokens."""
     with Model(path, LoadOptions(n_ctx=N_CTX)) as model, Session(model) as session:
         tokens = model.vocab.tokenize(TEXT, add_special=True, parse_special=False)
@@ -151,7 +154,7 @@ def test_the_distribution_is_llama_cpps(model_files: list[Path], _name: str) -> 
         samplers = SamplerFactory(session)
         for setting in SETTINGS:
             for i, row in enumerate(rows[::2]):
-                sampling = Sampling(seed=i, **setting)  # type: ignore[arg-type]
+                sampling = Sampling(seed=i, **setting)
                 history = tokens[: len(tokens) - 5 + 2 * i]
                 reference = Reference(sampling, session, history)
                 sampler = samplers.open(sampling, history)
@@ -173,7 +176,7 @@ def test_greedy_takes_llama_cpps_token(model_files: list[Path], _name: str) -> N
         samplers = SamplerFactory(session)
         for setting in GREEDY:
             for seed, row in enumerate(rows):
-                sampling = Sampling(temperature=0, seed=seed, **setting)  # type: ignore[arg-type]
+                sampling = Sampling(temperature=0, seed=seed, **setting)
                 reference = Reference(sampling, session, tokens)
                 sampler = samplers.open(sampling, tokens)
                 (only,) = reference(row)
@@ -190,10 +193,9 @@ def test_banned_tokens_and_strings_are_never_drawn(model_files: list[Path]) -> N
         samplers = SamplerFactory(session)
         best = int(rows[0].argmax())
         piece = session.model.vocab.piece(best).decode()
-        for setting in ({"banned_tokens": (best,)}, {"banned_strings": (piece,)}):
+        for banning in (Sampling(banned_tokens=(best,)), Sampling(banned_strings=(piece,))):
             for temperature in (0.0, 0.8):
-                sampling = Sampling(temperature=temperature, **setting)  # type: ignore[arg-type]
-                sampler = samplers.open(sampling, tokens)
+                sampler = samplers.open(replace(banning, temperature=temperature), tokens)
                 distribution = sampler.distribution(rows[0])
                 assert distribution.probability(best) == 0
                 assert distribution.probabilities.sum() == pytest.approx(1)
@@ -209,11 +211,9 @@ def test_banned_tokens_and_strings_are_never_drawn(model_files: list[Path]) -> N
     ids=str,
 )
 @pytest.mark.parametrize("exclude_top", [False, True])
-def test_the_chain_of_the_tests_is_llama_cpps(
-    settings: dict[str, object], exclude_top: bool
-) -> None:
+def test_the_chain_of_the_tests_is_llama_cpps(settings: dict[str, Any], exclude_top: bool) -> None:
     """`tests/table_chain.py`, which the engine is tested with, as far as it goes."""
-    sampling = Sampling(**settings)  # type: ignore[arg-type]
+    sampling = Sampling(**settings)
     if sampling.dries or sampling.typical_p < 1 or sampling.top_n_sigma > 0:
         return
     if sampling.dynatemp_range or (exclude_top and not sampling.excludes_top):

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ import pytest
 
 from spec_local import LoadOptions, Runner, Sampling
 from spec_local.control.acceptance import Acceptance, overall
+from spec_local.control.controller import Controller
 from spec_local.control.costs import CostCurve
+from spec_local.engine.speculate import Adaptive
 from spec_local.machine.profile import Identity, ProfileStore
 
 pytestmark = pytest.mark.llama
 
-IDENTITY = {"model": "some.gguf", "hash": "abc", "threads": 2}
+IDENTITY: Identity = {"model": "some.gguf", "hash": "abc", "threads": 2}
 
 
 def a_curve() -> CostCurve:
@@ -26,6 +29,11 @@ def a_curve() -> CostCurve:
     for width in (1, 2, 4):
         curve.observe(width, 100, 0.1 * width)
     return curve
+
+
+def controller_of(runner: Runner) -> Controller:
+    assert isinstance(runner.speculator, Adaptive)
+    return runner.speculator.controller
 
 
 def test_a_curve_is_found_again_for_the_same_machine_only(tmp_path: Path) -> None:
@@ -47,7 +55,8 @@ def test_what_tune_measured_stays_marked_as_measured(tmp_path: Path) -> None:
 
 def test_a_draft_is_compared_with_its_target_at_one_moment(tmp_path: Path) -> None:
     """The machine was twice as fast when the target was used alone."""
-    store, draft = ProfileStore(tmp_path), {"model": "draft.gguf", "hash": "def"}
+    store = ProfileStore(tmp_path)
+    draft: Identity = {"model": "draft.gguf", "hash": "def"}
     slow, fast = a_curve(), CostCurve()
     for _ in range(20):
         fast.observe(1, 100, 0.05)
@@ -139,8 +148,8 @@ def test_a_runner_keeps_what_it_learned(
     tiny: Path, tiny_draft: Path, own_profiles: ProfileStore
 ) -> None:
     options, sampling = LoadOptions(n_ctx=512), Sampling(temperature=1.0, seed=1)
-    how = {"target": tiny, "draft": tiny_draft, "options": options, "sampling": sampling}
-    with Runner.load(**how) as runner:
+    load = partial(Runner.load, target=tiny, draft=tiny_draft, options=options, sampling=sampling)
+    with load() as runner:
         assert runner.speculator.name == "auto"
         runner.complete("abc abc abc", max_tokens=60)
     kept = {path.name.split("-")[0] for path in own_profiles.directory.glob("*.json")}
@@ -148,8 +157,8 @@ def test_a_runner_keeps_what_it_learned(
     curves = [json.loads(path.read_text()) for path in own_profiles.directory.glob("*.json")]
     assert any("curve" in each for each in curves)
     assert any("acceptance" in each for each in curves)
-    with Runner.load(**how) as runner:
-        assert runner.speculator.controller.target.is_known
+    with load() as runner:
+        assert controller_of(runner).target.is_known
 
 
 def test_two_processes_lose_nothing_of_each_other(tmp_path: Path) -> None:
@@ -183,9 +192,9 @@ def test_profiles_can_be_kept_elsewhere(tiny: Path, tmp_path: Path) -> None:
 
     store = InMemory(tmp_path / "nowhere")
     with Runner.load(target=tiny, profiles=store, options=LoadOptions(n_ctx=512)) as runner:
-        assert not runner.speculator.controller.target.is_known
+        assert not controller_of(runner).target.is_known
         runner.complete("abc abc abc", max_tokens=30)
         assert store.curve(runner.target.model.identity).is_known
     with Runner.load(target=tiny, profiles=store, options=LoadOptions(n_ctx=512)) as runner:
-        assert runner.speculator.controller.target.is_known
+        assert controller_of(runner).target.is_known
     assert not store.directory.exists()

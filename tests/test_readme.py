@@ -24,5 +24,6 @@ def test_two_commands_set_up_everything() -> None:
 def test_ci_runs_the_readmes_test_command() -> None:
     ci = (ROOT / ".ci" / "run").read_text()
     assert setup_commands()[1] in ci.splitlines()
-    for check in ("ruff check", "ruff format --check", "mypy spec_local", "lint-imports"):
+    checks = ("ruff check", "ruff format --check", "mypy spec_local scripts tests", "lint-imports")
+    for check in checks:
         assert check in ci

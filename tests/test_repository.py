@@ -23,7 +23,7 @@ FORMS = sorted(
     set((GITHUB / "ISSUE_TEMPLATE").glob("*.yml")) - {GITHUB / "ISSUE_TEMPLATE/config.yml"}
 )
 WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
-CHECKS = ("ruff check .", "ruff format --check .", "mypy spec_local", "lint-imports")
+CHECKS = ("ruff check .", "ruff format --check .", "mypy spec_local scripts tests", "lint-imports")
 
 
 def load(path: Path) -> Any:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy import stats
 
 from spec_local.llama.chain import LlamaChain
+from spec_local.sampling.distribution import Probabilities
 from spec_local.sampling.noise import keyed_gumbel
 from spec_local.sampling.prefilter import candidates
 from spec_local.sampling.sampler import TokenSampler
@@ -18,9 +23,10 @@ from spec_local.sampling.types import Logits
 pytestmark = pytest.mark.llama
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    weights = np.exp(logits - logits.max())
-    return weights / weights.sum()
+def softmax(logits: NDArray[np.floating]) -> Probabilities:
+    weights = np.exp(logits.astype(float) - logits.max())
+    shares: Probabilities = weights / weights.sum()
+    return shares
 
 
 def full_chain(row: Logits, sampling: Sampling, history: tuple[int, ...]) -> dict[int, float]:
@@ -30,7 +36,7 @@ def full_chain(row: Logits, sampling: Sampling, history: tuple[int, ...]) -> dic
         chain.accept(token)
     ids, logits = chain.apply(np.arange(len(row), dtype=np.int32), row, exclude_top=False)
     chain.close()
-    return dict(zip(ids.tolist(), softmax(logits.astype(float)).tolist(), strict=True))
+    return dict(zip(ids.tolist(), softmax(logits).tolist(), strict=True))
 
 
 def filtered_chain(row: Logits, sampling: Sampling, history: tuple[int, ...]) -> dict[int, float]:
@@ -41,7 +47,7 @@ def filtered_chain(row: Logits, sampling: Sampling, history: tuple[int, ...]) ->
     kept = candidates(row, sampling, np.array(sorted(set(recent)), np.int32))
     ids, logits = chain.apply(kept, row[kept], exclude_top=False)
     chain.close()
-    return dict(zip(ids.tolist(), softmax(logits.astype(float)).tolist(), strict=True))
+    return dict(zip(ids.tolist(), softmax(logits).tolist(), strict=True))
 
 
 # ---- noise ---------------------------------------------------------------------------------------
@@ -108,12 +114,12 @@ ROWS = {
     ],
     ids=str,
 )
-def test_the_prefilter_is_invisible(shape: str, n_vocab: int, setting: dict[str, float]) -> None:
+def test_the_prefilter_is_invisible(shape: str, n_vocab: int, setting: dict[str, Any]) -> None:
     rng = np.random.default_rng(1)
     row = ROWS[shape](rng, n_vocab).astype(np.float32)
     top = np.argsort(row)[-6:]
     history = (*top.tolist(), 3, 3, 3, *rng.integers(0, n_vocab, 40).tolist())
-    sampling = Sampling(**setting)  # type: ignore[arg-type]
+    sampling = Sampling(**setting)
     full = full_chain(row, sampling, history)
     filtered = filtered_chain(row, sampling, history)
     assert filtered.keys() == full.keys()
@@ -157,8 +163,11 @@ def test_a_top_k_prefilter_is_small() -> None:
 # ---- the draw ------------------------------------------------------------------------------------
 
 
-def draws(row: Logits, sampling_of: dict[str, float], count: int) -> np.ndarray:
-    sampling = Sampling(**sampling_of)  # type: ignore[arg-type]
+EVERYTHING = Sampling(top_k=0, top_p=1.0, min_p=0.0)
+"""Without truncation."""
+
+
+def draws(row: Logits, sampling: Sampling, count: int) -> NDArray[np.int64]:
     chain = LlamaChain(sampling, n_vocab=len(row), n_ctx=512)
     sampler = TokenSampler(sampling, chain, ())
     drawn = np.array([sampler.draw(row) for _ in range(count)])
@@ -167,14 +176,12 @@ def draws(row: Logits, sampling_of: dict[str, float], count: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.5])
-@pytest.mark.parametrize("truncation", [{"top_k": 0, "top_p": 1.0, "min_p": 0.0}, {}])
-def test_keyed_draws_have_the_target_distribution(
-    temperature: float, truncation: dict[str, float]
-) -> None:
+@pytest.mark.parametrize("truncation", [EVERYTHING, Sampling()], ids=["no truncation", "defaults"])
+def test_keyed_draws_have_the_target_distribution(temperature: float, truncation: Sampling) -> None:
     row = np.array([1.2, -0.3, 0.8, -1.0, 0.1, 2.0, -2.5, 0.4], np.float32)
-    setting = {"temperature": temperature, "seed": 11, **truncation}
-    expected = full_chain(row, Sampling(**setting), ())  # type: ignore[arg-type]
-    counts = np.bincount(draws(row, setting, 20_000), minlength=len(row))
+    sampling = replace(truncation, temperature=temperature, seed=11)
+    expected = full_chain(row, sampling, ())
+    counts = np.bincount(draws(row, sampling, 20_000), minlength=len(row))
     assert not counts[[i for i in range(len(row)) if i not in expected]].any()
     ids = sorted(expected)
     probabilities = np.array([expected[i] for i in ids])
@@ -184,21 +191,21 @@ def test_keyed_draws_have_the_target_distribution(
 def test_acceptance_is_at_least_what_the_coupling_promises() -> None:
     """P(accept) >= (1 - TV) / (1 + TV), arXiv 2408.07978."""
     rng = np.random.default_rng(2)
-    setting = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
+    sampling = replace(EVERYTHING, temperature=1.0)
     for scale in (0.3, 1.0, 2.0):
         p_row = rng.normal(size=12).astype(np.float32)
         q_row = (p_row + rng.normal(size=12) * scale).astype(np.float32)
         distance = np.abs(softmax(p_row) - softmax(q_row)).sum() / 2
-        agree = np.mean(draws(p_row, setting, 8_000) == draws(q_row, setting, 8_000))
+        agree = np.mean(draws(p_row, sampling, 8_000) == draws(q_row, sampling, 8_000))
         assert agree >= (1 - distance) / (1 + distance) - 0.02
         assert agree <= 1 - distance + 0.02
 
 
 def test_greedy_takes_the_lowest_of_equal_maxima_with_and_without_penalties() -> None:
     row = np.array([0, 3, 1, 3, 3], np.float32)
-    assert draws(row, {"temperature": 0}, 1).tolist() == [1]
+    assert draws(row, Sampling(temperature=0), 1).tolist() == [1]
     # The first draw penalizes its token, so the next equal one follows.
-    drawn = draws(row, {"temperature": 0, "presence_penalty": 1.0}, 4)
+    drawn = draws(row, Sampling(temperature=0, presence_penalty=1.0), 4)
     assert drawn.tolist() == [1, 3, 4, 1]
 
 

@@ -46,7 +46,8 @@ def session(model: Model) -> Iterator[Session]:
 def fresh(model: Model, tokens: list[int]) -> Logits:
     """The last row of these tokens in a session that has seen nothing else."""
     with Session(model) as session:
-        return session.evaluate(tokens)[-1].copy()
+        row: Logits = session.evaluate(tokens)[-1]
+        return row.copy()
 
 
 def close_to(row: Logits, expected: Logits) -> bool:
@@ -144,8 +145,8 @@ def test_an_interruption_just_after_a_decode_is_repaired(
     session.evaluate(TOKENS[:20])
     decode = lib.llama_decode
 
-    def interrupted(*arguments: object) -> int:
-        decode(*arguments)
+    def interrupted(context: lib.llama_context_p, batch: lib.llama_batch) -> int:
+        decode(context, batch)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from gguf import GGUFReader, GGUFWriter
+from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from spec_local import Runner
@@ -57,7 +59,7 @@ def token_map(path: Path) -> list[int]:
     return list(check_model_file(path).metadata["spec_local.draft.token_map"])
 
 
-def rows(path: Path) -> dict[str, np.ndarray]:
+def rows(path: Path) -> dict[str, NDArray[Any]]:
     return {tensor.name: np.asarray(tensor.data) for tensor in GGUFReader(path).tensors}
 
 

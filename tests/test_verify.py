@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from spec_local.engine.types import Draft, Verifier
 from spec_local.engine.verify import acceptance, block, keyed, rejection, residual
-from spec_local.sampling.distribution import Distribution
+from spec_local.sampling.distribution import Distribution, Probabilities
 from spec_local.sampling.noise import keyed_gumbel
 from tests.enumerate_outcomes import (
     Setting,
@@ -29,40 +29,45 @@ RULES = {"rejection": rejection, "block": block, "keyed": keyed}
 STOCHASTIC = {"rejection": rejection, "block": block}
 
 
+def normalized(weights: Probabilities) -> Probabilities:
+    shares: Probabilities = weights / weights.sum()
+    return shares
+
+
 def random_table(seed: int, n_vocab: int, sharpness: float = 1.5, zeros: int = 0) -> Table:
     """Probabilities that depend on the last two tokens; `zeros` tokens are impossible."""
 
     @cache
-    def row(*key: int) -> np.ndarray:
+    def row(*key: int) -> Probabilities:
         rng = np.random.default_rng([seed, *key])
         weights = np.exp(rng.normal(size=n_vocab) * sharpness)
         weights[rng.permutation(n_vocab)[:zeros]] = 0
-        return weights / weights.sum()
+        return normalized(weights)
 
     return lambda text: row(len(text) % 2, *text[-2:])
 
 
-def changed(target: Table, change: Callable[[np.ndarray], np.ndarray]) -> Table:
+def changed(target: Table, change: Callable[[Probabilities], Probabilities]) -> Table:
     """A drafter that knows the target and does something to its probabilities."""
 
-    def table(text: Text) -> np.ndarray:
-        weights = change(target(text))
-        return weights / weights.sum()
+    def table(text: Text) -> Probabilities:
+        return normalized(change(target(text)))
 
     return table
 
 
-def disjoint(p: np.ndarray) -> np.ndarray:
+def disjoint(p: Probabilities) -> Probabilities:
     """Mass only where the target has none, or if it has some everywhere, where it has least."""
-    return (p == p.min()).astype(float)
+    least: Probabilities = (p == p.min()).astype(float)
+    return least
 
 
-def keep_top(p: np.ndarray) -> np.ndarray:
+def keep_top(p: Probabilities) -> Probabilities:
     return np.where(p >= np.sort(p)[-2], p, 0.0)
 
 
-def perturbed(size: float, p: np.ndarray) -> np.ndarray:
-    shift = np.where(np.arange(len(p)) % 2, 1 + size, 1 - size)
+def perturbed(size: float, p: Probabilities) -> Probabilities:
+    shift: Probabilities = np.where(np.arange(len(p)) % 2, 1 + size, 1 - size)
     return p * shift
 
 
@@ -143,7 +148,7 @@ def test_ending_a_draft_by_the_distributions_on_the_way_keeps_it_lossless(
     """As `DraftPace` does: the token at hand is left out for what it *might* have been."""
     target = random_table(5 + k, 4)
     drafter = drafters(target, 4)[name]
-    cut = Setting(RULES[rule], target, drafter, k, takes=lambda q, _token: q.max() > 0.6)
+    cut = Setting(RULES[rule], target, drafter, k, takes=lambda q, _token: bool(q.max() > 0.6))
     texts = product(range(4), repeat=2)
     assert {len(draft.tokens) for text in texts for draft, _p in drafts(cut, text)} > {k}
     assert_lossless(cut, 3 if k < 3 else 2)
@@ -196,11 +201,12 @@ def product_of_overlaps(setting: Setting, text: Text = (), depth: int = 0) -> fl
     if depth == setting.k:
         return 0.0
     both = np.minimum(setting.target(text), setting.drafter(text))
-    return sum(
+    total: float = sum(
         weight * (1 + product_of_overlaps(setting, (*text, token), depth + 1))
         for token, weight in enumerate(both.tolist())
         if weight > 0
     )
+    return total
 
 
 @pytest.mark.parametrize("name", DRAFTERS)
@@ -315,8 +321,9 @@ def test_an_end_token_is_cut_off_but_still_judged() -> None:
 def test_at_temperature_zero_every_rule_compares_argmaxes(rule: str) -> None:
     """Point masses: accepted while equal, the target's own token where not."""
 
-    def one(token: int) -> np.ndarray:
-        return np.eye(4)[token]
+    def one(token: int) -> Probabilities:
+        mass: Probabilities = np.eye(4)[token]
+        return mass
 
     target: Table = lambda text: one(len(text) % 4)  # noqa: E731
     right: Table = lambda text: one(len(text) % 4)  # noqa: E731

@@ -5,7 +5,7 @@ Their text is noise, but their rollback, limits and errors are those of real mod
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import gguf
@@ -96,7 +96,7 @@ def write_tiny(  # noqa: PLR0913 - what a tiny model may be like, by keyword
     return path
 
 
-def _add_layer(tensor, arch: str, name: str) -> None:  # type: ignore[no-untyped-def]
+def _add_layer(tensor: Callable[..., None], arch: str, name: str) -> None:
     tensor(name + "attn_norm.weight", N_EMBD, fill=1.0)
     if arch == "mamba":
         inner = 2 * N_EMBD
