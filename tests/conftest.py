@@ -19,6 +19,19 @@ ALWAYS_PULLED = "smollm2-135m"
 """The one real model every test run uses; larger ones only where they have been pulled."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--full` takes the sizes of CI."""
+    parser.addoption(
+        "--full", action="store_true", help="tests that sample, at full size: minutes, as in CI"
+    )
+
+
+@pytest.fixture(scope="session")
+def full(pytestconfig: pytest.Config) -> bool:
+    """Whether tests that sample take their full size; else one at which planted faults show."""
+    return bool(pytestconfig.getoption("--full"))
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Where `-m` leaves llama.cpp out, modules that need it are not even imported."""
     left_out = "not llama" in config.getoption("markexpr", "")

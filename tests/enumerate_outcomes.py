@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import product
 
 import numpy as np
@@ -45,6 +45,13 @@ class Dice:
         return choice
 
 
+@lru_cache(maxsize=10_000)
+def _softmax(row: bytes) -> Distribution:
+    """Of logits as bytes: every path through the dice asks for the same few."""
+    logits = np.frombuffer(row)
+    return Distribution.of_logits(np.arange(len(logits), dtype=np.int32), logits)
+
+
 class EnumeratedSampler:
     """A sampler without a chain, whose randomness is one path of dice."""
 
@@ -52,7 +59,7 @@ class EnumeratedSampler:
         self._dice = dice
 
     def distribution(self, row: Logits) -> Distribution:
-        return Distribution.of_logits(np.arange(len(row), dtype=np.int32), row)
+        return _softmax(row.tobytes())
 
     def draw(self, row: Logits) -> int:
         return self.emit(self.distribution(row))

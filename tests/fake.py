@@ -24,8 +24,12 @@ END = 23
 
 
 @cache
-def _normal(size: int, *key: int) -> np.ndarray:
-    return np.random.default_rng(key).normal(size=size)
+def _row(
+    n_vocab: int, seed: int, sharpness: float, end_bias: float, last: tuple[int, ...]
+) -> Logits:
+    logits = np.random.default_rng((seed, *last)).normal(size=n_vocab) * sharpness
+    logits[END] += end_bias
+    return logits.astype(np.float32)
 
 
 @dataclass
@@ -47,19 +51,18 @@ class TableSession:
     """Index of the call that evaluates its tokens and then raises, like a Ctrl-C."""
 
     def row(self, context: Sequence[int]) -> Logits:
-        logits = _normal(self.n_vocab, self.seed, *context[-2:]) * self.sharpness * self.sign
-        logits[END] += self.end_bias
-        return logits.astype(np.float32)
+        sharpness, last = self.sharpness * self.sign, tuple(context[-2:])
+        return _row(self.n_vocab, self.seed, sharpness, self.end_bias, last)
 
     def evaluate(self, tokens: Sequence[int], rows: int = 1) -> Logits:
         assert 0 < rows <= min(len(tokens), self.max_rows)
         assert len(self.tokens) + len(tokens) <= self.n_ctx
         self.calls.append(len(tokens))
-        start = len(self.tokens) + len(tokens) - rows
         self.tokens.extend(tokens)
         if self.fail_at == len(self.calls) - 1:
             raise KeyboardInterrupt
-        return np.stack([self.row(self.tokens[: start + i + 1]) for i in range(rows)])
+        ends = range(len(self.tokens) - rows + 1, len(self.tokens) + 1)
+        return np.array([self.row(self.tokens[:end]) for end in ends])
 
     def mark(self, depth: int) -> None:
         pass

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
+from copy import copy
 
 import numpy as np
 
@@ -34,7 +35,8 @@ class TableChain:
     def apply(self, ids: Ids, logits: Logits, exclude_top: bool) -> tuple[Ids, Logits]:
         """Ids (n,) and logits (n,) of the candidates left, logits divided by the temperature."""
         s = self._sampling
-        logits = logits + np.array([self._bias.get(int(i), 0.0) for i in ids], np.float32)
+        if self._bias:
+            logits = logits + np.array([self._bias.get(int(i), 0.0) for i in ids], np.float32)
         if s.penalizes:
             logits = self._penalized(ids, logits)
         if s.greedy and not s.reorders:
@@ -66,7 +68,7 @@ class TableChain:
         self._recent.append(token)
 
     def copy(self) -> TableChain:
-        twin = TableChain(self._sampling)
+        twin = copy(self)
         twin._recent = self._recent.copy()
         return twin
 

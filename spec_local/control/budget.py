@@ -56,4 +56,5 @@ class Budget:
 
     def is_worth(self, price: float, survivals: Sequence[float]) -> bool:
         """Whether such a round is worth more than a plain one, its risk taken off."""
-        return sum(survivals) - price > self.risk(price, survivals)
+        gain = sum(survivals) - price
+        return gain > 0 and gain > self.risk(price, survivals)  # no risk is below 0

@@ -175,12 +175,14 @@ class Controller:
         draft = drafter.prices(self.target, offer.behind, moment.context, moment.plain)
         catch_up = draft.reading if drafter.started else 0.0
         survivals = list(accumulate(repeat(drafter.acceptance.typical, moment.room), mul))
-        limit = 0
-        for k in range(1, moment.room + 1):
-            price = costs[k + 1] + draft.of(k) - 1.0
-            if self.budget.bears(price + catch_up) and self.budget.is_worth(price, survivals[:k]):
-                limit = k
-        if limit:
+        limit = moment.room
+        while limit > 0:
+            price = costs[limit + 1] + draft.of(limit) - 1.0
+            bearable = self.budget.bears(price + catch_up)
+            if bearable and self.budget.is_worth(price, survivals[:limit]):
+                break
+            limit -= 1
+        if limit > 0:
             pace = DraftPace(drafter.acceptance, costs, draft.step, rate, limit)
             # The pace counts V(1) and every draft step as `step`: the first one costs `first`.
             gain = pace.value + rate * (1.0 - (draft.first - draft.step))

@@ -37,7 +37,7 @@ any other is log V(width) / V(1)."""
 
 def bucket_of(context: int) -> int:
     """Context-length bucket: 0 up to 256 tokens, then one for every doubling."""
-    return min(_LAST_BUCKET, max(0, (max(1, context) - 1) // _FIRST_BUCKET).bit_length())
+    return min(_LAST_BUCKET, (max(0, context - 1) // _FIRST_BUCKET).bit_length())
 
 
 class CostCurve:
@@ -51,6 +51,9 @@ class CostCurve:
         """Logarithms, shape (factors + 1,): the scale, then the factors."""
         self._covariance: NDArray[np.float64] = np.zeros((1, 1))
         self._rows: dict[int, list[float]] = {}
+        """By bucket, what `row` answers, until anything changes."""
+        self._shapes: dict[int, NDArray[np.float64]] = {}
+        """By bucket, the shape of such a row, until more than the scale changes."""
         self._unrest = 0.0
         """How much the speed jumps from one decode to the next: variance that nothing explains."""
         self._early: tuple[int, int, float] | None = None
@@ -79,6 +82,7 @@ class CostCurve:
         parts = self._parts(bucket_of(context), width, log(seconds))
         self._filter(parts, log(seconds), new=len(self._factors) > known)
         self._rows.clear()
+        self._shapes.clear()
         if self._early is not None:
             early, self._early = self._early, None
             self.observe(*early)
@@ -103,7 +107,7 @@ class CostCurve:
         bound = tuning.outlier * sqrt(variance)
         clipped = max(-bound, min(bound, surprise))
         state += reach * (clipped / variance)  # x <- x + P H' / S (z - H x)
-        covariance -= np.outer(reach, reach) / variance  # P <- P - P H' H P / S
+        covariance -= reach[:, None] * reach / variance  # P <- P - P H' H P / S
         covariance[_SCALE, _SCALE] += tuning.spike_memory * (surprise - clipped) ** 2
 
     def _parts(self, bucket: int, width: int, measured: float) -> list[int]:
@@ -147,6 +151,7 @@ class CostCurve:
         for known, index in other._factors.items():
             self._add(known, other._state[index], doubt)
         self._rows.clear()
+        self._shapes.clear()
 
     @property
     def scale(self) -> float:
@@ -163,16 +168,23 @@ class CostCurve:
         """Expected seconds of evaluating `width` tokens after `context`; 0.0 if it is not known."""
         if width <= MAX_WIDTH:
             return self.row(context)[width]
-        return float(self._costs(bucket_of(context), [width])[0]) if self.is_known else 0.0
+        if not self.is_known:
+            return 0.0
+        near = self._nearest(bucket_of(context))
+        return float(self._plain(near) * self._shape(near, [width])[0])
 
     def row(self, context: int) -> list[float]:
         """Expected seconds for every width from 0 (no time) to MAX_WIDTH."""
         bucket = bucket_of(context)
         if bucket not in self._rows:
-            widths = range(1, MAX_WIDTH + 1)
-            known = self._costs(bucket, widths).tolist() if self.is_known else [0.0] * MAX_WIDTH
-            self._rows[bucket] = [0.0, *known]
+            self._rows[bucket] = self._row(bucket) if self.is_known else [0.0] * (MAX_WIDTH + 1)
         return self._rows[bucket]
+
+    def _row(self, bucket: int) -> list[float]:
+        near = self._nearest(bucket)
+        if near not in self._shapes:
+            self._shapes[near] = self._shape(near, range(1, MAX_WIDTH + 1))
+        return [0.0, *(self._plain(near) * self._shapes[near]).tolist()]
 
     @property
     def widest(self) -> int:
@@ -187,27 +199,29 @@ class CostCurve:
             for bucket in buckets
         }
 
-    def _costs(self, bucket: int, widths: Sequence[int]) -> NDArray[np.float64]:
-        near = self._nearest(bucket)
-        level = self._state[_SCALE] + self._state[self._factors[near, 1]]
-        costs: NDArray[np.float64] = np.exp(level) * self._shape(near, widths)
-        return costs
+    def _plain(self, bucket: int) -> np.float64:
+        """V(1) in seconds."""
+        plain: np.float64 = np.exp(self._state[_SCALE] + self._state[self._factors[bucket, 1]])
+        return plain
 
     def _shape(self, bucket: int, widths: Sequence[int]) -> NDArray[np.float64]:
-        """V(width) / V(1): measured, else linear between neighbours.
+        """V(width) / V(1) of ascending widths: measured, else linear between neighbours.
 
         Beyond the widest one measured, the cost per token stays what it was there: pessimistic, as
         wider evaluations are cheaper per token on every backend known.
         """
         knots = sorted(width for b, width in self._factors if b == bucket and width > 1)
-        costs = [1.0, *np.exp([self._state[self._factors[bucket, width]] for width in knots])]
+        logs = self._state[[self._factors[bucket, width] for width in knots]]
+        costs = [1.0, *np.exp(logs).tolist()]
         knots = [1, *knots]
-        beyond = max(*widths, 2 * knots[-1])
+        beyond = max(widths[-1], 2 * knots[-1])
         points = [*knots, beyond], [*costs, costs[-1] * beyond / knots[-1]]
         return np.asarray(np.interp(widths, *points), np.float64)
 
     def _nearest(self, bucket: int) -> int:
         """That bucket or the nearest one measured; of two, the one for shorter contexts."""
+        if (bucket, 1) in self._factors:
+            return bucket
         measured = {b for b, width in self._factors if width == 1}
         return min(measured, key=lambda b: (abs(b - bucket), b))
 

@@ -9,7 +9,7 @@ the end of the text. Costs and texts may be recorded from real runs or made up.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from spec_local.control.controller import Controller
 from spec_local.control.costs import MAX_WIDTH
@@ -53,22 +53,34 @@ class Track:
     confidence: Sequence[float]
     free: bool = False
     """Drafts without a model, as lookup does."""
+    _offered: Sequence[int] = field(init=False, repr=False)
+    """By position, how many tokens it has to offer from there."""
+    _right: Sequence[int] = field(init=False, repr=False)
+    """By position, how many of its tokens from there are right in a row."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_offered", _in_a_row([rate > 0 for rate in self.rate]))
+        object.__setattr__(self, "_right", _in_a_row(self.hit))
 
     def rates(self, start: int, limit: int) -> Sequence[float]:
         """Acceptance of the tokens it has to offer from `start`, at most `limit` of them."""
-        end = start
-        while end < min(len(self.rate), start + limit) and self.rate[end] > 0:
-            end += 1
-        return self.rate[start:end]
+        return self.rate[start : start + min(limit, self._offered[start])]
 
     def confidences(self, start: int, limit: int) -> Sequence[float]:
         """Confidences of the same tokens."""
-        return self.confidence[start : start + len(self.rates(start, limit))]
+        return self.confidence[start : start + min(limit, self._offered[start])]
 
     def accepted(self, start: int, k: int) -> int:
         """Accepted tokens of a draft of k from `start`."""
-        wrong = (i for i in range(k) if start + i >= len(self.hit) or not self.hit[start + i])
-        return next(wrong, k)
+        return min(k, self._right[start])
+
+
+def _in_a_row(holds: Sequence[bool]) -> list[int]:
+    """By position, and for the one after the last, how often in a row it holds from there."""
+    counts = [0]
+    for each in reversed(holds):
+        counts.append(counts[-1] + 1 if each else 0)
+    return counts[::-1]
 
 
 @dataclass(frozen=True, slots=True)

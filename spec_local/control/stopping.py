@@ -26,7 +26,8 @@ from spec_local.control.constants import Tuning
 _GRID = np.geomspace(Tuning().least_survival, 1.0, Tuning().survival_points)
 """Survival probabilities for which W is computed; between them it is interpolated."""
 
-_UNITS = np.eye(len(_GRID))
+_SLOPES = 1.0 / np.diff(_GRID)
+"""Slopes of the lines between its points, shape (points - 1,)."""
 
 
 class DraftPace:
@@ -93,4 +94,9 @@ class DraftPace:
 
 def _interpolation(survivals: NDArray[np.float64]) -> NDArray[np.float64]:
     """The matrix that takes values on the grid to these survivals, shape (survivals, grid)."""
-    return np.stack([np.interp(survivals.ravel(), _GRID, unit) for unit in _UNITS], axis=1)
+    points = np.maximum(survivals.ravel(), _GRID[0])
+    below = np.minimum(np.searchsorted(_GRID, points, side="right") - 1, len(_GRID) - 2)
+    share = (points - _GRID[below]) * _SLOPES[below]  # of the grid's point above
+    matrix, each = np.zeros((len(points), len(_GRID))), np.arange(len(points))
+    matrix[each, below], matrix[each, below + 1] = 1.0 - share, share
+    return matrix

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 from spec_local.control.costs import MAX_WIDTH
@@ -45,7 +46,13 @@ class Widths:
 
     def costs(self, row: Sequence[float]) -> list[float]:
         """Cost of every width from 0 on after padding, given the costs before it."""
-        return [row[0], *(row[self.at_least(width)] for width in range(1, self.widest + 1))]
+        return [row[width] for width in _padded(self)]
+
+
+@cache
+def _padded(widths: Widths) -> tuple[int, ...]:
+    """For every width from 0 to the widest allowed one, the width at which it is evaluated."""
+    return (0, *map(widths.at_least, range(1, widths.widest + 1)))
 
 
 ANY = Widths()

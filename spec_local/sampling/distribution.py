@@ -41,8 +41,8 @@ class Distribution:
 
     def probability(self, token: int) -> float:
         """Probability of a token; 0 for one that cannot be drawn."""
-        found = np.flatnonzero(self.ids == token)
-        return float(self.probabilities[found[0]]) if len(found) else 0.0
+        place = (self.ids == token).argmax()
+        return float(self.probabilities[place]) if self.ids[place] == token else 0.0
 
 
 _NEARBY_NATS = 10.0
