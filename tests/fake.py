@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from typing import cast
 
 import numpy as np
 
 from spec_local.engine.decode import generate
 from spec_local.engine.rounds import Round
 from spec_local.engine.speculate import FixedK
-from spec_local.engine.types import NO_DRAFT, Draft, Drafter, Pace, Speculator, Verdict
+from spec_local.engine.types import (
+    NO_DRAFT,
+    Draft,
+    Drafter,
+    EvaluationSession,
+    Pace,
+    Speculator,
+    Verdict,
+)
 from spec_local.engine.verify import VERIFIERS
 from spec_local.sampling.sampler import TokenSampler
 from spec_local.sampling.settings import Sampling
@@ -118,7 +127,7 @@ def sampler_for(sampling: Sampling, context: Sequence[int]) -> TokenSampler:
 
 
 def start(
-    target: TableSession,
+    target: EvaluationSession,
     drafter: Drafter | Speculator,
     context: list[int],
     *,
@@ -126,11 +135,12 @@ def start(
     max_tokens: int,
     k: int = 4,
     is_end: Callable[[int], bool] = lambda token: token == END,
-) -> Iterator[Round]:
+) -> Generator[Round, None, None]:
     """A generation on the table, round by round; k is for a drafter that decides nothing."""
+    speculator = drafter if hasattr(drafter, "learn") else FixedK(drafter, k)
     return generate(
         target,
-        drafter if hasattr(drafter, "learn") else FixedK(drafter, k),
+        cast(Speculator, speculator),
         VERIFIERS[sampling.acceptance],
         sampler_for(sampling, context),
         context,
@@ -140,7 +150,7 @@ def start(
 
 
 def run(
-    target: TableSession,
+    target: EvaluationSession,
     drafter: Drafter | Speculator,
     *,
     sampling: Sampling,

@@ -81,6 +81,7 @@ class TableChain:
         pass
 
 
-def _softmax(logits: Logits) -> np.ndarray:
+def _softmax(logits: Logits) -> Logits:
     weights = np.exp(logits - logits.max())
-    return weights / weights.sum()
+    shares: Logits = weights / weights.sum()
+    return shares

@@ -20,7 +20,6 @@ from typing import Any
 import pytest
 
 from spec_local.errors import ConfigError, DownloadError, ModelFileError
-from spec_local.models import download
 from spec_local.models.download import pull, resolve
 from spec_local.models.registry import HuggingFaceFile, ModelSpec, Registry, WheelPart
 
@@ -134,7 +133,7 @@ def test_a_full_disk_is_said_and_nothing_half_is_left(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(download.shutil, "copyfileobj", full)
+        patch.setattr("shutil.copyfileobj", full)
         with pytest.raises(DownloadError, match="The disk is full; free some space"):
             pull("m", known(m=spec()))
     assert "m.gguf" not in left_over(empty_cache)

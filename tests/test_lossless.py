@@ -47,7 +47,7 @@ DRAFTERS: dict[str, Callable[[], Drafter]] = {
 
 def likeliest(context: Sequence[int]) -> list[int]:
     """The tokens that can come next, the likeliest first."""
-    return np.argsort(-target().row(context))[:4].tolist()
+    return [int(token) for token in np.argsort(-target().row(context))[:4]]
 
 
 @cache

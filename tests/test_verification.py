@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from spec_local import ConfigError, LoadOptions, Runner, Sampling
 from spec_local.cli.app import app
 from spec_local.cli.exact_output import findings, ranges
-from spec_local.exact.modes import exact_options
+from spec_local.exact.modes import ExactMode, exact_options
 from spec_local.llama.quantize import quantize
 from spec_local.llama.session import Session
 from spec_local.machine.certify import Certificate
@@ -37,7 +37,7 @@ def exact_tiny(tiny: Path, tiny_directory: Path) -> Path:
     return path
 
 
-def run(*arguments: str | Path) -> Result:
+def run(*arguments: str | Path | int) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
@@ -68,7 +68,7 @@ def prompts(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("mode", ["certified", "fixed", "guard"])
 @pytest.mark.parametrize("sampling", [Sampling(temperature=0), Sampling(temperature=0.9, seed=4)])
 def test_every_drafter_writes_the_same(
-    exact_tiny: Path, tiny_draft: Path, mode: str, sampling: Sampling
+    exact_tiny: Path, tiny_draft: Path, mode: ExactMode, sampling: Sampling
 ) -> None:
     texts = set()
     for drafter in ("none", "auto", "lookup", "model"):
@@ -82,7 +82,7 @@ def test_every_drafter_writes_the_same(
     assert len(texts) == 1
 
 
-def answers_of(target: Path, draft: Path, mode: str) -> dict[str, tuple[int, ...]]:
+def answers_of(target: Path, draft: Path, mode: ExactMode) -> dict[str, tuple[int, ...]]:
     """What every drafter writes, having drafted."""
     found = {}
     for drafter in ("none", "lookup", "model"):
