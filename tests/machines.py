@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
 
 from spec_local.control.controller import Controller
-from spec_local.control.costs import MAX_WIDTH, CostCurve
+from spec_local.control.costs import MAX_WIDTH, CostCurve, bucket_of
 from spec_local.control.drafter_state import DrafterState
+from spec_local.control.plan import CALIBRATION
+from spec_local.control.report import RoundReport
 from spec_local.control.simulation import SimulatedMachine, Text, Track
 
 PLAIN = 0.05
@@ -141,3 +145,99 @@ def controller(machine: SimulatedMachine) -> Controller:
         "lookup": DrafterState(),
     }
     return Controller(CostCurve(), states)
+
+
+class Change(NamedTuple):
+    """How a machine's costs change along an answer; both are factors on what it charged before."""
+
+    target: Callable[[int, int], float] = lambda _width, _position: 1.0
+    draft: Callable[[int], float] = lambda _position: 1.0
+
+
+STEADY = Change()
+
+
+def from_the_middle(target: float = 1.0, draft: float = 1.0, middle: int = 500) -> Change:
+    """Seconds of the target and of the draft model change by these factors."""
+    return Change(
+        lambda _width, position: target if position >= middle else 1.0,
+        lambda position: draft if position >= middle else 1.0,
+    )
+
+
+def with_the_context(level: float, row: float = 0.0, wide: float = 1.0) -> Change:
+    """Seconds grow by these factors with every context bucket.
+
+    level: of V(1) and of the draft model. row: of every further token, added. wide: of all widths
+    but 1 against V(1).
+    """
+
+    def target(width: int, position: int) -> float:
+        bucket = bucket_of(position)
+        return (
+            level**bucket
+            * (1.0 + row * bucket * (width - 1))
+            * (wide**bucket if width > 1 else 1.0)
+        )
+
+    return Change(target, lambda position: level ** bucket_of(position))
+
+
+class Bookkeeper(Controller):
+    """A controller whose rounds are booked at what they really cost: no noise, no estimate.
+
+    Amounts are in plain tokens. Booked apart are the two things that the README excepts: what
+    calibration rounds cost beyond plain ones, and what the draft model reads before its first draft
+    of the answer.
+    """
+
+    change = STEADY
+    """How the machine changes along the answer."""
+
+    def __init__(self, machine: SimulatedMachine) -> None:
+        known = controller(machine)
+        super().__init__(known.target, known.drafters)
+        self.machine = machine
+
+    def begin(self, max_tokens: int, kind: str = "") -> None:
+        super().begin(max_tokens, kind)
+        self.written = -1  # the first token is out before anything is booked
+        self.lost = self.reading = self.calibrating = 0.0
+        self.worst = 0.0
+        """The most that was lost beyond the promise, after any round."""
+
+    def learn(self, report: RoundReport) -> None:
+        if self.written < 0:
+            self.written = 0
+        else:
+            report = self._booked(report)
+        super().learn(report)
+
+    def _booked(self, report: RoundReport) -> RoundReport:
+        """Book a round, and what the clock shows of it after the machine has changed."""
+        machine, at = self.machine, self.written
+        plain = machine.verify[1] * self.change.target(1, at)
+        factor, draft_factor = self.change.target(report.width, at), self.change.draft(at)
+        steps = [machine.draft_seconds(width) * draft_factor for width, _seconds in report.steps]
+        reading = 0.0
+        if steps and not self.drafters[report.drafter].started:
+            reading = steps[0] - machine.draft_seconds(1) * draft_factor
+        cost = machine.verify[report.width] * factor + sum(steps) - reading
+        beyond = cost / plain - report.tokens
+        self.reading += reading / plain
+        if report.drafter == CALIBRATION:
+            self.calibrating += beyond
+        else:
+            self.lost += beyond
+        self.written += report.tokens
+        self.worst = max(self.worst, self.lost - promised(self.written))
+        return replace(
+            report,
+            evaluate_seconds=report.evaluate_seconds * factor,
+            steps=[(width, seconds * draft_factor) for width, seconds in report.steps],
+        )
+
+
+def promised(tokens: int) -> float:
+    """Plain tokens that an answer of so many may lose to trying, by the README."""
+    return 3.0 + 0.005 * tokens

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from spec_local.control.plan import Offer
 from spec_local.control.report import Judged, RoundReport
+from tests.machines import promised
 from tests.test_control import a_controller
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -17,7 +18,6 @@ PROMISE = (
     "An answer may lose the time of three tokens and half a per cent to trying; "
     "more must have been earned before."
 )
-THREE_TOKENS, HALF_A_PER_CENT = 3.0, 0.005
 
 
 def test_the_readme_says_it_word_for_word() -> None:
@@ -76,4 +76,4 @@ def test_whatever_the_verdicts_no_answer_loses_more(
         behind = min(2, 1 + (accepted == k > 0))
         written += tokens
         lost += cost(k + 1) + sum(seconds for _width, seconds in steps) - tokens
-        assert lost <= THREE_TOKENS + HALF_A_PER_CENT * written
+        assert lost <= promised(written)

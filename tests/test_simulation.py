@@ -8,18 +8,57 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
+from itertools import product
 from statistics import mean, quantiles
 
 import pytest
 
+from spec_local.control.budget import Budget
 from spec_local.control.costs import MAX_WIDTH
 from spec_local.control.simulation import SimulatedMachine, Track, clairvoyant, run, static
-from tests.machines import CURVES, STATIONARY, TEXTS, controller, machine, text
+from tests.machines import (
+    CURVES,
+    STATIONARY,
+    STEADY,
+    TEXTS,
+    Bookkeeper,
+    Change,
+    controller,
+    from_the_middle,
+    machine,
+    text,
+    with_the_context,
+)
 
-SEEDS = range(10)
 KS = (1, 2, 3, 4, 6, 8, 12, 16)
+PROMPTS = (0, 150, 2000)
+CHANGES = {
+    "the machine twice as slow from the middle on": from_the_middle(target=2.0, draft=2.0),
+    "the machine twice as fast": from_the_middle(target=0.5, draft=0.5),
+    "the target alone twice as slow": from_the_middle(target=2.0),
+    "the target alone twice as fast": from_the_middle(target=0.5),
+    "the draft model alone twice as slow": from_the_middle(draft=2.0),
+    "the draft model alone twice as fast": from_the_middle(draft=0.5),
+    "longer contexts cost more": with_the_context(level=1.15, row=0.02),
+    "longer contexts cost more, wide evaluations most": with_the_context(level=1.15, wide=1.1),
+}
+"""Of 1000 tokens; contexts cross the borders of buckets at 256 and 512."""
 FLAT = SimulatedMachine(verify=[0.0, *[1.0] * MAX_WIDTH], draft=0.1, catch_up=0.02)
+
+
+CASES = list(product(CURVES, TEXTS))
+"""All of them where a test has its full size; else every so many, others for every test."""
+
+
+@pytest.fixture(scope="session")
+def seeds(full: bool) -> range:
+    """Of the machines and texts of one kind."""
+    return range(10 if full else 1)
+
+
+# ---- as fast as can be --------------------------------------------------------------------------
 
 
 @cache
@@ -35,8 +74,8 @@ def judged(curve: str, kind: str, seed: int) -> tuple[float, float, float]:
     return found, max(1.0, best), clairvoyant(here, new, 1000).speedup
 
 
-def cases(kinds: Sequence[str]) -> list[tuple[float, float, float]]:
-    return [judged(curve, kind, seed) for curve in CURVES for kind in kinds for seed in SEEDS]
+def cases(kinds: Sequence[str], seeds: range) -> list[tuple[float, float, float]]:
+    return [judged(curve, kind, seed) for curve in CURVES for kind in kinds for seed in seeds]
 
 
 def geometric_mean(ratios: Sequence[float]) -> float:
@@ -45,35 +84,132 @@ def geometric_mean(ratios: Sequence[float]) -> float:
 
 @pytest.mark.parametrize("kind", TEXTS)
 @pytest.mark.parametrize("curve", CURVES)
-def test_never_slower_than_plain_decoding(curve: str, kind: str) -> None:
-    assert min(judged(curve, kind, seed)[0] for seed in SEEDS) >= 1 / 1.02
+def test_never_slower_than_plain_decoding(curve: str, kind: str, seeds: range) -> None:
+    assert min(judged(curve, kind, seed)[0] for seed in seeds) >= 1 / 1.02
 
 
-def test_as_good_as_the_best_static_choice_in_hindsight_where_the_text_stays_the_same() -> None:
-    ratios = [found / best for found, best, _bound in cases(STATIONARY)]
+def test_as_good_as_the_best_static_choice_in_hindsight_where_the_text_stays_the_same(
+    seeds: range,
+) -> None:
+    ratios = [found / best for found, best, _bound in cases(STATIONARY, seeds)]
     assert geometric_mean(ratios) >= 1 / 1.05
     assert quantiles(ratios, n=20)[0] >= 0.9  # the worst of twenty
 
 
-def test_better_than_the_best_static_choice_where_it_does_not() -> None:
+def test_better_than_the_best_static_choice_where_it_does_not(seeds: range) -> None:
     changing = [kind for kind in TEXTS if kind not in STATIONARY]
-    assert geometric_mean([found / best for found, best, _bound in cases(changing)]) >= 1.05
+    ratios = [found / best for found, best, _bound in cases(changing, seeds)]
+    assert geometric_mean(ratios) >= 1.05
 
 
-def test_close_to_the_clairvoyant_rate() -> None:
-    ratios = [found / bound for found, _best, bound in cases(list(TEXTS))]
+def test_close_to_the_clairvoyant_rate(seeds: range) -> None:
+    ratios = [found / bound for found, _best, bound in cases(list(TEXTS), seeds)]
     assert geometric_mean(ratios) >= 0.9
 
 
+# ---- the promise, to the letter: what was lost, without what was read and what was calibrated ----
+
+
+def second_answer(
+    curve: str, kind: str, seed: int, prompt: int = 0, change: Change = STEADY
+) -> Bookkeeper:
+    """The books of 1000 tokens on a machine that has written 300 before."""
+    rng = random.Random(f"{curve} {kind} {seed}")
+    here = machine(rng, curve, prompt)
+    steered = Bookkeeper(here)
+    run(steered, here, text(rng, kind, 300), 300)
+    steered.change = change
+    run(steered, here, text(rng, kind, 1000), 1000)
+    assert steered.written == 1000
+    return steered
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_no_answer_loses_more_than_the_readme_says(prompt: int, full: bool) -> None:
+    number = PROMPTS.index(prompt)
+    chosen = CASES if full else CASES[number :: 2 * len(PROMPTS)]
+    answers = {case: second_answer(*case, number, prompt) for case in chosen}
+    assert {case: books.worst for case, books in answers.items() if books.worst > 0} == {}
+    assert prompt == 0 or max(books.reading for books in answers.values()) > 1.0
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_nor_where_the_machine_changes_on_the_way(name: str, full: bool) -> None:
+    number = list(CHANGES).index(name)
+    chosen = CASES if full else CASES[number :: len(CHANGES)]
+    broken = {}
+    for place, case in enumerate(chosen):
+        prompt = PROMPTS[place % len(PROMPTS)]
+        books = second_answer(*case, number, prompt, CHANGES[name])
+        if books.worst > 0:
+            broken[case, prompt] = books.worst
+    assert broken == {}
+
+
 @pytest.mark.parametrize("curve", CURVES)
-def test_a_machine_seen_for_the_first_time_costs_little(curve: str) -> None:
+def test_nor_on_a_machine_seen_for_the_first_time(curve: str) -> None:
     """No warm-up at all: calibration and the first trials are within the first answer."""
-    for seed in SEEDS:
+    for seed in range(10):
         rng = random.Random(f"cold {curve} {seed}")
         here = machine(rng, curve, prompt=100)
-        found = run(controller(here), here, text(rng, "independent", 200), 200)
-        reading = here.draft_seconds(here.prompt)
-        assert found.seconds - reading <= 1.05 * found.plain_seconds
+        books = Bookkeeper(here)
+        run(books, here, text(rng, "independent", 200), 200)
+        assert books.worst == 0
+        assert books.lost + books.calibrating <= 0.05 * 200
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="A new context bucket takes its shape from the one before, with a doubt of 5 %. Where "
+    "wide evaluations become half as dear again, the surprise moves the scale instead, so plain "
+    "tokens are believed to be dearer too: 110 tokens of 1000 are lost and not noticed.",
+)
+def test_nor_where_longer_contexts_have_another_shape() -> None:
+    change = with_the_context(level=1.15, wide=1.5)
+    assert second_answer("bandwidth bound", "independent", 0, 150, change).worst == 0
+
+
+def turned(curve: str, seed: int, quiet: bool) -> Bookkeeper:
+    """The books of 300 tokens all of whose drafts are wrong, and as sure as the right ones were.
+
+    quiet: the clock shows what evaluations cost, and nothing else.
+    """
+    rng = random.Random(f"{curve} {seed}")
+    here = machine(rng, curve, prompt=PROMPTS[seed % 2])
+    if quiet:
+        here = replace(here, noise=lambda: 1.0)
+    kind = list(TEXTS)[seed % 3]
+    books = Bookkeeper(here)
+    run(books, here, text(rng, kind, 300), 300)
+    lies = {name: replace(track, hit=[False] * 300) for name, track in text(rng, kind, 300).items()}
+    run(books, here, lies, 300)
+    return books
+
+
+@pytest.mark.parametrize("curve", CURVES)
+def test_nor_where_the_text_turns_against_all_that_was_learned(curve: str, full: bool) -> None:
+    worst = {seed: turned(curve, seed, quiet=True).worst for seed in range(60 if full else 6)}
+    assert {seed: lost for seed, lost in worst.items() if lost > 0} == {}
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="The budget is charged what V(w) is believed to be. On a machine whose clock is off by "
+    "5 %, V(w) / V(1) was learned up to 6 % too low: where drafts cost so little, losing that in "
+    "every round is not noticed. 4 to 11 tokens of 300 are lost beyond the promise.",
+)
+@pytest.mark.parametrize("seed", [0, 34, 40])
+def test_nor_if_the_clock_is_noisy_then(seed: int) -> None:
+    assert turned("flat as a GPU", seed, quiet=False).worst == 0
+
+
+@pytest.mark.parametrize("curve", ["bandwidth bound", "mixed", "measured"])
+def test_without_the_account_it_would_lose_more(
+    curve: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Budget, "bears", lambda _self, _price: True)
+    monkeypatch.setattr(Budget, "risk", lambda _self, _price, _survivals: 0.0)
+    assert max(turned(curve, seed, quiet=True).worst for seed in range(6)) > 1.0
 
 
 def test_a_useless_drafter_costs_no_more_than_the_allowance() -> None:
