@@ -204,7 +204,7 @@ def test_nor_if_the_clock_is_noisy_then(seed: int) -> None:
 
 
 @pytest.mark.parametrize("curve", ["bandwidth bound", "mixed", "measured"])
-def test_without_the_account_it_would_lose_more(
+def test_without_the_budget_it_would_lose_more(
     curve: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Budget, "bears", lambda _self, _price: True)
