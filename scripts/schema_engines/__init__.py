@@ -1,0 +1,1 @@
+"""JSON schemas as constraints: the project's own grammar beside llguidance, measured."""
