@@ -13,9 +13,9 @@ acceptance that each rule's formula gives.
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 import numpy as np
@@ -31,9 +31,10 @@ from spec_local.engine.verify import (
     rejection,
     weigh_prefixes,
 )
-from spec_local.llama.samplers import Samplers
+from spec_local.llama.sampler_factory import SamplerFactory
 from spec_local.llama.session import Session
 from spec_local.sampling.distribution import Distribution, on_common_support
+from spec_local.sampling.sampler import TokenSampler
 from spec_local.sampling.types import Logits, Sampler
 from spec_local.workloads.workloads import bundled
 
@@ -45,31 +46,36 @@ class OtherDraws(ModelDrafter):
 
     def __init__(self, session: Session, target: Session, **changes: Any) -> None:
         super().__init__(session, target.n_vocab, target.model.vocab.is_end)
-        self._samplers = Samplers(target)
+        self._sampler_factory = SamplerFactory(target)
         self._changes = changes
 
     def begin(self, context: Sequence[int], sampler: Sampler) -> None:
+        """As `ModelDrafter.begin`, with a sampler of the other settings."""
         super().begin(context, sampler)
         assert self._sampler is not None
         self._sampler.close()
         settings = replace(sampler._sampling, **self._changes)  # type: ignore[attr-defined]
-        self._sampler = OtherSampler(self._samplers, settings, context)
+        self._sampler = cast(Sampler, OtherSampler(self._sampler_factory, settings, context))
 
 
 class OtherSampler:
     """Opens a new sampler at the end of the context whenever it is told to follow."""
 
-    def __init__(self, samplers: Samplers, settings: Sampling, context: Sequence[int]) -> None:
-        self._open = lambda: samplers.open(settings, context)
+    def __init__(
+        self, samplers: SamplerFactory, settings: Sampling, context: Sequence[int]
+    ) -> None:
+        self._open: Callable[[], TokenSampler] = lambda: samplers.open(settings, context)
         self._inner = self._open()
         self.propose = self._inner.propose
 
     def follow(self, _other: Sampler) -> None:
+        """Open anew at the end of the context."""
         self.close()
         self._inner = self._open()
         self.propose = self._inner.propose
 
     def close(self) -> None:
+        """Free the sampler."""
         self._inner.close()
 
 
@@ -83,6 +89,7 @@ class Expected:
         """For every whole draft, accepted tokens: rejection, block."""
 
     def __call__(self, rows: Logits, draft: Draft, sampler: Sampler) -> Verdict:
+        """Judge like `rejection`."""
         if draft.judged:
             weights, targets = weigh_prefixes(rows, draft, sampler)
             self._note_draft(draft, weights, targets)
@@ -107,6 +114,7 @@ class Expected:
         self.of_draft.append((by_rejection, by_block))
 
     def summary(self) -> dict[str, object]:
+        """Means over positions and drafts, ready for JSON."""
         token, draft = np.mean(self.of_token, axis=0), np.mean(self.of_draft, axis=0)
         names = ("rejection", "keyed", "greedy")
         return {
@@ -120,6 +128,7 @@ class Expected:
 
 
 def main() -> None:
+    """Measure and print."""
     arguments = parse()
     prompts = [prompt.turns[0] for prompt in bundled()]
     with Runner.load(
@@ -177,6 +186,7 @@ def measure(
 
 
 def add_up(runs: list[Any]) -> dict[str, object]:
+    """Counts and rates of many generations, ready for JSON."""
     drafted, accepted = sum(s.drafted for s in runs), sum(s.accepted for s in runs)
     rounds, tokens = sum(s.rounds - 1 for s in runs), sum(s.tokens - 1 for s in runs)
     return {
@@ -188,6 +198,7 @@ def add_up(runs: list[Any]) -> dict[str, object]:
 
 
 def parse() -> argparse.Namespace:
+    """The options."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--target", default="qwen2.5-coder-1.5b", help="name or .gguf file")
     parser.add_argument("--draft", default="qwen2.5-coder-0.5b", help="name or .gguf file")

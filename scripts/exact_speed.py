@@ -20,13 +20,10 @@ from statistics import geometric_mean, median
 from typing import TypedDict
 
 from spec_local.bench.run.energy import EnergyMeter
-from spec_local.bench.run.race import Entrant, race
-from spec_local.exact.modes import Exactness, exact_options
+from spec_local.bench.run.race import RunningContender, race
 from spec_local.llama.options import LoadOptions
-from spec_local.llama.session import Session
-from spec_local.machine.profile import ProfileStore
-from spec_local.models.loading import load_models, no_progress
-from spec_local.models.registry import load_registry
+from spec_local.models.registry import PairSpec
+from spec_local.pair import open_pair
 from spec_local.runner import Runner
 from spec_local.sampling.settings import Sampling
 from spec_local.workloads.workloads import bundled, choose
@@ -35,38 +32,32 @@ _PLAIN = "free plain"
 
 
 class Answer(TypedDict):
-    """One prompt's figures; speeds by entrant."""
+    """One prompt's figures; speeds by contender."""
 
     workload: str
     speed: dict[str, float]
     rechecked: dict[str, float]
 
 
-def entrants(
-    names: list[str], modes: list[str], repack: bool | None, stack: ExitStack
-) -> dict[str, Entrant]:
+def start(
+    spec: PairSpec, modes: list[str], repack: bool | None, stack: ExitStack
+) -> dict[str, RunningContender]:
     """Plain decoding and `auto`, free and in every mode."""
-    registry, store, found = load_registry(), ProfileStore.of_user(), {}
-    for mode in ("free", *modes):
-        options = LoadOptions(repack=repack)
-        if mode != "free":
-            options = exact_options(mode, options)
-        models = load_models(names, registry, options, no_progress, stack)
+    options, found = LoadOptions(repack=repack), {}
+    for mode in (None, *modes):
+        pair = stack.enter_context(open_pair(spec, options=options, exact=mode))
         for drafter in ("none", "auto"):
-            target, *drafts = (stack.enter_context(Session(model)) for model in models)
-            exact = None
-            if mode != "free":
-                exact = Exactness.of(mode, target, store, no_progress)
-            draft = drafts[0] if drafts and drafter == "auto" else None
-            runner = Runner(target, drafter, draft=draft, profiles=store, exact=exact)
+            target, draft = pair.sessions(stack)
+            exact = pair.exactness(target)
+            runner = Runner(target, drafter, draft=draft, profiles=pair.profiles, exact=exact)
             stack.enter_context(runner)
-            name = f"{mode} {'plain' if drafter == 'none' else drafter}"
-            found[name] = Entrant(name, runner, EnergyMeter())
+            name = f"{mode or 'free'} {'plain' if drafter == 'none' else drafter}"
+            found[name] = RunningContender(name, runner, EnergyMeter())
     return found
 
 
 def summary(answers: Sequence[Answer]) -> dict[str, dict[str, float]]:
-    """Median, geometric mean, least and greatest speed of each entrant over the answers."""
+    """Median, geometric mean, least and greatest speed of each contender over the answers."""
     speeds = {name: [each["speed"][name] for each in answers] for name in answers[0]["speed"]}
     return {
         name: {
@@ -80,7 +71,7 @@ def summary(answers: Sequence[Answer]) -> dict[str, dict[str, float]]:
 
 
 def show(answers: Sequence[Answer]) -> None:
-    """Print the summary, a line for each entrant."""
+    """Print the summary, a line for each contender."""
     for name, figures in summary(answers).items():
         print(f"{name:18}", ", ".join(f"{what} {value:.2f}" for what, value in figures.items()))
 
@@ -108,19 +99,19 @@ def main() -> None:
     answers: list[Answer] = []
     with ExitStack() as stack:
         repack = False if how.no_repack else None
-        running = entrants(how.models, how.modes.split(","), repack, stack)
+        running = start(PairSpec(*how.models), how.modes.split(","), repack, stack)
         for prompt in choose(bundled(), [], how.per_workload):
             messages = [{"role": "user", "content": prompt.turns[0]}]
             context = running[_PLAIN].runner.tokenize(messages)
             seconds = dict.fromkeys(running, 0.0)
             tokens = dict.fromkeys(running, 0)
             for turned in (False, True):
-                for entrant in running.values():
-                    entrant.forget(0, 0)
+                for contender in running.values():
+                    contender.forget(0, 0)
                 race(list(running.values()), context, how.tokens, sampling, turned)
-                for name, entrant in running.items():
-                    seconds[name] += entrant.answer.seconds
-                    tokens[name] += len(entrant.answer.tokens) - 1
+                for name, contender in running.items():
+                    seconds[name] += contender.answer.seconds
+                    tokens[name] += len(contender.answer.tokens) - 1
             if 0 in tokens.values():
                 continue
             plain = seconds[_PLAIN] / tokens[_PLAIN]

@@ -166,6 +166,7 @@ def weights(reader: GGUFReader, own: list[Layer], layers: int) -> int:
 
 
 def copy(name: str, tensor: Any, *, zero: bool = False) -> TensorCopy:
+    """A tensor under another name, zeroed if asked for."""
     return TensorCopy(name, tensor, tensor.data.shape, np.zeros_like if zero else np.asarray)
 
 
@@ -196,6 +197,7 @@ def sample_logits(path: Path) -> Logits:
 
 
 def main() -> None:
+    """Write the file and say what it costs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path)
     parser.add_argument("out", type=Path)

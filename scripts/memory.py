@@ -25,12 +25,14 @@ class Buffers(logging.Handler):
         self.sizes: dict[str, float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Take in one line of llama.cpp's log."""
         if match := _BUFFER.match(record.getMessage()):
             name = f"{match[3]} {match[2]}"
             self.sizes[name] = self.sizes.get(name, 0.0) + float(match[4])
 
 
 def main() -> None:
+    """Run once and print what it took."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--target", default="qwen2.5-coder-1.5b")
     parser.add_argument("--draft", default="qwen2.5-coder-0.5b")

@@ -12,6 +12,7 @@ from spec_local.models.registry import load_registry
 
 
 def main() -> None:
+    """Write the file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", help="name in models.toml or path")
     parser.add_argument("type", choices=FILE_TYPES)

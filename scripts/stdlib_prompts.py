@@ -8,9 +8,9 @@ prompt, code that does not, and prose.
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import json
-import sys
 from collections.abc import Iterator
 from importlib import import_module
 from itertools import cycle, islice
@@ -36,14 +36,19 @@ def functions() -> Iterator[str]:
                 yield source
 
 
-def main(count: int, out: Path) -> None:
+def main() -> None:
+    """Write them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("count", type=int)
+    parser.add_argument("out", type=Path)
+    how = parser.parse_args()
     sources = list(functions())
-    with out.open("w", encoding="utf-8") as file:
-        requests = islice(cycle(_REQUESTS), count)
+    with how.out.open("w", encoding="utf-8") as file:
+        requests = islice(cycle(_REQUESTS), how.count)
         for request, source in zip(requests, cycle(sources), strict=False):
             turn = f"{request}\n\n```python\n{source}```"
             file.write(json.dumps({"category": "standard library", "turns": [turn]}) + "\n")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    main()

@@ -22,6 +22,7 @@ SCHEMAS = Path(__file__).with_name("schemas.jsonl")
 
 
 def main() -> None:
+    """Measure and print."""
     arguments = parse()
     cases = [json.loads(line) for line in SCHEMAS.read_text().splitlines()]
     with Runner.load(target=arguments.target, draft=arguments.draft, drafter="model") as opened:
@@ -76,10 +77,12 @@ def forget(runner: Runner) -> None:
 
 
 def seconds_per_round(done: Completion) -> float:
+    """Seconds per round after the prompt."""
     return done.stats.decode_seconds / max(1, done.stats.rounds - 1)
 
 
 def validates(text: str, schema: dict[str, object]) -> bool:
+    """Whether the text is JSON that the schema accepts; prints why not."""
     try:
         jsonschema.validate(json.loads(text), schema)
     except (ValueError, jsonschema.ValidationError) as error:
@@ -89,6 +92,7 @@ def validates(text: str, schema: dict[str, object]) -> bool:
 
 
 def parse() -> argparse.Namespace:
+    """The options."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--target", default="qwen2.5-coder-1.5b", help="name or .gguf file")
     parser.add_argument("--draft", default="qwen2.5-coder-0.5b", help="name or .gguf file")

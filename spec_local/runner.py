@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, suppress
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from spec_local import drafters
 from spec_local.chat import Chat
 from spec_local.control.widths import ANY
-from spec_local.drafters.build import build
+from spec_local.drafters.build import DraftModel, build
 from spec_local.engine.decode import generate as decode
 from spec_local.engine.logprobs import token_logprobs
 from spec_local.engine.speculate import Adaptive, FixedK
 from spec_local.engine.types import EvaluationSession, Speculator
 from spec_local.engine.verify import VERIFIERS
-from spec_local.errors import ConfigError, ContextOverflow, RunnerBusy, require
-from spec_local.exact.modes import Exactness, check_rule, exact_options
+from spec_local.errors import ContextOverflow, RunnerBusy, require
+from spec_local.exact.modes import ExactMode, Exactness, check_rule, mode_of
 from spec_local.generation import (
     Cancelled,
     Chunk,
@@ -30,21 +30,16 @@ from spec_local.generation import (
     to_chunks,
 )
 from spec_local.llama.options import LoadOptions
-from spec_local.llama.samplers import Samplers
+from spec_local.llama.sampler_factory import SamplerFactory
 from spec_local.llama.session import Session
 from spec_local.llama.template import ChatTemplate
-from spec_local.machine.learned import Experience
+from spec_local.machine.learned import LearnedController
 from spec_local.machine.profile import ProfileStore
-from spec_local.models.loading import (
-    Progress,
-    choose_pair,
-    in_target_tokens,
-    load_models,
-    no_progress,
-)
-from spec_local.models.registry import load_registry
+from spec_local.models.loading import choose_pair, in_target_tokens
+from spec_local.pair import open_pair
 from spec_local.prompt import Prompt, prompt_tokens
-from spec_local.sampling.settings import ExactMode, Sampling
+from spec_local.sampling.settings import Sampling
+from spec_local.util.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -71,18 +66,19 @@ class Runner:
         """Use sessions that are already open; the caller closes them and their models after it.
 
         drafter, k: as for `Runner.load`, which opens everything by name, and then the runner owns
-        it. profiles: where what is learned is kept; None keeps it as long as the runner lives.
-        exact: of the target's session.
+        it. draft: left alone by drafters that use none. profiles: where what is learned is kept;
+        None keeps it as long as the runner lives. exact: of the target's session.
         """
+        drafters.check(drafter, has_draft=draft is not None, k=k)
         self.target = target
         self.exact = exact
         self._evaluated: EvaluationSession = target if exact is None else exact.session
-        self.draft = draft
+        self.draft = draft if drafters.uses_draft(drafter) else None
         self.sampling = sampling or Sampling()
         self.vocab = target.model.vocab
-        self._experience: Experience | None = None
+        self._learned: LearnedController | None = None
         self.speculator = self._speculator(drafter, k, profiles)
-        self._samplers = Samplers(target)
+        self._sampler_factory = SamplerFactory(target)
         self._resources = ExitStack()
         self._busy = threading.Lock()
         self._busy_thread = 0
@@ -95,7 +91,7 @@ class Runner:
         return ChatTemplate(self.target.model)
 
     @classmethod
-    def load(
+    def load(  # noqa: PLR0913 - what an application may say, by keyword
         cls,
         pair: str | None = None,
         *,
@@ -121,52 +117,51 @@ class Runner:
         True is "certified". For the first time it takes minutes, in which the machine is examined.
         Raises SpecLocalError.
         """
-        mode = "certified" if exact is True else None if exact is False else exact
-        if mode is not None:
-            options = exact_options(mode, options or LoadOptions())
-        profiles = profiles or ProfileStore.of_user()
-        registry = load_registry()
-        spec = choose_pair(registry, pair, target, draft)
+        spec = choose_pair(pair, target, draft)
         name = drafter or spec.drafter
-        require(
-            spec.draft is not None or not drafters.needs_model(name),
-            f"The drafter {name} needs a draft model: a pair with one, or a target and a draft.",
-        )
-        _check_k(name, k)
-        draft_files = [spec.draft] if spec.draft and drafters.uses_model(name) else []
+        drafters.check(name, has_draft=spec.draft is not None, k=k)
         with ExitStack() as stack:
-            models = load_models([spec.target, *draft_files], registry, options, progress, stack)
-            sessions = [stack.enter_context(Session(model)) for model in models]
+            opened = stack.enter_context(
+                open_pair(
+                    spec,
+                    [name],
+                    options=options,
+                    exact=mode_of(exact),
+                    profiles=profiles,
+                    progress=progress,
+                )
+            )
+            sessions = opened.sessions(stack)
             runner = cls(
-                sessions[0],
+                sessions.target,
                 name,
-                draft=sessions[1] if draft_files else None,
+                draft=sessions.draft,
                 k=k,
                 sampling=sampling or spec.sampling,
-                profiles=profiles,
-                exact=mode and Exactness.of(mode, sessions[0], profiles, progress),
+                profiles=opened.profiles,
+                exact=opened.exactness(sessions.target),
             )
             runner._resources = stack.pop_all()
             return runner
 
     def _speculator(self, name: str, k: int | None, profiles: ProfileStore | None) -> Speculator:
-        _check_k(name, k)
+        draft = self._draft_model()
         if name != drafters.AUTO:
-            fixed = FixedK(build(name, self._draft_session), drafters.DEFAULT_K if k is None else k)
+            fixed = FixedK(build(name, draft), drafters.DEFAULT_K if k is None else k)
             most = self.target.max_rows - 1
             require(fixed.k <= most, f"k can be at most {most}, not {fixed.k}.")
             return fixed
         names = ["lookup"] if self.draft is None else ["lookup", "model"]
-        built = [build(name, self._draft_session) for name in names]
+        built = [build(name, draft) for name in names]
         widths = ANY if self.exact is None else self.exact.widths
-        self._experience = Experience(self.target, self.draft, names, profiles, widths)
-        return Adaptive(built, self._experience.controller)
+        self._learned = LearnedController(self.target, self.draft, names, profiles, widths)
+        return Adaptive(built, self._learned.controller)
 
-    def _draft_session(self) -> tuple[EvaluationSession, int, Callable[[int], bool]]:
+    def _draft_model(self) -> DraftModel | None:
         if self.draft is None:
-            raise ConfigError("This drafter needs a draft model's session.")
+            return None
         session = in_target_tokens(self.draft, self.target)
-        return session, self.target.n_vocab, self.vocab.is_end
+        return DraftModel(session, self.target.n_vocab, self.vocab.is_end)
 
     def tokenize(self, prompt: Prompt) -> list[int]:
         """Tokens of a text, completed as it is, or of messages, through the chat template."""
@@ -217,7 +212,7 @@ class Runner:
         """Raise ConfigError if the target cannot be sampled like that: a broken grammar, say."""
         if self.exact is not None:
             check_rule(sampling.acceptance)
-        self._samplers.prepare(sampling)
+        self._sampler_factory.prepare(sampling)
 
     def complete(self, prompt: Prompt, **options: Unpack[GenerationOptions]) -> Completion:
         """The whole continuation at once; takes what `generate` takes."""
@@ -250,7 +245,7 @@ class Runner:
         try:
             self._busy_thread = threading.get_ident()
             with ExitStack() as stack:
-                sampler = self._samplers.open(sampling, context)
+                sampler = self._sampler_factory.open(sampling, context)
                 stack.callback(sampler.close)
                 for session in filter(None, (self.target, self.draft)):
                     session.on_progress = between_batches
@@ -265,8 +260,8 @@ class Runner:
                     is_end=self.vocab.is_end,
                     inspect=partial(token_logprobs, n=logprobs),
                 )
-                if self._experience is not None:
-                    stack.callback(self._experience.save)
+                if self._learned is not None:
+                    stack.callback(self._learned.save)
                 stack.callback(rounds.close)
                 yield from to_chunks(rounds, self.vocab.pieces, stop, cancel, len(context))
         finally:
@@ -292,7 +287,7 @@ class Runner:
                 raise RunnerBusy("A runner cannot be closed from inside its own generation.")
         self._busy.release()
         self.speculator.close()
-        self._samplers.close()
+        self._sampler_factory.close()
         self._resources.close()
 
     def __enter__(self) -> Runner:
@@ -300,10 +295,3 @@ class Runner:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _check_k(drafter: str, k: int | None) -> None:
-    require(
-        k is None or drafter != drafters.AUTO,
-        "The drafter auto decides by itself how much to draft; name one to set k.",
-    )

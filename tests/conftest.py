@@ -29,6 +29,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.fixture(scope="session")
 def tiny_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tiny models are."""
     return tmp_path_factory.mktemp("tiny")
 
 

@@ -13,7 +13,7 @@ from spec_local.engine.rounds import Round
 from spec_local.engine.speculate import FixedK
 from spec_local.engine.types import NO_DRAFT, Draft, Drafter, Pace, Speculator, Verdict
 from spec_local.engine.verify import VERIFIERS
-from spec_local.sampling.sampler import ChainSampler
+from spec_local.sampling.sampler import TokenSampler
 from spec_local.sampling.settings import Sampling
 from spec_local.sampling.types import Logits, Sampler
 from tests.table_chain import TableChain
@@ -108,8 +108,9 @@ class ScriptedDrafter:
 PROMPT = (3, 1, 4, 1, 5, 9, 2, 6)
 
 
-def sampler_for(sampling: Sampling, context: Sequence[int]) -> ChainSampler:
-    return ChainSampler(sampling, TableChain(sampling), context)
+def sampler_for(sampling: Sampling, context: Sequence[int]) -> TokenSampler:
+    """A sampler on the table chain for the position after the context."""
+    return TokenSampler(sampling, TableChain(sampling), context)
 
 
 def start(
@@ -149,4 +150,5 @@ def run(
 
 
 def tokens_of(rounds: Sequence[Round]) -> list[int]:
+    """All tokens that the rounds emitted."""
     return [token for round_ in rounds for token in round_.tokens]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from spec_local.control.controller import Controller
 from spec_local.control.costs import MAX_WIDTH, CostCurve
 from spec_local.control.drafter_state import DrafterState
-from spec_local.control.simulation import Machine, Text, Track
+from spec_local.control.simulation import SimulatedMachine, Text, Track
 
 PLAIN = 0.05
 """Seconds of one plain token."""
@@ -61,12 +61,12 @@ CURVES: dict[str, Callable[[random.Random], Callable[[int], float]]] = {
 }
 
 
-def machine(rng: random.Random, kind: str, prompt: int = 0) -> Machine:
+def machine(rng: random.Random, kind: str, prompt: int = 0) -> SimulatedMachine:
     """The draft model costs 1 % to 80 % of the target."""
     curve = CURVES[kind](rng)
     draft = PLAIN * rng.choice([0.01, 0.03, 0.1, 0.2, 0.35, 0.5, 0.8])
     noise = rng.choice([0.0, 0.02, 0.05])
-    return Machine(
+    return SimulatedMachine(
         verify=[0.0, *(PLAIN * curve(w) for w in range(1, MAX_WIDTH + 1))],
         draft=draft,
         catch_up=draft * rng.uniform(0.1, 0.4),
@@ -129,10 +129,11 @@ def track(rng: random.Random, kind: str, n: int, free: bool = False) -> Track:
 
 
 def text(rng: random.Random, kind: str, n: int) -> Text:
+    """A text of n tokens, as a draft model and lookup see it."""
     return {"model": track(rng, kind, n), "lookup": track(rng, kind, n, free=True)}
 
 
-def controller(machine: Machine) -> Controller:
+def controller(machine: SimulatedMachine) -> Controller:
     """One that knows nothing of the machine or the drafters, except the draft model's size."""
     size = machine.draft / machine.verify[1]
     states = {

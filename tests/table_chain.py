@@ -12,7 +12,7 @@ from collections import Counter, deque
 import numpy as np
 
 from spec_local.sampling.distribution import Ids
-from spec_local.sampling.sampler import SamplerChain
+from spec_local.sampling.sampler import LogitsChain
 from spec_local.sampling.settings import Sampling
 from spec_local.sampling.types import Logits
 
@@ -70,7 +70,7 @@ class TableChain:
         twin._recent = self._recent.copy()
         return twin
 
-    def follow(self, other: SamplerChain) -> None:
+    def follow(self, other: LogitsChain) -> None:
         """Take over the state of a chain of which this one is a copy."""
         assert isinstance(other, TableChain)
         self._recent = other._recent.copy()

@@ -15,7 +15,7 @@ from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
 from spec_local.machine.profile import ProfileStore
-from spec_local.machine.tune import WIDTHS, tune
+from spec_local.machine.tune import TUNED_WIDTHS, tune
 
 pytestmark = pytest.mark.llama
 
@@ -67,9 +67,9 @@ def test_a_session_is_measured_at_every_width_and_left_empty(tiny: Path) -> None
         shares: list[float] = []
         found, measured = tune(session, seconds=0.5, progress=shares.append)
         assert session.tokens == []
-    assert [each.width for each in measured] == list(WIDTHS)
+    assert [each.width for each in measured] == list(TUNED_WIDTHS)
     assert all(each.fastest <= each.median <= each.slowest for each in measured)
-    assert all(found.has(width, 256) for width in WIDTHS)
+    assert all(found.has(width, 256) for width in TUNED_WIDTHS)
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
 

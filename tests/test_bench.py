@@ -11,49 +11,51 @@ import pytest
 
 from spec_local.bench.record.result import PLAIN, Result
 from spec_local.bench.run.contenders import line_up
-from spec_local.bench.run.draft_trial import DraftTrial, verified, verifying
+from spec_local.bench.run.draft_trial import DraftTrial, run_winner, winner_schedule
 from spec_local.bench.run.measure import Benchmark
 from spec_local.bench.run.opened import Field
-from spec_local.bench.run.plan import Plan
 from spec_local.bench.run.race import race
-from spec_local.bench.run.running_peers import Rivals
+from spec_local.bench.run.running_peers import RunningPeers
+from spec_local.bench.run.schedule import Schedule
 from spec_local.control.costs import MAX_WIDTH
 from spec_local.drafters import build as drafters
 from spec_local.drafters.lookup import LookupDrafter
 from spec_local.engine.types import Draft, Pace
 from spec_local.llama.model import Model
-from spec_local.models.loading import no_progress
 from spec_local.sampling.settings import Sampling
-from spec_local.workloads.workloads import Prompt
+from spec_local.util.progress import no_progress
+from spec_local.workloads.workloads import WorkloadPrompt
 
 pytestmark = pytest.mark.llama
 
 PROMPTS = (
-    Prompt("short", ("the thing and the other thing and the thing",)),
-    Prompt("talk", ("one and the other", "and on", "and the one")),
+    WorkloadPrompt("short", ("the thing and the other thing and the thing",)),
+    WorkloadPrompt("talk", ("one and the other", "and on", "and the one")),
 )
 TUNE_SECONDS = 0.05
 
 
 @contextmanager
-def benchmark(plan: Plan, target: Path, draft: Path | None = None) -> Iterator[Benchmark]:
+def benchmark(schedule: Schedule, target: Path, draft: Path | None = None) -> Iterator[Benchmark]:
     with ExitStack() as stack:
         model, *drafts = (stack.enter_context(Model(p)) for p in (target, draft) if p)
         field = stack.enter_context(
-            Field(plan.contenders, model, *(drafts or [None]), None, TUNE_SECONDS, no_progress)
+            Field(schedule.contenders, model, *(drafts or [None]), None, TUNE_SECONDS, no_progress)
         )
         yield Benchmark(
-            plan, field, stack.enter_context(Rivals([], field, plan, None, no_progress))
+            schedule,
+            field,
+            stack.enter_context(RunningPeers([], field, schedule, None, no_progress)),
         )
 
 
-def plan(contenders: Sequence[str] = (), has_draft: bool = True, **more: object) -> Plan:
+def schedule(contenders: Sequence[str] = (), has_draft: bool = True, **more: object) -> Schedule:
     line = line_up(contenders, [], has_draft)
-    return Plan(PROMPTS, line, **{"tokens": 12, **more})  # type: ignore[arg-type]
+    return Schedule(PROMPTS, line, **{"tokens": 12, **more})  # type: ignore[arg-type]
 
 
 def test_everything_that_was_asked_for_is_measured(tiny: Path, tiny_draft: Path) -> None:
-    asked = plan()
+    asked = schedule()
     with benchmark(asked, tiny, tiny_draft) as bench:
         bench.run()
         result = bench.result("spec-local bench")
@@ -82,29 +84,29 @@ def test_everything_that_was_asked_for_is_measured(tiny: Path, tiny_draft: Path)
 
 
 def test_all_contenders_write_the_same_text_in_lockstep(tiny: Path, tiny_draft: Path) -> None:
-    asked = plan()
+    asked = schedule()
     with benchmark(asked, tiny, tiny_draft) as bench:
-        entrants = list(bench.field.entrants.values())
+        running = list(bench.field.running.values())
         written: list[int] = []
 
         def watch(name: str) -> None:
-            lengths = [len(e.answer.tokens) for e in entrants if not e.finished]
-            mine = len(bench.field.entrants[name].answer.tokens)
+            lengths = [len(e.answer.tokens) for e in running if not e.finished]
+            mine = len(bench.field.running[name].answer.tokens)
             written.append(mine - min(lengths, default=mine))
 
-        for entrant in entrants:
-            step = entrant.step
+        for contender in running:
+            step = contender.step
 
-            def watched(step: object = step, name: str = entrant.name) -> None:
+            def watched(step: object = step, name: str = contender.name) -> None:
                 watch(name)
                 step()  # type: ignore[operator]
 
-            entrant.step = watched  # type: ignore[method-assign]
-        context = entrants[0].runner.tokenize("the thing and the other thing")
-        for entrant in entrants:
-            entrant.forget(target=0, draft=0)
-        race(entrants, context, 24, Sampling(temperature=0.7, seed=3), turned=False)
-        answers = [entrant.answer.tokens for entrant in entrants]
+            contender.step = watched  # type: ignore[method-assign]
+        context = running[0].runner.tokenize("the thing and the other thing")
+        for contender in running:
+            contender.forget(target=0, draft=0)
+        race(running, context, 24, Sampling(temperature=0.7, seed=3), turned=False)
+        answers = [contender.answer.tokens for contender in running]
     assert len(answers[0]) == 24
     assert answers == [answers[0]] * 4
     assert set(written) == {0}  # only who has written least goes on
@@ -113,17 +115,17 @@ def test_all_contenders_write_the_same_text_in_lockstep(tiny: Path, tiny_draft: 
 def test_an_interrupted_benchmark_has_what_was_finished(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = plan(has_draft=False, temperatures=(0.0,))
+    asked = schedule(has_draft=False, temperatures=(0.0,))
     with benchmark(asked, tiny) as bench:
-        entrant = bench.field.entrants["auto"]
-        start = entrant.start
+        contender = bench.field.running["auto"]
+        start = contender.start
 
         def interrupted(*arguments: object) -> None:
             if bench.runs:
                 raise KeyboardInterrupt
             start(*arguments)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(entrant, "start", interrupted)
+        monkeypatch.setattr(contender, "start", interrupted)
         with pytest.raises(KeyboardInterrupt):
             bench.run()
         result = bench.result("spec-local bench")
@@ -132,7 +134,7 @@ def test_an_interrupted_benchmark_has_what_was_finished(
 
 
 def test_the_json_file_is_the_whole_result(tiny: Path, tmp_path: Path) -> None:
-    with benchmark(plan(has_draft=False), tiny) as bench:
+    with benchmark(schedule(has_draft=False), tiny) as bench:
         bench.run()
         result = bench.result("spec-local bench --json a.json")
     result.save(tmp_path / "a.json")
@@ -156,7 +158,7 @@ def test_a_slowed_contender_is_said_to_be_slower(
 ) -> None:
     builders = {**drafters.BUILDERS, "lookup": lambda _open_draft: Slow()}
     monkeypatch.setattr(drafters, "BUILDERS", builders)
-    asked = plan(["lookup"], has_draft=False, temperatures=(0.0,))
+    asked = schedule(["lookup"], has_draft=False, temperatures=(0.0,))
     with benchmark(asked, tiny) as bench:
         bench.run()
         result = bench.result("spec-local bench")
@@ -167,7 +169,7 @@ def test_a_slowed_contender_is_said_to_be_slower(
 
 
 def test_a_perfect_draft_is_found_and_verified(tiny: Path, tiny_draft: Path) -> None:
-    asked = Plan(PROMPTS, line_up([PLAIN], [], has_draft=False), tokens=24, temperatures=(0.0,))
+    asked = Schedule(PROMPTS, line_up([PLAIN], [], has_draft=False), tokens=24, temperatures=(0.0,))
     with Model(tiny) as target, Model(tiny) as same, Model(tiny_draft) as other:
         with Field(asked.contenders, target, None, None, TUNE_SECONDS, no_progress) as field:
             trial = DraftTrial(asked, field, None, TUNE_SECONDS, no_progress)
@@ -175,8 +177,8 @@ def test_a_perfect_draft_is_found_and_verified(tiny: Path, tiny_draft: Path) -> 
         assert perfect.agreement == 1.0
         assert poor.agreement < 0.5
         assert perfect.by_k[4] > poor.by_k[4]
-        again = verifying(asked, perfect)
+        again = winner_schedule(asked, perfect)
         with Field(again.contenders, target, same, None, TUNE_SECONDS, no_progress) as field:
-            winner = verified(perfect, again, field, no_progress)
+            winner = run_winner(perfect, again, field, no_progress)
     assert winner.measured is not None
     assert set(winner.measured) == {f"k={perfect.best_k}", "auto"}

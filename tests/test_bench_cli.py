@@ -77,7 +77,7 @@ def test_drafts_are_ranked(tiny: Path, tiny_draft: Path, questions: Path, tmp_pa
     ("options", "sentence"),
     [
         (["--workload", "chta"], "There is no workload 'chta'; did you mean chat?"),
-        (["--contender", "model"], "The contender model k=3 needs a draft model"),
+        (["--contender", "model"], "The drafter model needs a draft model"),
         (["--contender", "fast"], "There is no drafter 'fast'"),
         (["--sweep-k", "1,two"], "--sweep-k 1,two: give whole numbers, as in 1,2,4,8."),
         (["--json", "nowhere/a.json"], "There is no directory nowhere; make it first."),

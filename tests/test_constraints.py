@@ -20,13 +20,13 @@ from spec_local.drafters.model import ModelDrafter
 from spec_local.engine.types import Draft, Verdict
 from spec_local.engine.verify import block
 from spec_local.errors import EngineError, NoTokenAllowed
-from spec_local.llama.chain import Chain
+from spec_local.llama.chain import LlamaChain
 from spec_local.llama.grammar import Grammar
 from spec_local.llama.model import Model
 from spec_local.sampling.constraints import BannedStrings, Constraint, allowed_candidates
 from spec_local.sampling.distribution import Ids
 from spec_local.sampling.prefilter import candidates
-from spec_local.sampling.sampler import ChainSampler
+from spec_local.sampling.sampler import TokenSampler
 from tests.fake import N_VOCAB, PROMPT, TableSession, sampler_for
 
 pytestmark = pytest.mark.llama
@@ -95,7 +95,7 @@ def test_banned_strings_never_appear(banned: list[str], seed: int) -> None:
     pieces = [b"a", b"b", b"c", b"ab", b"bca", b"."]
     constraint = BannedStrings(banned, lambda token: pieces[token])
     sampling = Sampling(temperature=1.0, seed=seed, top_k=0, top_p=1.0, min_p=0.0)
-    sampler = ChainSampler(sampling, Chain(sampling, n_vocab=6, n_ctx=99), (), [constraint])
+    sampler = TokenSampler(sampling, LlamaChain(sampling, n_vocab=6, n_ctx=99), (), [constraint])
     row = np.array([2, 2, 2, 1, 1, -3], np.float32)
     text = b"".join(pieces[sampler.draw(row)] for _ in range(40)).decode()
     sampler.close()
@@ -105,8 +105,8 @@ def test_banned_strings_never_appear(banned: list[str], seed: int) -> None:
 # ---- the sampler under constraints ---------------------------------------------------------------
 
 
-def constrained(sampling: Sampling, *constraints: Constraint, n_vocab: int = 24) -> ChainSampler:
-    return ChainSampler(sampling, Chain(sampling, n_vocab=n_vocab, n_ctx=64), (), constraints)
+def constrained(sampling: Sampling, *constraints: Constraint, n_vocab: int = 24) -> TokenSampler:
+    return TokenSampler(sampling, LlamaChain(sampling, n_vocab=n_vocab, n_ctx=64), (), constraints)
 
 
 @pytest.mark.parametrize("setting", [{}, {"top_k": 3}, {"top_k": 0, "top_p": 1.0, "min_p": 0.0}])

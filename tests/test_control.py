@@ -104,9 +104,9 @@ def test_nothing_is_drafted_before_a_plain_token_was_timed() -> None:
 def test_a_sure_draft_is_used_as_far_as_its_failure_can_be_borne() -> None:
     assert a_controller(flat).plan(lookup(), 100, 32) == Plan("lookup", 32)
     half = a_controller(lambda width: 1 + 0.5 * (width - 1))
-    # no more than half of the account, which begins with 2.8, is at stake: 0.5 x 2, then 0.5 x 1
+    # no more than half of the budget, which begins with 2.8, is at stake: 0.5 x 2, then 0.5 x 1
     assert half.plan(lookup(), 100, 32).k == 2
-    half.account.credit = 1.2
+    half.budget.credit = 1.2
     assert half.plan(lookup(), 100, 32).k == 1
 
 
@@ -131,7 +131,7 @@ def test_only_widths_that_are_allowed_are_planned_and_paid() -> None:
     assert a_controller(cost, widths=Widths((1, 2, 8))).plan(lookup((0.8,) * 3), 100, 32).k == 1
     # a draft that is long enough fills it
     full = a_controller(cost, widths=Widths((1, 2, 8)))
-    full.account.credit = 24.0
+    full.budget.credit = 24.0
     assert full.plan(lookup((0.999,) * 32), 100, 32).k == 7
 
 
@@ -226,9 +226,9 @@ def test_every_answer_has_an_account_of_its_own() -> None:
     controller = a_controller(linear)
     for _ in range(50):
         fail(controller, controller.plan(lookup(), 100, 32), linear)
-    assert controller.account.credit < 2.0
+    assert controller.budget.credit < 2.0
     controller.begin(100)
-    assert controller.account.credit == Tuning().allowance
+    assert controller.budget.credit == Tuning().allowance
 
 
 def test_v1_is_measured_again_from_time_to_time() -> None:

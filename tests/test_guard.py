@@ -12,7 +12,7 @@ from spec_local.engine.speculate import FixedK
 from spec_local.exact.guard import Guard
 from spec_local.sampling.constraints import Constraint
 from spec_local.sampling.distribution import Ids
-from spec_local.sampling.sampler import ChainSampler
+from spec_local.sampling.sampler import TokenSampler
 from spec_local.sampling.settings import Sampling
 from spec_local.sampling.types import Logits
 from tests.fake import END, N_VOCAB, PROMPT, TableSession, sampler_for, tokens_of
@@ -135,6 +135,6 @@ def test_what_a_constraint_forbids_is_no_rival() -> None:
     chain = TableChain(sampling)
     row = np.zeros(N_VOCAB, np.float32)
     row[4], row[9] = 3.0, 2.9
-    assert ChainSampler(sampling, chain.copy(), PROMPT, [Only()]).is_certain(row, 0.5)
+    assert TokenSampler(sampling, chain.copy(), PROMPT, [Only()]).is_certain(row, 0.5)
     row[5] = 2.8
-    assert not ChainSampler(sampling, chain, PROMPT, [Only()]).is_certain(row, 0.5)
+    assert not TokenSampler(sampling, chain, PROMPT, [Only()]).is_certain(row, 0.5)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spec_local.drafters.lookup import LookupDrafter
-from spec_local.sampling.sampler import ChainSampler
+from spec_local.sampling.sampler import TokenSampler
 from spec_local.sampling.settings import Sampling
 from tests.table_chain import TableChain
 
@@ -16,7 +16,7 @@ from tests.table_chain import TableChain
 def begin(drafter: LookupDrafter, context: Sequence[int]) -> None:
     sampling = Sampling()
     chain = TableChain(sampling)
-    drafter.begin(context, ChainSampler(sampling, chain, context))
+    drafter.begin(context, TokenSampler(sampling, chain, context))
     chain.close()
 
 

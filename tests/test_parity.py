@@ -12,10 +12,10 @@ import pytest
 
 from spec_local.errors import ConfigError
 from spec_local.llama.backend import lib
-from spec_local.llama.chain import Chain
+from spec_local.llama.chain import LlamaChain
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
-from spec_local.llama.samplers import Samplers
+from spec_local.llama.sampler_factory import SamplerFactory
 from spec_local.llama.session import Session
 from spec_local.sampling.noise import xtc_coin
 from spec_local.sampling.settings import Sampling
@@ -148,7 +148,7 @@ MODELS = [pytest.param(name, marks=pytest.mark.model(name)) for name in (SMALL, 
 @pytest.mark.parametrize("_name", MODELS)
 def test_the_distribution_is_llama_cpps(model_files: list[Path], _name: str) -> None:
     with real_rows(model_files[0], count=6) as (session, tokens, rows):
-        samplers = Samplers(session)
+        samplers = SamplerFactory(session)
         for setting in SETTINGS:
             for i, row in enumerate(rows[::2]):
                 sampling = Sampling(seed=i, **setting)  # type: ignore[arg-type]
@@ -170,7 +170,7 @@ def test_the_distribution_is_llama_cpps(model_files: list[Path], _name: str) -> 
 @pytest.mark.parametrize("_name", MODELS)
 def test_greedy_takes_llama_cpps_token(model_files: list[Path], _name: str) -> None:
     with real_rows(model_files[0], count=6) as (session, tokens, rows):
-        samplers = Samplers(session)
+        samplers = SamplerFactory(session)
         for setting in GREEDY:
             for seed, row in enumerate(rows):
                 sampling = Sampling(temperature=0, seed=seed, **setting)  # type: ignore[arg-type]
@@ -187,7 +187,7 @@ def test_greedy_takes_llama_cpps_token(model_files: list[Path], _name: str) -> N
 @pytest.mark.model(SMALL)
 def test_banned_tokens_and_strings_are_never_drawn(model_files: list[Path]) -> None:
     with real_rows(model_files[0], count=1) as (session, tokens, rows):
-        samplers = Samplers(session)
+        samplers = SamplerFactory(session)
         best = int(rows[0].argmax())
         piece = session.model.vocab.piece(best).decode()
         for setting in ({"banned_tokens": (best,)}, {"banned_strings": (piece,)}):
@@ -218,7 +218,7 @@ def test_the_chain_of_the_tests_is_llama_cpps(
         return
     if sampling.dynatemp_range or (exclude_top and not sampling.excludes_top):
         return
-    chains = (Chain(sampling, n_vocab=1000, n_ctx=N_CTX), TableChain(sampling))
+    chains = (LlamaChain(sampling, n_vocab=1000, n_ctx=N_CTX), TableChain(sampling))
     if sampling.repeat_last_n < 0:
         return  # the table knows no whole context
     rng = np.random.default_rng(1)

@@ -9,10 +9,20 @@ from pathlib import Path
 import pytest
 
 from scripts.exact_speed import summary
+from scripts.fit_constants import fitted
+from spec_local.bench.record.result import Result
+from spec_local.bench.report.compare import compare
+from spec_local.bench.report.markdown import markdown
 
 pytestmark = pytest.mark.llama
 
-DOCS = Path(__file__).parent.parent / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+TYPES = ("Q4_K_M", "Q8_0", "F16")
+
+
+def benchmark(name: str) -> Result:
+    return Result.load(DOCS / "benchmarks" / f"{name}.json")
 
 
 def table_after(page: str, heading: str) -> dict[str, list[str]]:
@@ -43,3 +53,94 @@ def test_what_exact_modes_cost(column: int, model: str) -> None:
                 f"{figures['median']:.2f} ({figures['geometric mean']:.2f}; "
                 f"{figures['least']:.2f} to {figures['greatest']:.2f})"
             )
+
+
+@pytest.mark.parametrize(("column", "name"), list(enumerate(TYPES)))
+def test_the_readmes_table_is_the_benchmarks(column: int, name: str) -> None:
+    result = benchmark(name)
+    found = {
+        f"`auto`, {cell.workload}": cell.speedup.median
+        for cell in result.cells
+        if cell.contender == "auto" and cell.temperature == 0 and cell.speedup is not None
+    }
+    for mean in result.overall:
+        if mean.contender == "auto":
+            where = "`auto`, geometric mean" if mean.temperature == 0 else "`auto` at temperature"
+            found[where] = mean.speedup
+        elif mean.contender not in ("none", "llama-cpp-python plain"):
+            found[mean.contender] = mean.speedup
+    published = table_after((ROOT / "README.md").read_text(), "## How fast")
+    for name, row in published.items():
+        plain = name.strip("*").replace(" 0.8, geometric mean", "")
+        figure = f"{found.pop(plain):.2f}" if plain in found else "\N{EN DASH}"
+        assert row[column].strip("*") == figure, name
+    assert not found
+
+
+@pytest.mark.parametrize("name", [*TYPES, "Q8_0-sweep"])
+def test_reports_are_drawn_from_their_data(name: str) -> None:
+    report = (DOCS / "benchmarks" / f"{name}.md").read_text()
+    assert re.sub(r"<picture>.*?</picture>\n\n", "", report, flags=re.DOTALL) == markdown(
+        benchmark(name)
+    )
+
+
+def test_how_many_answers_are_plain_decodings() -> None:
+    ours = {
+        name: [each for each in benchmark(name).lossless if not each.contender.startswith("llama")]
+        for name in TYPES
+    }
+    same = {name: sum(each.identical for each in found) for name, found in ours.items()}
+    (answers,) = {sum(each.answers for each in found) for found in ours.values()}
+    sentence = (
+        f"Of {answers} answers, {same['Q8_0']} were plain decoding's to the last token with the "
+        f"Q8_0 target, {same['F16']} with F16 and {same['Q4_K_M']} with Q4_K_M"
+    )
+    assert sentence in " ".join((ROOT / "README.md").read_text().split())
+
+
+def test_two_runs_agree_as_often_as_is_said() -> None:
+    found = compare(benchmark("Q4_K_M"), benchmark("Q4_K_M-again"))
+    agree = [change.verdict == "same" for change in found.speedups]
+    sentence = f"of {len(agree)} speed-ups {sum(agree)} agree"
+    assert sentence in " ".join((DOCS / "benchmarks" / "README.md").read_text().split())
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_what_verification_costs(name: str) -> None:
+    curves = benchmark(name).curves
+    target, draft = curves["target"], curves["draft"]
+    table = table_after((DOCS / "design.md").read_text(), "## What verification costs")
+    for width, figure in zip(table["target"], table[name], strict=True):
+        cost = draft["1"] if width == "draft" else target[width]
+        assert figure == f"{cost / target['1']:.2f}"
+
+
+@pytest.mark.parametrize(
+    ("row", "prompts", "files"),
+    [
+        ("SmolLM2", "100, in two runs", ["SmolLM2", "SmolLM2-84-to-100"]),
+        ("Qwen2.5-Coder 1.5B, Q8_0", "3", ["Q8_0"]),
+        ("the same, Q4_K_M", "9", ["Q4_K_M"]),
+    ],
+)
+def test_what_was_compared(row: str, prompts: str, files: list[str]) -> None:
+    found = [json.loads((DOCS / "exactness" / f"{name}.json").read_text()) for name in files]
+    drafters = [each for data in found for each in data["drafters"]]
+    answers, identical, tokens = (
+        sum(each[key] for each in drafters) for key in ("answers", "identical", "tokens")
+    )
+    same = "all" if identical == answers else str(identical)
+    table = table_after((DOCS / "exactness.md").read_text(), "## What was compared")
+    assert table[row] == [prompts, str(answers), f"{tokens:,}", same]
+    if len(files) == 1:
+        answered = found[0]["plain"]["answers"] // len(found[0]["temperatures"])
+        assert answered == int(prompts)  # of the hundred that were asked for
+
+
+def test_the_fits_of_the_controllers_constants() -> None:
+    answers = json.loads((DOCS / "controller" / "answers.json").read_text())["answers"]
+    assert len(answers) == 18
+    table = table_after((DOCS / "controller.md").read_text(), "## Where its numbers come from")
+    del table["constant"]
+    assert {name.strip("`"): tuple(row) for name, row in table.items()} == fitted(answers)

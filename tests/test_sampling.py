@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from spec_local.llama.chain import Chain
+from spec_local.llama.chain import LlamaChain
 from spec_local.sampling.noise import keyed_gumbel
 from spec_local.sampling.prefilter import candidates
-from spec_local.sampling.sampler import ChainSampler
+from spec_local.sampling.sampler import TokenSampler
 from spec_local.sampling.settings import Sampling
 from spec_local.sampling.types import Logits
 
@@ -25,7 +25,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 def full_chain(row: Logits, sampling: Sampling, history: tuple[int, ...]) -> dict[int, float]:
     """Token probabilities by the chain over the whole vocabulary, without the prefilter."""
-    chain = Chain(sampling, n_vocab=len(row), n_ctx=512)
+    chain = LlamaChain(sampling, n_vocab=len(row), n_ctx=512)
     for token in history if sampling.penalizes else ():
         chain.accept(token)
     ids, logits = chain.apply(np.arange(len(row), dtype=np.int32), row, exclude_top=False)
@@ -34,7 +34,7 @@ def full_chain(row: Logits, sampling: Sampling, history: tuple[int, ...]) -> dic
 
 
 def filtered_chain(row: Logits, sampling: Sampling, history: tuple[int, ...]) -> dict[int, float]:
-    chain = Chain(sampling, n_vocab=len(row), n_ctx=512)
+    chain = LlamaChain(sampling, n_vocab=len(row), n_ctx=512)
     for token in history if sampling.penalizes else ():
         chain.accept(token)
     recent = history[-sampling.repeat_last_n :] if sampling.penalizes else ()
@@ -159,8 +159,8 @@ def test_a_top_k_prefilter_is_small() -> None:
 
 def draws(row: Logits, sampling_of: dict[str, float], count: int) -> np.ndarray:
     sampling = Sampling(**sampling_of)  # type: ignore[arg-type]
-    chain = Chain(sampling, n_vocab=len(row), n_ctx=512)
-    sampler = ChainSampler(sampling, chain, ())
+    chain = LlamaChain(sampling, n_vocab=len(row), n_ctx=512)
+    sampler = TokenSampler(sampling, chain, ())
     drawn = np.array([sampler.draw(row) for _ in range(count)])
     sampler.close()
     return drawn
@@ -206,8 +206,8 @@ def test_penalties_look_back_over_the_prompt_as_far_as_asked() -> None:
     row = np.array([0, 2, 1, 0], np.float32)
     for look_back, expected in ((1, 1), (2, 2), (-1, 2)):
         sampling = Sampling(temperature=0, presence_penalty=5, repeat_last_n=look_back)
-        chain = Chain(sampling, n_vocab=4, n_ctx=64)
-        sampler = ChainSampler(sampling, chain, (1, 0))
+        chain = LlamaChain(sampling, n_vocab=4, n_ctx=64)
+        sampler = TokenSampler(sampling, chain, (1, 0))
         assert sampler.draw(row) == expected
         sampler.close()
 
@@ -216,7 +216,7 @@ def test_a_copy_draws_the_same_and_leaves_the_original_alone() -> None:
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(12, 40)).astype(np.float32)
     sampling = Sampling(repeat_penalty=1.4, seed=9)
-    sampler = ChainSampler(sampling, Chain(sampling, n_vocab=40, n_ctx=64), (1, 2, 3))
+    sampler = TokenSampler(sampling, LlamaChain(sampling, n_vocab=40, n_ctx=64), (1, 2, 3))
     copy = sampler.copy()
     ahead = [copy.draw(row) for row in rows]
     copy.follow(sampler)

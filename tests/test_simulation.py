@@ -14,12 +14,12 @@ from statistics import mean, quantiles
 import pytest
 
 from spec_local.control.costs import MAX_WIDTH
-from spec_local.control.simulation import Machine, Track, clairvoyant, run, static
+from spec_local.control.simulation import SimulatedMachine, Track, clairvoyant, run, static
 from tests.machines import CURVES, STATIONARY, TEXTS, controller, machine, text
 
 SEEDS = range(10)
 KS = (1, 2, 3, 4, 6, 8, 12, 16)
-FLAT = Machine(verify=[0.0, *[1.0] * MAX_WIDTH], draft=0.1, catch_up=0.02)
+FLAT = SimulatedMachine(verify=[0.0, *[1.0] * MAX_WIDTH], draft=0.1, catch_up=0.02)
 
 
 @cache
@@ -111,7 +111,7 @@ def test_the_clairvoyant_plan_is_the_best_of_all_plans() -> None:
     rng = random.Random(3)
     rates = [rng.choice([0.2, 0.6, 0.95]) for _ in range(6)]
     verify = [0.0, *(1 + 0.3 * w for w in range(MAX_WIDTH))]
-    here = Machine(verify, draft=0.2, catch_up=0.1)
+    here = SimulatedMachine(verify, draft=0.2, catch_up=0.1)
 
     def best(position: int) -> float:
         if position >= len(rates):

@@ -19,7 +19,7 @@ from spec_local.gguf.header import check_model_file
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.quantize import quantize
-from spec_local.llama.samplers import Samplers
+from spec_local.llama.sampler_factory import SamplerFactory
 from spec_local.llama.session import Session
 from spec_local.models.trim import choose_tokens, trim
 from spec_local.models.trimmed import MappedSession
@@ -309,7 +309,7 @@ def test_a_real_model_drafts_the_same_with_fewer_tokens(
         assert np.all(found[:, dropped] == -np.inf)
         session.truncate(0)
 
-        samplers = Samplers(source)
+        samplers = SamplerFactory(source)
         stack.callback(samplers.close)
         sampler = samplers.open(Sampling(temperature=0), context)
         stack.callback(sampler.close)

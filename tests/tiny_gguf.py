@@ -35,7 +35,7 @@ CHATML = (
 )
 
 
-def write_tiny(
+def write_tiny(  # noqa: PLR0913 - what a tiny model may be like, by keyword
     path: Path,
     arch: str = "llama",
     *,

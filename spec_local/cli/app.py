@@ -62,7 +62,7 @@ def _print_version(wanted: bool) -> None:
 
 
 @app.callback()
-def options(
+def options(  # noqa: D103 - the help text is the application's own, above
     debug: Annotated[
         bool, typer.Option("--debug", help="Show tracebacks and llama.cpp's log.")
     ] = False,
@@ -71,7 +71,6 @@ def options(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    # The help text is the application's own, above.
     state.debug = debug
     if debug:
         logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")

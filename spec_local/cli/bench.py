@@ -98,18 +98,16 @@ def run(
     from spec_local.bench.run.contenders import line_up
     from spec_local.bench.run.measure import Benchmark
     from spec_local.bench.run.opened import Field
-    from spec_local.bench.run.plan import Plan
-    from spec_local.bench.run.running_peers import Rivals
-    from spec_local.machine.profile import ProfileStore
-    from spec_local.models.loading import choose_pair, load_models
-    from spec_local.models.registry import load_registry
+    from spec_local.bench.run.running_peers import RunningPeers
+    from spec_local.bench.run.schedule import Schedule
+    from spec_local.models.loading import choose_pair
+    from spec_local.pair import open_pair
 
     require(name is None or models.pair is None, "Give the pair once, by name or with --pair.")
     check_outputs(output)
-    registry = load_registry()
-    spec = choose_pair(registry, name or pair_name(models), models.target, models.draft)
+    spec = choose_pair(name or pair_name(models), models.target, models.draft)
     has_draft = spec.draft is not None
-    plan = Plan(
+    schedule = Schedule(
         prompts=chosen_prompts(prompts),
         contenders=line_up(contender or [], numbers("--sweep-k", sweep_k), has_draft),
         tokens=tokens or (32 if quick else 64),
@@ -122,25 +120,29 @@ def run(
         peers.peer or [], peers.peer_flags or [], has_draft or peers.peer_draft is not None
     )
     require(
-        plan.asks_peers or not specs, "Peers answer greedily only; add --temperature 0, or no peer."
+        schedule.asks_peers or not specs,
+        "Peers answer greedily only; add --temperature 0, or no peer.",
     )
     stopped: BaseException | None = None
     with ExitStack() as stack, on_terminal(time_left=True) as progress:
-        names = [spec.target] if spec.draft is None else [spec.target, spec.draft]
-        loaded = load_models(names, registry, load_options(machine), progress, stack)
-        _check_peer_draft(specs, loaded, peers.peer_draft)
+        pair = stack.enter_context(
+            open_pair(spec, options=load_options(machine), progress=progress)
+        )
+        _check_peer_draft(specs, pair.draft, peers.peer_draft)
         field = stack.enter_context(
             Field(
-                plan.contenders,
-                loaded[0],
-                loaded[1] if has_draft else None,
-                ProfileStore.of_user(),
+                schedule.contenders,
+                pair.target,
+                pair.draft,
+                pair.profiles,
                 _QUICK_TUNE_SECONDS if quick else TUNE_SECONDS,
                 progress,
             )
         )
-        rivals = stack.enter_context(Rivals(specs, field, plan, peers.peer_draft, progress))
-        benchmark = Benchmark(plan, field, rivals, progress)
+        running_peers = stack.enter_context(
+            RunningPeers(specs, field, schedule, peers.peer_draft, progress)
+        )
+        benchmark = Benchmark(schedule, field, running_peers, progress)
         try:
             benchmark.run()
         except (KeyboardInterrupt, SpecLocalError) as reason:
@@ -181,9 +183,9 @@ def show(
 
 
 def _check_peer_draft(
-    specs: Sequence[PeerSpec], loaded: Sequence[Model], peer_draft: Path | None
+    specs: Sequence[PeerSpec], draft: Model | None, peer_draft: Path | None
 ) -> None:
-    trimmed = len(loaded) > 1 and loaded[1].token_map is not None
+    trimmed = draft is not None and draft.token_map is not None
     require(
         peer_draft is None or peer_draft.is_file(), f"There is no draft for peers at {peer_draft}."
     )

@@ -18,7 +18,7 @@ from spec_local.cli.progress import on_terminal
 
 if TYPE_CHECKING:
     from spec_local.bench.report.ranking import Candidate
-    from spec_local.models.loading import Progress
+    from spec_local.util.progress import Progress
 
 
 @flat
@@ -54,17 +54,17 @@ def drafts(
     from spec_local.bench.report.ranking import save
     from spec_local.bench.report.terminal import print_ranking
     from spec_local.bench.run.contenders import line_up
-    from spec_local.bench.run.draft_trial import DraftTrial, verified, verifying
+    from spec_local.bench.run.draft_trial import DraftTrial, run_winner, winner_schedule
     from spec_local.bench.run.opened import Field
-    from spec_local.bench.run.plan import Plan
-    from spec_local.machine.profile import ProfileStore
-    from spec_local.models.loading import load_draft, load_models
-    from spec_local.models.registry import load_registry
+    from spec_local.bench.run.schedule import Schedule
+    from spec_local.models.loading import load_draft
+    from spec_local.models.registry import PairSpec, load_registry
+    from spec_local.pair import open_pair
 
     if json is not None:
         check_file(json)
-    registry, store = load_registry(), ProfileStore.of_user()
-    plan = Plan(
+    registry = load_registry()
+    schedule = Schedule(
         prompts=chosen_prompts(prompts),
         contenders=line_up(["none"], [], has_draft=False),
         tokens=tokens,
@@ -76,23 +76,25 @@ def drafts(
     with ExitStack() as stack, on_terminal(time_left=True) as progress:
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="spec-local-bench-")))
         names = [*draft, *_trimmed(draft, trim or [], directory, progress)]
-        (model,) = load_models([target], registry, load_options(machine), progress, stack)
+        options = load_options(machine)
+        pair = stack.enter_context(open_pair(PairSpec(target), options=options, progress=progress))
+        model, store = pair.target, pair.profiles
         for name in names:  # whether it can draft is said before minutes are spent
-            with ExitStack() as opened:
-                load_draft(name, model, registry, progress, opened)
+            load_draft(name, model, registry, progress).close()
         try:
-            with Field(plan.contenders, model, None, store, TUNE_SECONDS, progress) as field:
-                trial = DraftTrial(plan, field, store, TUNE_SECONDS, progress)
+            with Field(schedule.contenders, model, None, store, TUNE_SECONDS, progress) as field:
+                trial = DraftTrial(schedule, field, store, TUNE_SECONDS, progress)
                 for name in names:
-                    with ExitStack() as opened:
-                        candidate = load_draft(name, model, registry, progress, opened)
+                    with load_draft(name, model, registry, progress) as candidate:
                         judged[name] = trial.judge(candidate)
             if run:
                 best = max(judged, key=lambda name: judged[name].auto)
-                plan = verifying(plan, judged[best])
-                winner = load_draft(best, model, registry, progress, stack)
-                with Field(plan.contenders, model, winner, store, TUNE_SECONDS, progress) as field:
-                    judged[best] = verified(judged[best], plan, field, progress)
+                schedule = winner_schedule(schedule, judged[best])
+                winner = stack.enter_context(load_draft(best, model, registry, progress))
+                with Field(
+                    schedule.contenders, model, winner, store, TUNE_SECONDS, progress
+                ) as field:
+                    judged[best] = run_winner(judged[best], schedule, field, progress)
         except KeyboardInterrupt as reason:
             if not judged:
                 raise

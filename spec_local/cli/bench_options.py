@@ -11,7 +11,7 @@ import typer
 from spec_local.errors import ConfigError
 
 if TYPE_CHECKING:
-    from spec_local.workloads.workloads import Prompt
+    from spec_local.workloads.workloads import WorkloadPrompt
 
 _PROMPTS, _PEERS, _OUTPUT = "Prompts", "Peers", "Output"
 
@@ -100,7 +100,7 @@ class OutputOptions:
     ] = None
 
 
-def chosen_prompts(options: PromptOptions) -> list[Prompt]:
+def chosen_prompts(options: PromptOptions) -> list[WorkloadPrompt]:
     """The prompts that were asked for; raises ConfigError."""
     from spec_local.workloads.workloads import bundled, choose, read_prompts
 

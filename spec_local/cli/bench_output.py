@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from spec_local.bench.record.result import Result
 
 _WIDTH = 100
-"""Of a report that goes into a file or a pipe."""
+"""Columns of a report that goes into a file or a pipe."""
 
 
 def check_outputs(output: OutputOptions) -> None:

@@ -17,7 +17,7 @@ app = typer.Typer(help="Make draft models that cost less.", no_args_is_help=True
 
 
 @app.callback()
-def draft() -> None:
+def draft() -> None:  # noqa: D103 - it would become the help text
     # Without a callback Typer makes a single command the application itself.
     pass
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from spec_local.control.costs import CostCurve
     from spec_local.llama.options import LoadOptions
     from spec_local.machine.profile import ProfileStore
+    from spec_local.models.registry import PairSpec
 
 _BAR = 30
 
@@ -52,18 +53,15 @@ def tune(
     from spec_local.exact.modes import exact_options
     from spec_local.machine.profile import ProfileStore
     from spec_local.models.loading import choose_pair
-    from spec_local.models.registry import load_registry
 
-    registry = load_registry()
-    spec = choose_pair(registry, pair_name(models), models.target, models.draft)
-    names = [spec.target] if spec.draft is None else [spec.target, spec.draft]
+    spec = choose_pair(pair_name(models), models.target, models.draft)
     options, store = load_options(machine), ProfileStore.of_user()
+    if show:
+        paths = [_path(name) for name in spec.models]
+    else:
+        paths = _measure(spec, options, store, seconds, exact)
     if exact is not None:
         options = exact_options(exact, options)
-    if show:
-        paths = [_path(name) for name in names]
-    else:
-        paths = _measure(names, options, store, seconds, exact)
     _explain(paths, options, store)
     if exact is not None:
         _explain_exactness(paths[0], options, store)
@@ -80,7 +78,7 @@ def _path(name: str) -> Path:
 
 
 def _measure(
-    names: list[str],
+    spec: PairSpec,
     options: LoadOptions,
     store: ProfileStore,
     seconds: float,
@@ -90,25 +88,23 @@ def _measure(
 
     A certificate that is there already is made anew.
     """
-    from spec_local.exact.modes import Exactness
-    from spec_local.llama.session import Session
     from spec_local.machine.tune import compare, keep
     from spec_local.machine.tune import tune as measure
-    from spec_local.models.loading import load_models
-    from spec_local.models.registry import load_registry
+    from spec_local.pair import open_pair
 
     with ExitStack() as stack, on_terminal() as progress:
-        loaded = load_models(names, load_registry(), options, progress, stack)
-        sessions = [stack.enter_context(Session(model)) for model in loaded]
+        pair = stack.enter_context(
+            open_pair(spec, options=options, exact=exact, profiles=store, progress=progress)
+        )
+        sessions = list(filter(None, pair.sessions(stack)))
         curves = []
         for session in sessions:
             show = partial(progress, f"measure {session.model.path.stem}")
             curves.append(measure(session, seconds, show)[0])
         compare(sessions, curves)
         keep(store, sessions, curves)
-        if exact is not None:
-            Exactness.of(exact, sessions[0], store, progress, anew=True)
-        return [model.path for model in loaded]
+        pair.exactness(sessions[0], anew=True)
+        return [session.model.path for session in sessions]
 
 
 def _explain(paths: list[Path], options: LoadOptions, store: ProfileStore) -> None:

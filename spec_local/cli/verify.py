@@ -64,38 +64,26 @@ def verify(
     With --exact a difference is an error: exit code 1. Without, it is reported.
     """
     from spec_local.bench.run.verification import Verification
-    from spec_local.drafters import needs_model
-    from spec_local.exact.modes import Exactness, exact_options
-    from spec_local.llama.session import Session
-    from spec_local.machine.profile import ProfileStore
-    from spec_local.models.loading import choose_pair, load_models
-    from spec_local.models.registry import load_registry
+    from spec_local.models.loading import choose_pair
+    from spec_local.pair import open_pair
     from spec_local.runner import Runner
 
     require(name is None or models.pair is None, "Give the pair once, by name or with --pair.")
-    registry, store = load_registry(), ProfileStore.of_user()
-    spec = choose_pair(registry, name or pair_name(models), models.target, models.draft)
-    options = load_options(machine)
-    if exact is not None:
-        options = exact_options(exact, options)
-    names = [spec.target] if spec.draft is None else [spec.target, spec.draft]
+    spec = choose_pair(name or pair_name(models), models.target, models.draft)
     wanted = drafter or (["auto", "lookup"] if spec.draft is None else ["auto", "lookup", "model"])
-    for each in wanted:
-        needs_model(each)  # raises for one that does not exist
     if json_file is not None:
         check_file(json_file)
     stopped: BaseException | None = None
     with ExitStack() as stack, on_terminal(time_left=True) as progress:
         chosen = chosen_prompts(prompts)
-        sessions = [
-            stack.enter_context(Session(model))
-            for model in load_models(names, registry, options, progress, stack)
-        ]
-        target, draft = sessions[0], sessions[1] if len(sessions) > 1 else None
-        exactness = Exactness.of(exact, target, store, progress) if exact is not None else None
+        pair = stack.enter_context(
+            open_pair(spec, wanted, options=load_options(machine), exact=exact, progress=progress)
+        )
+        target, draft = pair.sessions(stack)
+        exactness = pair.exactness(target)
         runners = {
             each: stack.enter_context(
-                Runner(target, each, draft=draft, profiles=store, exact=exactness)
+                Runner(target, each, draft=draft, profiles=pair.profiles, exact=exactness)
             )
             for each in ["none", *dict.fromkeys(wanted)]
         }

@@ -58,7 +58,7 @@ class Acceptance:
 
     @property
     def judged(self) -> tuple[float, float]:
-        """Of this pair's tokens, how many were accepted and how many judged."""
+        """How many of this pair's tokens were accepted, and how many judged."""
         accepted, judged = (sum(counts[i] for counts in self._pair) for i in (0, 1))
         return accepted, judged
 

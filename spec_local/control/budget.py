@@ -1,11 +1,11 @@
-"""The account of one answer: what speculation has saved, and how much of it may be put at risk.
+"""The budget of one answer: what speculation has saved, and how much of it may be put at risk.
 
 Time saved against plain decoding is paid in, time lost is taken out, in units of one plain token.
 No round may cost more than there is (conservative bandits, Wu et al., arXiv 1602.04282): however
 wrong the estimates of acceptance are, an answer loses no more than it earned before and an
 allowance.
 
-Not on the account: calibration, and the draft model's reading of the prompt (`controller.py`).
+Outside the budget: calibration, and the draft model's reading of the prompt (`controller.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from math import inf, log
 from spec_local.control.constants import Tuning
 
 
-class Account:
+class Budget:
     """Starts with the allowance."""
 
     def __init__(self, tuning: Tuning) -> None:
@@ -38,7 +38,7 @@ class Account:
 
         After Kelly's criterion (Bell System Technical Journal 35, 1956) the logarithm of the credit
         c is what should not shrink: a loss of x hurts like -c log(1 - x / c), and the risk is what
-        that is beyond x, in the mean, `aversion` times. It is little while the account is large,
+        that is beyond x, in the mean, `aversion` times. It is little while the budget is large,
         and infinite beyond a share of it; so losses make drafts shorter and rarer, not impossible.
 
         price: what the round takes beyond a plain one. survivals: probabilities that at least 1,

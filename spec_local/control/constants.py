@@ -10,9 +10,9 @@ class Trust:
     """How much it takes to doubt a drafter's confidence. Weights are in judged tokens."""
 
     confidence_weight: float
-    """Of the confidence itself, against what is known of the pair."""
+    """Weight of the confidence itself, against what is known of the pair."""
     pair_weight: float
-    """Of what is known of the pair, against what the present text has shown."""
+    """Weight of what is known of the pair, against what the present text has shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Tuning:
     # -- costs (costs.py): sizes of relative errors, as standard deviations of log seconds
 
     timing_noise: float = 0.06
-    """Of one measured decode around its mean."""
+    """Spread of one measured decode around its mean."""
     speed_drift: float = 0.02
     """How far the machine's speed wanders from one decode to the next, at least: clocks, other
     processes. On a restless machine more, as measured."""
@@ -31,13 +31,13 @@ class Tuning:
     shape_drift: float = 0.002
     """How far the cost of one width wanders against the others: practically fixed."""
     shape_doubt: float = 0.2
-    """Of what was measured in another state of the machine, or of another model."""
+    """Doubt of what was measured in another state of the machine, or of another model."""
     bucket_doubt: float = 0.05
-    """Of a width measured at another context length."""
+    """Doubt of a width that was measured at another context length."""
     no_idea: float = 2.0
-    """Of a cost nothing is known of: a factor of e^2, about 7, either way."""
+    """Doubt of a cost nothing is known of: a factor of e^2, about 7, either way."""
     assumed_doubt: float = 0.4
-    """Of a draft model's speed while it is taken from the target's: twice that of a shape."""
+    """Doubt of a draft model's speed while it is taken from the target's: twice that of a shape."""
     spike_memory: float = 0.1
     """Share of what was cut off an outlier, squared, that makes the speed less certain: if
     it really has another speed now, the next decodes may move the estimate further."""
@@ -53,10 +53,10 @@ class Tuning:
     text_memory: float = 24.0
     """Judged tokens a bucket remembers of the present text: a few sentences, a function."""
     drawn: Trust = Trust(confidence_weight=20.0, pair_weight=60.0)
-    """Of the probability with which a model drew a token. Given that, texts hardly differ: fitted
-    as beta-binomial, the acceptance of 15 texts spreads like that of 40 and more tokens each."""
+    """Trust in the probability with which a model drew a token: texts hardly differ in it. Fitted
+    as beta-binomial; `scripts/fit_constants.py` fits it, and those below, to a recorded pair."""
     looked_up: Trust = Trust(confidence_weight=4.0, pair_weight=10.0)
-    """Of the length of a match, which means another thing in every text: fitted, 8 to 17 tokens."""
+    """Trust in the length of a match, which means another thing in every text. Fitted."""
     shares_weight: float = 6.0
     """How many drafted tokens of the present text show as well as all texts before how often a
     draft is how sure."""
@@ -113,7 +113,7 @@ class Tuning:
     setback: float = 2.0
     """By what every failed try divides that probability and multiplies `retry_tokens`."""
 
-    # -- the account of one answer (controller.py): what speculation may lose
+    # -- the budget of one answer (controller.py): what speculation may lose
 
     allowance: float = 2.8
     """What may be lost before anything was earned: 1.4 % of an answer of 200 tokens."""
@@ -121,7 +121,7 @@ class Tuning:
     """What more may be lost with every token. Probes are paid from this, and the controller's own
     time."""
     stake: float = 0.5
-    """Share of the account that one round may cost. With all of it at stake, one draft that failed
+    """Share of the budget that one round may cost. With all of it at stake, one draft that failed
     at its first token ended speculation for the rest of an answer that was made for it."""
     aversion: float = 2.0
     """How many times over the risk of a loss counts (`budget.py`): bets half as large as Kelly's

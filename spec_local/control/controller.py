@@ -34,7 +34,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate, repeat
 from operator import mul
 
-from spec_local.control.budget import Account
+from spec_local.control.budget import Budget
 from spec_local.control.constants import Tuning
 from spec_local.control.costs import MAX_WIDTH, CostCurve
 from spec_local.control.drafter_state import DrafterState
@@ -70,7 +70,7 @@ class Controller:
     tuning: Tuning = field(default_factory=Tuning)
     widths: Widths = ANY
     """Widths at which the target may be evaluated; costs are those after padding."""
-    account: Account = field(init=False)
+    budget: Budget = field(init=False)
     _emitted: int = 0
     _max_tokens: int = 0
     _recent_tokens: float = 1.0
@@ -78,7 +78,7 @@ class Controller:
     _since_plain: int = 0
 
     def __post_init__(self) -> None:
-        self.account = Account(self.tuning)
+        self.budget = Budget(self.tuning)
 
     def begin(self, max_tokens: int, kind: str = "") -> None:
         """A generation of at most so many tokens begins.
@@ -87,7 +87,7 @@ class Controller:
         """
         self._emitted, self._max_tokens, self._since_plain = 0, max_tokens, 0
         self._recent_tokens = self._recent_cost = self.tuning.first_rounds
-        self.account = Account(self.tuning)
+        self.budget = Budget(self.tuning)
         for drafter in self.drafters.values():
             drafter.begin(kind)
 
@@ -165,7 +165,7 @@ class Controller:
             price = moment.costs[k + 1] - 1.0
             gain = expected - moment.rate * price  # Σ Π a  -  r (V(k + 1) - V(1))
             if gain > 0:
-                yield gain - self.account.risk(price, survivals[:k]), Plan(offer.drafter, k)
+                yield gain - self.budget.risk(price, survivals[:k]), Plan(offer.drafter, k)
 
     def _to_draft(self, offer: Offer, moment: _Moment) -> Iterator[tuple[float, Plan]]:
         """Drafting token by token, as far as its failure can be borne, with its gain."""
@@ -178,7 +178,7 @@ class Controller:
         limit = 0
         for k in range(1, moment.room + 1):
             price = costs[k + 1] + draft.of(k) - 1.0
-            if self.account.bears(price + catch_up) and self.account.is_worth(price, survivals[:k]):
+            if self.budget.bears(price + catch_up) and self.budget.is_worth(price, survivals[:k]):
                 limit = k
         if limit:
             pace = DraftPace(drafter.acceptance, costs, draft.step, rate, limit)
@@ -202,7 +202,7 @@ class Controller:
         offered = next(o.confidences for o in moment.offers if o.drafter == plan.drafter) or ()
         k = min(self.tuning.stretch * widest - 1, len(offered), moment.room)
         survivals = self.drafters[plan.drafter].survivals(offered[:k])
-        bearable = self.account.is_worth(moment.costs[k + 1] - 1.0, survivals)
+        bearable = self.budget.is_worth(moment.costs[k + 1] - 1.0, survivals)
         return Plan(plan.drafter, k) if bearable else plan
 
     def _probe_of(self, offer: Offer, moment: _Moment) -> Plan | None:
@@ -223,7 +223,7 @@ class Controller:
             saved = 1.0 - cost / (1.0 + expected)  # per token, should hope come true
             price = cost + draft.reading - 1.0
             value = tuning.chance / doubt * saved * self._rest - price
-            if value > best_value and self.account.bears(price):
+            if value > best_value and self.budget.bears(price):
                 best, best_value = k, value
         if best == 0:
             return None
@@ -244,7 +244,7 @@ class Controller:
     # ---- after the round ------------------------------------------------------------------------
 
     def learn(self, report: RoundReport) -> None:
-        """A round is over: learn what things cost, who was right, and settle the account."""
+        """A round is over: learn what things cost, who was right, and settle the budget."""
         is_first = self._emitted == 0
         width = self._learn_speed(report, is_prompt=is_first and report.width > 1)
         self._learn_acceptance(report)
@@ -289,6 +289,6 @@ class Controller:
         self._recent_tokens = self._recent_tokens * keep + report.tokens
         self._recent_cost = self._recent_cost * keep + cost
         saved = 0.0 if report.drafter == CALIBRATION else report.tokens - cost
-        self.account.settle(report.tokens, saved)
+        self.budget.settle(report.tokens, saved)
         for name, drafter in self.drafters.items():
             drafter.keep_books(name == report.drafter, saved, report.tokens)

@@ -33,7 +33,7 @@ class DrafterState:
     """A drafter as the controller sees it."""
 
     cost: CostCurve | None = None
-    """Of its model; None for a drafter that costs nothing."""
+    """Cost curve of its model; None for a drafter that costs nothing."""
     size: float = 1.0
     """Its model's weights / the target's: its cost, until that is measured."""
     known: dict[str, Acceptance] = field(default_factory=dict)

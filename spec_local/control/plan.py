@@ -16,7 +16,7 @@ class Offer:
 
     drafter: str
     confidences: tuple[float, ...] | None = None
-    """Of each token it has drafted already, for free; None: to be drafted one by one."""
+    """Confidence of each token drafted already, for free; None: to be drafted one by one."""
     behind: int = 0
     """Tokens its model has to evaluate before the first drafted one is there."""
 

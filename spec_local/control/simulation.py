@@ -1,9 +1,9 @@
 """The controller on machines and texts that are only numbers: no model, no clock.
 
-A `Machine` says what evaluations cost, a `Text` which drafted tokens would be right. Three ways to
-write the text are compared: the controller's, any static (drafter, k), and the clairvoyant one,
-which knows every position's acceptance rate though not the outcome, and plans backwards from the
-end of the text. Costs and texts may be recorded from real runs or made up.
+A `SimulatedMachine` says what evaluations cost, a `Text` which drafted tokens would be right. Three
+ways to write the text are compared: the controller's, any static (drafter, k), and the clairvoyant
+one, which knows every position's acceptance rate though not the outcome, and plans backwards from
+the end of the text. Costs and texts may be recorded from real runs or made up.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MOST = MAX_WIDTH - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class SimulatedMachine:
     """What evaluations cost, in seconds."""
 
     verify: Sequence[float]
@@ -55,14 +55,14 @@ class Track:
     """Drafts without a model, as lookup does."""
 
     def rates(self, start: int, limit: int) -> Sequence[float]:
-        """Of the tokens it has to offer from `start`, at most so many."""
+        """Acceptance of the tokens it has to offer from `start`, at most `limit` of them."""
         end = start
         while end < min(len(self.rate), start + limit) and self.rate[end] > 0:
             end += 1
         return self.rate[start:end]
 
     def confidences(self, start: int, limit: int) -> Sequence[float]:
-        """Of the same tokens."""
+        """Confidences of the same tokens."""
         return self.confidence[start : start + len(self.rates(start, limit))]
 
     def accepted(self, start: int, k: int) -> int:
@@ -109,12 +109,13 @@ class Outcome:
 
     @property
     def speedup(self) -> float:
+        """Speed against plain decoding."""
         return self.plain_seconds / self.seconds
 
 
 def run(
     controller: Controller,
-    machine: Machine,
+    machine: SimulatedMachine,
     text: Text,
     length: int,
     certainty: Sequence[float] | None = None,
@@ -181,7 +182,7 @@ def _judge(track: Track | Looked, position: int, emitted: int, drafted: int) -> 
     return Judged(confidences, right, right < len(confidences))
 
 
-def static(drafter: str, k: int, machine: Machine, text: Text, length: int) -> Outcome:
+def static(drafter: str, k: int, machine: SimulatedMachine, text: Text, length: int) -> Outcome:
     """Write the tokens with k drafted ones in every round, where the drafter has so many."""
     track = text[drafter]
     position, total, rounds = 0, 0.0, 0
@@ -200,7 +201,7 @@ def static(drafter: str, k: int, machine: Machine, text: Text, length: int) -> O
     return Outcome(total, length, length * machine.verify[1], rounds)
 
 
-def clairvoyant(machine: Machine, text: Text, length: int) -> Outcome:
+def clairvoyant(machine: SimulatedMachine, text: Text, length: int) -> Outcome:
     """The least expected time, by dynamic programming over positions.
 
     The draft model has read the prompt before the first token, or is not used at all.
@@ -211,7 +212,7 @@ def clairvoyant(machine: Machine, text: Text, length: int) -> Outcome:
     return Outcome(seconds, length, length * machine.verify[1], 0)
 
 
-def _least(machine: Machine, text: Text, length: int) -> float:
+def _least(machine: SimulatedMachine, text: Text, length: int) -> float:
     """The least expected seconds with these drafters, their prompt read."""
     rest = [0.0] * (length + _MOST + 2)
     for position in range(length - 1, -1, -1):

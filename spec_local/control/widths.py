@@ -31,6 +31,7 @@ class Widths:
 
     @property
     def widest(self) -> int:
+        """The widest width allowed."""
         return self.allowed[-1]
 
     @property
@@ -43,7 +44,7 @@ class Widths:
         return self.allowed[bisect_left(self.allowed, width)]
 
     def costs(self, row: Sequence[float]) -> list[float]:
-        """Of the cost of every width, what batches cost up to the widest; both begin at 0."""
+        """Cost of every width from 0 on after padding, given the costs before it."""
         return [row[0], *(row[self.at_least(width)] for width in range(1, self.widest + 1))]
 
 

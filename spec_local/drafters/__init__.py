@@ -1,35 +1,60 @@
-"""Drafters and the rules about their names; one file each, `build.py` makes them.
+"""Drafters by name, and the rules about them; one file each, `build.py` makes them.
 
-The names alone are needed in many places, so nothing is imported here but errors.
+The rules alone are needed in many places, so nothing is imported here but errors.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from spec_local.errors import require
 
 AUTO = "auto"
 """Not a drafter but all that can be had, and a controller that chooses."""
 
-NAMES = (AUTO, "none", "lookup", "model", "lookup-then-model")
-"""What can be asked for by name."""
-
 DEFAULT_K = 3
 """Tokens that a named drafter drafts per round, unless told otherwise."""
 
-_NEED_MODEL = frozenset({"model", "lookup-then-model"})
+
+class Rules(NamedTuple):
+    """What a drafter needs."""
+
+    uses_draft: bool = False
+    """Whether it drafts with a draft model where there is one."""
+    needs_draft: bool = False
+    """Whether it cannot run without one."""
+    takes_k: bool = True
+    """Whether the user may say how many tokens it drafts per round."""
 
 
-def needs_model(name: str) -> bool:
-    """Whether that drafter must have a draft model; raises ConfigError for an unknown drafter."""
-    check_name(name)
-    return name in _NEED_MODEL
+RULES: Mapping[str, Rules] = {
+    AUTO: Rules(uses_draft=True, takes_k=False),
+    "none": Rules(),
+    "lookup": Rules(),
+    "model": Rules(uses_draft=True, needs_draft=True),
+    "lookup-then-model": Rules(uses_draft=True, needs_draft=True),
+}
 
 
-def uses_model(name: str) -> bool:
-    """Whether that drafter can use a draft model; raises ConfigError for an unknown drafter."""
-    return needs_model(name) or name == AUTO
+def uses_draft(name: str) -> bool:
+    """Whether that drafter uses a draft model; raises ConfigError for an unknown drafter."""
+    return _rules(name).uses_draft
 
 
-def check_name(name: str) -> None:
-    """Raise ConfigError for an unknown drafter."""
-    require(name in NAMES, f"There is no drafter {name!r}; choose from: {', '.join(NAMES)}.")
+def check(name: str, *, has_draft: bool, k: int | None = None) -> None:
+    """Raise ConfigError if that drafter cannot run like that; k: None if nobody asked for one."""
+    rules = _rules(name)
+    require(
+        has_draft or not rules.needs_draft,
+        f"The drafter {name} needs a draft model: a pair with one, or a target and a draft.",
+    )
+    require(
+        k is None or rules.takes_k,
+        f"The drafter {name} decides by itself how much to draft; name another one to set k.",
+    )
+
+
+def _rules(name: str) -> Rules:
+    require(name in RULES, f"There is no drafter {name!r}; choose from: {', '.join(RULES)}.")
+    return RULES[name]

@@ -1,10 +1,10 @@
-"""Drafters from their names. A new one is a file here, a line in `BUILDERS`, a name in `NAMES`."""
+"""Drafters from their names. A new one is a file here and a line in `RULES` and in `BUILDERS`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
-from spec_local.drafters import check_name
 from spec_local.drafters.lookup import LookupDrafter
 from spec_local.drafters.model import ModelDrafter
 from spec_local.drafters.none import NoDrafter
@@ -14,27 +14,35 @@ from spec_local.engine.types import Drafter, EvaluationSession
 SURE_MATCH = 6
 """Tokens that must agree before lookup goes first where a draft model could be asked instead."""
 
-DraftSessions = Callable[[], tuple[EvaluationSession, int, Callable[[int], bool]]]
-"""Opens the draft model's session; gives it, the size of the shared vocabulary, and what tells
-end-of-generation tokens.
 
-Raises ConfigError where no draft model was loaded.
-"""
+class DraftModel(NamedTuple):
+    """What a drafter drafts with, if it uses a draft model."""
+
+    session: EvaluationSession
+    """In the target's token ids."""
+    n_vocab: int
+    """How many token ids target and draft share."""
+    is_end: Callable[[int], bool]
+    """Tells end-of-generation tokens."""
 
 
-def _lookup_then_model(open_draft: DraftSessions) -> Drafter:
-    return StagedDrafter([LookupDrafter(min_match=SURE_MATCH), ModelDrafter(*open_draft())])
+def build(name: str, draft: DraftModel | None) -> Drafter:
+    """The drafter of that name, for which the rules have been checked (`drafters.check`)."""
+    return BUILDERS[name](draft)
 
 
-BUILDERS: Mapping[str, Callable[[DraftSessions], Drafter]] = {
-    "none": lambda _open_draft: NoDrafter(),
-    "lookup": lambda _open_draft: LookupDrafter(),
-    "model": lambda open_draft: ModelDrafter(*open_draft()),
+def _model(draft: DraftModel | None) -> Drafter:
+    assert draft is not None
+    return ModelDrafter(*draft)
+
+
+def _lookup_then_model(draft: DraftModel | None) -> Drafter:
+    return StagedDrafter([LookupDrafter(min_match=SURE_MATCH), _model(draft)])
+
+
+BUILDERS: Mapping[str, Callable[[DraftModel | None], Drafter]] = {
+    "none": lambda _draft: NoDrafter(),
+    "lookup": lambda _draft: LookupDrafter(),
+    "model": _model,
     "lookup-then-model": _lookup_then_model,
 }
-
-
-def build(name: str, open_draft: DraftSessions) -> Drafter:
-    """The drafter of that name; raises ConfigError for an unknown drafter."""
-    check_name(name)
-    return BUILDERS[name](open_draft)

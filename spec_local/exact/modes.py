@@ -11,7 +11,7 @@ In all of them prompts are evaluated in the same batches whatever is cached (`se
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -26,9 +26,12 @@ from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
 from spec_local.machine.certify import Certificate, certify
 from spec_local.machine.profile import ProfileStore
-from spec_local.models.loading import Progress
-from spec_local.sampling.settings import AcceptanceRule, ExactMode
+from spec_local.sampling.settings import AcceptanceRule
+from spec_local.util.progress import Progress
 from spec_local.workloads.workloads import bundled
+
+ExactMode = Literal["certified", "fixed", "guard"]
+"""How drafting is kept from changing a bit."""
 
 _MOST_FIXED = 8
 """The widest base that `fixed` tries: every token costs as much as so many."""
@@ -72,6 +75,7 @@ class Exactness:
 
     @property
     def widths(self) -> Widths:
+        """Widths at which the target may be evaluated."""
         return self.session.widths
 
     @property
@@ -184,6 +188,13 @@ def sequences(session: Session) -> list[list[int]]:
     written = [vocab.tokenize(text, add_special=True, parse_special=False) for text in texts]
     drawn = np.random.default_rng(0).integers(session.n_vocab, size=max(map(len, written)))
     return [*written, drawn.tolist()]
+
+
+def mode_of(exact: bool | ExactMode) -> ExactMode | None:
+    """The mode that is meant: True is certified, False is none."""
+    if isinstance(exact, bool):
+        return "certified" if exact else None
+    return exact
 
 
 def exact_options(mode: str, options: LoadOptions) -> LoadOptions:

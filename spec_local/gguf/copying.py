@@ -38,6 +38,7 @@ class TensorCopy:
 
     @property
     def n_bytes(self) -> int:
+        """Bytes of the copy."""
         return math.prod(self.shape) * int(self.source.data.itemsize)
 
 

@@ -45,6 +45,7 @@ class GGUFHeader:
 
     @property
     def architecture(self) -> str:
+        """Name of the model's architecture; empty if the file names none."""
         return str(self.metadata.get("general.architecture", ""))
 
     def hyperparameter(self, key: str, default: int = 0) -> int:

@@ -6,6 +6,10 @@ stack, and the first evaluation of two tokens dies of a general protection fault
 avoid it and cost a fifth of plain decoding speed with Q4_K_M, so only AMX is denied: llama.cpp asks
 the kernel for permission once, and Linux says no to a process with an alternate signal stack too
 small for the larger register state. That stack exists only during the question.
+
+With SPEC_LOCAL_AMX=1 nothing is denied, for a build that is known to be sound. This module can go
+when the pinned llama-cpp-python, built by GCC, passes `SPEC_LOCAL_AMX=1 pytest` on a processor with
+AMX.
 """
 
 from __future__ import annotations
@@ -15,7 +19,11 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+
+from spec_local.util.descriptors import STDERR, redirected
+
+WANTED = "SPEC_LOCAL_AMX"
+"""Name of the environment variable that leaves AMX to llama.cpp where it is 1."""
 
 _ARCH_PRCTL = 158  # system call number on x86-64
 _ARCH_GET_XCOMP_PERM = 0x1022
@@ -29,20 +37,29 @@ class _Stack(ctypes.Structure):
     _fields_ = (("pointer", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
 
 
-def deny_amx(libggml: Any) -> None:
+def deny_amx(libggml: ctypes.CDLL) -> None:
     """Make ggml's CPU backend decide, now and for good, that there is no AMX.
 
-    libggml: the loaded ggml library. Does nothing where AMX cannot be the matter.
+    libggml: the loaded ggml library. Does nothing where AMX cannot be the matter or is wanted.
     """
-    if not sys.platform.startswith("linux") or os.uname().machine != "x86_64":
+    if not _amx_is_possible() or amx_is_wanted():
         return
-    with _small_signal_stack(), _silent_stderr():
+    with (
+        _small_signal_stack(),
+        open(os.devnull, "wb") as nowhere,
+        redirected(STDERR, nowhere.fileno()),  # ggml's report of the refusal would only alarm
+    ):
         _list_weight_layouts(libggml)
+
+
+def amx_is_wanted() -> bool:
+    """Whether the user wants llama.cpp to use AMX."""
+    return os.environ.get(WANTED) == "1"
 
 
 def amx_is_permitted() -> bool:
     """Whether this process may use tiles, and llama.cpp therefore would."""
-    if not sys.platform.startswith("linux") or os.uname().machine != "x86_64":
+    if not _amx_is_possible():
         return False
     mask = ctypes.c_uint64(0)
     libc = ctypes.CDLL(None, use_errno=True)
@@ -50,7 +67,11 @@ def amx_is_permitted() -> bool:
     return not failed and bool(mask.value & _TILE_DATA)
 
 
-def _list_weight_layouts(libggml: Any) -> None:
+def _amx_is_possible() -> bool:
+    return sys.platform.startswith("linux") and os.uname().machine == "x86_64"
+
+
+def _list_weight_layouts(libggml: ctypes.CDLL) -> None:
     """Ask the CPU backend for its extra buffer types, which it makes once."""
     api = {
         "ggml_backend_dev_by_name": [ctypes.c_char_p],
@@ -80,20 +101,3 @@ def _small_signal_stack() -> Iterator[None]:
         yield
     finally:
         libc.sigaltstack(ctypes.byref(before), None)
-
-
-@contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """ggml reports the refusal to the terminal, where it would only alarm."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # a desktop application may have none
-        yield
-        return
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

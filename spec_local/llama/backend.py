@@ -12,12 +12,11 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import psutil
 
 from spec_local.errors import ConfigError
-from spec_local.llama.amx import amx_is_permitted, deny_amx
+from spec_local.llama.amx import amx_is_permitted, amx_is_wanted, deny_amx
 
 logger = logging.getLogger("spec_local.llama")
 logger.addHandler(logging.NullHandler())  # silent unless the application configures logging
@@ -49,19 +48,15 @@ def _bounded_spinning() -> Iterator[None]:
         del os.environ["GOMP_SPINCOUNT"]
 
 
-def _load() -> tuple[Any, Any, Any]:
-    with _bounded_spinning():
-        import llama_cpp
-        from llama_cpp._ggml import libggml
-        from llama_cpp.llama_chat_format import Jinja2ChatFormatter
-    return llama_cpp, libggml, Jinja2ChatFormatter
+with _bounded_spinning():
+    import llama_cpp
+    from llama_cpp._ggml import libggml as _libggml
+    from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
-
-lib: Any
-"""The low-level ctypes API of llama.cpp."""
-JinjaFormatter: Any
+lib = llama_cpp
+"""The low-level ctypes API of llama.cpp; stubs/llama_cpp/ has the types of the names in use."""
+JinjaFormatter = Jinja2ChatFormatter
 """llama-cpp-python's sandboxed chat template renderer."""
-lib, _libggml, JinjaFormatter = _load()
 
 # ggml_log_level in ggml.h. llama.cpp's INFO is hundreds of lines a load: Python's DEBUG.
 _WARN, _ERROR = 3, 4
@@ -70,8 +65,8 @@ _recent_errors: list[str] = []
 _interrupted = threading.Event()
 
 
-@lib.llama_log_callback  # type: ignore[untyped-decorator]
-def _log(level: int, text: bytes, _user_data: ctypes.c_void_p) -> None:
+@lib.llama_log_callback
+def _log(level: int, text: bytes, _user_data: int | None) -> None:
     """Pass llama.cpp's log on to Python's, where the application decides what is shown."""
     try:
         message = text.decode("utf-8", errors="replace").rstrip()
@@ -112,14 +107,15 @@ def default_threads() -> int:
 def repacks(wanted: bool | None) -> bool:
     """Whether weights are rearranged for this CPU; with AMX permitted that would crash.
 
-    wanted: what was asked for; None does so where it is safe.
+    wanted: what was asked for; None does so where it is safe, or SPEC_LOCAL_AMX says so.
     """
     if wanted is not None:
         return wanted
-    return b"AMX_INT8 = 1" not in lib.llama_print_system_info() or not amx_is_permitted()
+    has_amx = b"AMX_INT8 = 1" in lib.llama_print_system_info()
+    return amx_is_wanted() or not has_amx or not amx_is_permitted()
 
 
-def _devices_api() -> Any:
+def _devices_api() -> ctypes.CDLL:
     libggml = _libggml
     libggml.ggml_backend_dev_count.restype = ctypes.c_size_t
     libggml.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]

@@ -11,7 +11,7 @@ import numpy as np
 from spec_local.llama.backend import lib
 from spec_local.llama.vocab import Vocabulary
 from spec_local.sampling.distribution import Ids
-from spec_local.sampling.sampler import SamplerChain
+from spec_local.sampling.sampler import LogitsChain
 from spec_local.sampling.settings import Sampling
 from spec_local.sampling.types import Logits
 
@@ -22,7 +22,7 @@ _KEEP = 0  # the samplers' min_keep, as in llama.cpp's common sampler
 _ALWAYS = 1.0
 
 
-class Chain:
+class LlamaChain:
     """llama.cpp's samplers in the order of its common sampler (common/sampling.cpp); no draw.
 
     Samplers that would change nothing are left out. XTC stands apart, because whether it takes its
@@ -60,11 +60,11 @@ class Chain:
         data["id"] = ids
         data["logit"] = logits
         array = candidate_array(data)
-        lib.llama_sampler_apply(self._head, ctypes.byref(array))
+        lib.llama_sampler_apply(self._head, lib.byref(array))
         if exclude_top:
-            lib.llama_sampler_apply(self._xtc, ctypes.byref(array))
+            lib.llama_sampler_apply(self._xtc, lib.byref(array))
         if self._tail is not None:
-            lib.llama_sampler_apply(self._tail, ctypes.byref(array))
+            lib.llama_sampler_apply(self._tail, lib.byref(array))
         # A sampler may shrink the array, reorder it, and let `data` point to a part of it.
         address = ctypes.cast(array.data, ctypes.c_void_p).value or 0
         first = (address - data.ctypes.data) // CANDIDATE.itemsize
@@ -75,16 +75,17 @@ class Chain:
         """The token was emitted."""
         lib.llama_sampler_accept(self._head, token)
 
-    def copy(self) -> Chain:
+    def copy(self) -> LlamaChain:
+        """An independent chain in the same state; the caller closes it."""
         twin = object.__new__(type(self))
         twin.biased, twin.banned = self.biased, self.banned
         parts = (self._head, self._xtc, self._tail)
         twin._head, twin._xtc, twin._tail = map(lib.llama_sampler_clone, parts)
         return twin
 
-    def follow(self, other: SamplerChain) -> None:
+    def follow(self, other: LogitsChain) -> None:
         """Take over the state of a chain of which this one is a copy."""
-        assert isinstance(other, Chain)
+        assert isinstance(other, LlamaChain)
         lib.llama_sampler_copy(other._head, self._head)
 
     def close(self) -> None:
@@ -95,23 +96,23 @@ class Chain:
             lib.llama_sampler_free(part)
 
 
-def candidate_array(data: np.ndarray) -> ctypes.Structure:
+def candidate_array(data: np.ndarray) -> lib.llama_token_data_array:
     """llama.cpp's view of candidates (n,) of dtype CANDIDATE; valid as long as they are."""
-    array: ctypes.Structure = lib.llama_token_data_array()
-    array.data = ctypes.cast(data.ctypes.data, type(array.data))
+    array = lib.llama_token_data_array()
+    array.data = ctypes.cast(data.ctypes.data, lib.llama_token_data_p)
     array.size = len(data)
     array.selected = -1
     return array
 
 
-Handles = list[ctypes.c_void_p]
+Handles = list[lib.llama_sampler_p_ctypes]
 
 
-def _chained(samplers: Handles) -> ctypes.c_void_p | None:
+def _chained(samplers: Handles) -> lib.llama_sampler_p_ctypes | None:
     """One sampler that applies these in order and owns them; None if there are none."""
     if not samplers:
         return None
-    chain: ctypes.c_void_p = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
+    chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
     for sampler in samplers:
         lib.llama_sampler_chain_add(chain, sampler)
     return chain

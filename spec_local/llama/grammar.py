@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -19,9 +17,9 @@ from spec_local.llama.vocab import Vocabulary
 from spec_local.sampling.constraints import Constraint
 from spec_local.sampling.distribution import Ids
 from spec_local.sampling.structure.gbnf import require_harmless
+from spec_local.util.descriptors import STDERR, redirected
 
 _ROOT = b"root"
-_STDERR = 2
 
 
 class Grammar:
@@ -41,12 +39,12 @@ class Grammar:
             reason = next(iter([*lines, *errors]), "llama.cpp gave no reason").strip(". \n")
             reason = reason.removeprefix("parse: error parsing grammar: ")
             raise ConfigError(f"The grammar cannot be used: {reason[:200]}.")
-        self._handle: ctypes.c_void_p | None = handle
+        self._handle: lib.llama_sampler_p_ctypes | None = handle
 
     def allows(self, ids: Ids) -> NDArray[np.bool_]:
         data = np.zeros(len(ids), CANDIDATE)
         data["id"] = ids
-        lib.llama_sampler_apply(self._handle, ctypes.byref(candidate_array(data)))
+        lib.llama_sampler_apply(self._handle, lib.byref(candidate_array(data)))
         allowed: NDArray[np.bool_] = data["logit"] == 0
         for i in np.flatnonzero(allowed):
             allowed[i] = self._is_written(int(ids[i]))
@@ -79,20 +77,11 @@ class Grammar:
 def _stderr_lines() -> Iterator[list[str]]:
     """What is written to stderr meanwhile, which is where llama.cpp's parser complains."""
     lines: list[str] = []
-    try:
-        saved = os.dup(_STDERR)
-    except OSError:  # there is no stderr
-        yield lines
-        return
     if sys.stderr is not None:
         sys.stderr.flush()
     with tempfile.TemporaryFile() as file:
-        os.dup2(file.fileno(), _STDERR)
-        try:
+        with redirected(STDERR, file.fileno()):
             yield lines
-        finally:
-            os.dup2(saved, _STDERR)
-            os.close(saved)
         file.seek(0)
         text = file.read().decode(errors="replace")
     lines += [line.strip() for line in text.splitlines() if line.strip()]

@@ -7,6 +7,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from spec_local.llama.amx import amx_is_wanted
 from spec_local.llama.backend import default_threads, device_description, device_names, lib, repacks
 from spec_local.llama.options import LoadOptions
 
@@ -34,7 +35,7 @@ def identity(path: Path, options: LoadOptions) -> dict[str, str | int]:
         "batch": f"{options.n_batch},{options.n_ubatch}",
         "flash_attention": options.flash_attention,
         "kv_types": f"{options.kv_type_k},{options.kv_type_v}",
-        "repack": str(repacks(options.repack)),
+        "repack": str(repacks(options.repack)) + (", AMX wanted" if amx_is_wanted() else ""),
     }
 
 
@@ -44,7 +45,7 @@ def _device(name: str) -> str:
 
 @cache
 def _hash_of_samples(path: Path, size: int) -> str:
-    """Of places evenly spread over the file, its beginning and its end among them."""
+    """Hash of places evenly spread over the file, its beginning and its end among them."""
     found = hashlib.sha256()
     with path.open("rb") as file:
         for sample in range(_SAMPLES):

@@ -15,7 +15,7 @@ from spec_local.llama.backend import lib
 from spec_local.llama.model import Model
 
 
-class KVType(NamedTuple):
+class KVStorage(NamedTuple):
     """A type the KV cache can have: ggml's number and its size in bytes per element."""
 
     number: int
@@ -23,18 +23,18 @@ class KVType(NamedTuple):
 
 
 KV_TYPES = {
-    "f32": KVType(lib.GGML_TYPE_F32, 4),
-    "f16": KVType(lib.GGML_TYPE_F16, 2),
-    "bf16": KVType(30, 2),  # GGML_TYPE_BF16, which llama_cpp does not name
-    "q8_0": KVType(lib.GGML_TYPE_Q8_0, 34 / 32),
-    "q5_1": KVType(lib.GGML_TYPE_Q5_1, 24 / 32),
-    "q5_0": KVType(lib.GGML_TYPE_Q5_0, 22 / 32),
-    "q4_1": KVType(lib.GGML_TYPE_Q4_1, 20 / 32),
-    "q4_0": KVType(lib.GGML_TYPE_Q4_0, 18 / 32),
+    "f32": KVStorage(lib.GGML_TYPE_F32, 4),
+    "f16": KVStorage(lib.GGML_TYPE_F16, 2),
+    "bf16": KVStorage(30, 2),  # GGML_TYPE_BF16, which llama_cpp does not name
+    "q8_0": KVStorage(lib.GGML_TYPE_Q8_0, 34 / 32),
+    "q5_1": KVStorage(lib.GGML_TYPE_Q5_1, 24 / 32),
+    "q5_0": KVStorage(lib.GGML_TYPE_Q5_0, 22 / 32),
+    "q4_1": KVStorage(lib.GGML_TYPE_Q4_1, 20 / 32),
+    "q4_0": KVStorage(lib.GGML_TYPE_Q4_0, 18 / 32),
 }
 
 _SPARSEST_FULL_ATTENTION = 6
-"""Of sliding-window models at least every sixth layer keeps the whole context (Gemma 3)."""
+"""Every so many layers of a sliding-window model at most, one keeps the whole context (Gemma 3)."""
 
 
 def kv_cache_bytes(model: Model, n_ctx: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
 from pathlib import Path
 
 from spec_local.errors import ModelFileError
@@ -12,9 +11,7 @@ from spec_local.llama.backend import collected_errors, device_list, lib, repacks
 from spec_local.llama.identity import identity
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.vocab import Vocabulary
-
-LoadProgress = Callable[[float], None]
-"""Called with the fraction loaded, 0 to 1; an exception it raises ends the loading."""
+from spec_local.util.progress import Share
 
 
 class Model:
@@ -24,7 +21,7 @@ class Model:
         self,
         path: str | Path,
         options: LoadOptions | None = None,
-        progress: LoadProgress | None = None,
+        progress: Share | None = None,
         *,
         vocab_only: bool = False,
     ) -> None:
@@ -34,12 +31,12 @@ class Model:
         """
         self.path = Path(path)
         self.options = options or LoadOptions()
-        self._handle: ctypes.c_void_p | None = None
+        self._handle: lib.llama_model_p | None = None
         self.header = check_model_file(self.path)
         self._handle = self._load(progress, vocab_only)
         self.vocab = Vocabulary(lib.llama_model_get_vocab(self._handle))
         self.token_map = self._token_map()
-        """Of a trimmed draft, the id that each token has in the model it was cut from; else None.
+        """Id of each token in the model that a trimmed draft was cut from; None if it is none.
 
         Shape (n_vocab,), every id once.
         """
@@ -50,7 +47,7 @@ class Model:
                 "choose a decoder-only model."
             )
 
-    def _load(self, progress: LoadProgress | None, vocab_only: bool) -> ctypes.c_void_p:
+    def _load(self, progress: Share | None, vocab_only: bool) -> lib.llama_model_p:
         options = self.options
         params = lib.llama_model_default_params()
         params.vocab_only = vocab_only
@@ -64,8 +61,8 @@ class Model:
 
         failure: list[BaseException] = []
 
-        @lib.llama_progress_callback  # type: ignore[untyped-decorator]
-        def report(fraction: float, _user_data: ctypes.c_void_p) -> bool:
+        @lib.llama_progress_callback
+        def report(fraction: float, _user_data: int | None) -> bool:
             try:
                 if progress is not None:
                     progress(fraction)
@@ -83,7 +80,7 @@ class Model:
         if not handle:
             reason = errors[0] if errors else "llama.cpp gave no reason"
             raise ModelFileError(f"llama.cpp cannot load {self.path.name}: {reason}.")
-        return ctypes.c_void_p(handle) if isinstance(handle, int) else handle
+        return handle
 
     def _token_map(self) -> tuple[int, ...] | None:
         if TOKEN_MAP not in self.header.metadata:
@@ -112,7 +109,7 @@ class Model:
         return self.header.metadata.get(f"{self.header.architecture}.attention.causal") is False
 
     @property
-    def handle(self) -> ctypes.c_void_p:
+    def handle(self) -> lib.llama_model_p:
         """The llama_model pointer."""
         assert self._handle is not None, "the model is closed"
         return self._handle
@@ -132,24 +129,23 @@ class Model:
     @property
     def n_ctx_train(self) -> int:
         """Context size the model was trained with, in tokens."""
-        return int(lib.llama_model_n_ctx_train(self.handle))
+        return lib.llama_model_n_ctx_train(self.handle)
 
     @property
     def size_bytes(self) -> int:
         """Bytes of the weights."""
-        return int(lib.llama_model_size(self.handle))
+        return lib.llama_model_size(self.handle)
 
     @property
     def is_recurrent(self) -> bool:
         """Whether some of its memory is a running state that cannot drop its last tokens."""
-        return bool(
-            lib.llama_model_is_recurrent(self.handle) or lib.llama_model_is_hybrid(self.handle)
-        )
+        handle = self.handle
+        return lib.llama_model_is_recurrent(handle) or lib.llama_model_is_hybrid(handle)
 
     @property
     def sliding_window(self) -> int:
         """Window of its sliding-window attention layers, in tokens; 0 without any."""
-        return int(lib.llama_model_n_swa(self.handle))
+        return lib.llama_model_n_swa(self.handle)
 
     @property
     def chat_template(self) -> str | None:
@@ -172,5 +168,5 @@ class Model:
 
 def _load_mode(options: LoadOptions) -> int:
     if options.mlock:
-        return int(lib.LLAMA_LOAD_MODE_MMAP_MLOCK if options.mmap else lib.LLAMA_LOAD_MODE_MLOCK)
-    return int(lib.LLAMA_LOAD_MODE_MMAP if options.mmap else lib.LLAMA_LOAD_MODE_NONE)
+        return lib.LLAMA_LOAD_MODE_MMAP_MLOCK if options.mmap else lib.LLAMA_LOAD_MODE_MLOCK
+    return lib.LLAMA_LOAD_MODE_MMAP if options.mmap else lib.LLAMA_LOAD_MODE_NONE

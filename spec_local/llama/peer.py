@@ -21,6 +21,7 @@ from typing import Any, TextIO
 from spec_local.llama.backend import lib
 from spec_local.llama.memory import KV_TYPES
 from spec_local.llama.options import LoadOptions
+from spec_local.util.descriptors import STDERR, STDOUT, redirected
 
 from llama_cpp import Llama, __version__  # isort: skip  # after backend, which prepares it
 from llama_cpp.llama_speculative import LlamaPromptLookupDecoding  # isort: skip
@@ -28,8 +29,10 @@ from llama_cpp.llama_speculative import LlamaPromptLookupDecoding  # isort: skip
 
 def main() -> None:
     """Answer until standard input ends."""
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
-        os.dup2(2, 1)  # what llama.cpp prints must not come between the answers
+    with (
+        os.fdopen(os.dup(STDOUT), "w", encoding="utf-8") as answers,
+        redirected(STDOUT, STDERR),  # what llama.cpp prints must not come between the answers
+    ):
         _serve(sys.stdin, answers)
 
 
@@ -43,7 +46,7 @@ def _serve(questions: TextIO, answers: TextIO) -> None:
             print(json.dumps(answer(llm, json.loads(line))), file=answers, flush=True)
 
 
-def load(path: str, options: LoadOptions, lookup: bool) -> Any:
+def load(path: str, options: LoadOptions, lookup: bool) -> Llama:
     """A `Llama` with these options, as far as its constructor takes them.
 
     Flash attention is on or off there, so `auto` turns it on. With lookup it keeps
@@ -69,7 +72,7 @@ def load(path: str, options: LoadOptions, lookup: bool) -> Any:
     )
 
 
-def answer(llm: Any, question: Mapping[str, Any]) -> dict[str, Any]:
+def answer(llm: Llama, question: Mapping[str, Any]) -> dict[str, Any]:
     """Generate up to an end-of-generation token or max_tokens; time the first token apart."""
     vocabulary = lib.llama_model_get_vocab(llm.model)
     llm.set_seed(question["seed"])

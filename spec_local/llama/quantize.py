@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from pathlib import Path
 
 from spec_local.errors import ModelFileError, require
@@ -31,7 +30,7 @@ def quantize(source: Path, out: Path, file_type: str) -> None:
     partial = out.with_name(out.name + ".partial")
     with collected_errors() as errors:
         status = lib.llama_model_quantize(
-            str(source).encode(), str(partial).encode(), ctypes.byref(params)
+            str(source).encode(), str(partial).encode(), lib.byref(params)
         )
     if status != 0:
         partial.unlink(missing_ok=True)

@@ -23,14 +23,18 @@ from spec_local.llama.model import Model
 from spec_local.sampling.types import Logits
 from spec_local.util.prefix import common_prefix
 
-EvaluateProgress = Callable[[int, int], None]
+TokensProgress = Callable[[int, int], None]
 """Called between the batches of a long evaluation with (tokens done, tokens in all).
 
 An exception it raises abandons the evaluation; what is done stays in the cache.
 """
 
 _SEQUENCE = 0
-_FLASH = {"auto": "AUTO", "on": "ENABLED", "off": "DISABLED"}
+_FLASH = {
+    "auto": lib.LLAMA_FLASH_ATTN_TYPE_AUTO,
+    "on": lib.LLAMA_FLASH_ATTN_TYPE_ENABLED,
+    "off": lib.LLAMA_FLASH_ATTN_TYPE_DISABLED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ class Session:
         Raises ContextOverflow when there is not enough memory for it.
         """
         self.model = model
-        self.on_progress: EvaluateProgress | None = None
+        self.on_progress: TokensProgress | None = None
         self.decode_calls = 0
         """How often llama_decode was called, to check the promise of one per round."""
         self.decode_seconds = 0.0
@@ -76,10 +80,10 @@ class Session:
         self._tokens: list[int] = []
         self._dirty = False
         self._checkpoint: _Checkpoint | None = None
-        self._handle: ctypes.c_void_p | None = self._open(n_ctx, max_rows)
-        self._memory = lib.llama_get_memory(self._handle)
-        self.n_ctx = int(lib.llama_n_ctx(self._handle))
-        self.n_batch = int(lib.llama_n_batch(self._handle))
+        self._handle: lib.llama_context_p | None = self._open(n_ctx, max_rows)
+        self._memory = lib.llama_get_memory(self.handle)
+        self.n_ctx = lib.llama_n_ctx(self.handle)
+        self.n_batch = lib.llama_n_batch(self.handle)
         self.n_vocab = model.vocab.n_tokens
         self.max_rows = min(max_rows, self.n_batch)
         self.capabilities = self._capabilities()
@@ -91,7 +95,7 @@ class Session:
             self._batch.n_seq_id[i] = 1
             self._batch.seq_id[i][0] = _SEQUENCE
 
-    def _open(self, n_ctx: int | None, max_rows: int) -> ctypes.c_void_p:
+    def _open(self, n_ctx: int | None, max_rows: int) -> lib.llama_context_p:
         options = self.model.options
         wanted = options.n_ctx if n_ctx is None else n_ctx
         wanted = wanted or self.model.n_ctx_train
@@ -104,9 +108,7 @@ class Session:
         params.n_outputs_max = min(max_rows, options.n_batch)
         params.swa_full = False  # a sliding window keeps what it needs, not the whole context
         params.n_threads = params.n_threads_batch = options.n_threads or default_threads()
-        params.flash_attn_type = getattr(
-            lib, f"LLAMA_FLASH_ATTN_TYPE_{_FLASH[options.flash_attention]}"
-        )
+        params.flash_attn_type = _FLASH[options.flash_attention]
         params.type_k = KV_TYPES[options.kv_type_k].number
         params.type_v = KV_TYPES[options.kv_type_v].number
         with collected_errors() as errors:
@@ -117,7 +119,7 @@ class Session:
             raise ContextOverflow(
                 f"A context of {wanted:,} tokens cannot be made: {reason.strip(' .')}.{advice}"
             )
-        return ctypes.c_void_p(handle) if isinstance(handle, int) else handle
+        return handle
 
     def _capabilities(self) -> Capabilities:
         if self.model.is_recurrent:
@@ -126,6 +128,12 @@ class Session:
             # The cache holds the window and one batch more; half of that is surely still there.
             return Capabilities("window", depth=self.n_batch // 2)
         return Capabilities("remove", depth=self.n_ctx)
+
+    @property
+    def handle(self) -> lib.llama_context_p:
+        """The llama_context pointer."""
+        assert self._handle is not None, "the session is closed"
+        return self._handle
 
     @property
     def tokens(self) -> Sequence[int]:
@@ -159,7 +167,7 @@ class Session:
                 self.on_progress(done, len(tokens))
         self._decode(tokens[done:], rows)
         started = perf_counter()
-        logits = lib.llama_get_logits(self._handle)  # waits for the device
+        logits = lib.llama_get_logits(self.handle)  # waits for the device
         self.decode_seconds += perf_counter() - started
         return np.ctypeslib.as_array(logits, (rows, self.n_vocab))
 
@@ -172,7 +180,7 @@ class Session:
         self._batch.n_tokens = count
         self._dirty = True
         started = perf_counter()
-        status = lib.llama_decode(self._handle, self._batch)
+        status = lib.llama_decode(self.handle, self._batch)
         self.decode_seconds += perf_counter() - started
         self.decode_calls += 1
         if status != 0:
@@ -216,7 +224,7 @@ class Session:
             return True
         # Removing succeeds even when the window before `length` has already been overwritten.
         oldest = lib.llama_memory_seq_pos_min(self._memory, _SEQUENCE)
-        return bool(0 <= oldest <= max(0, length - self.model.sliding_window))
+        return 0 <= oldest <= max(0, length - self.model.sliding_window)
 
     def mark(self, depth: int) -> None:
         """Prepare for dropping up to `depth` tokens that are evaluated from here on.
@@ -227,12 +235,12 @@ class Session:
         if depth <= self.capabilities.depth or not self._tokens:
             return
         flags = lib.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
-        size = lib.llama_state_seq_get_size_ext(self._handle, _SEQUENCE, flags)
+        size = lib.llama_state_seq_get_size_ext(self.handle, _SEQUENCE, flags)
         saved, self._checkpoint = self._checkpoint, None  # none is valid while one is written
         reuse = saved is not None and len(saved.state) == size
         buffer = saved.state if saved and reuse else ctypes.create_string_buffer(size)
         state = ctypes.cast(buffer, ctypes.POINTER(ctypes.c_uint8))
-        lib.llama_state_seq_get_data_ext(self._handle, state, size, _SEQUENCE, flags)
+        lib.llama_state_seq_get_data_ext(self.handle, state, size, _SEQUENCE, flags)
         self._checkpoint = _Checkpoint(len(self._tokens), buffer)
 
     def _replay(self, length: int) -> None:
@@ -255,22 +263,22 @@ class Session:
         """Bring a recurrent state back and drop the attention cache after it."""
         state = ctypes.cast(saved.state, ctypes.POINTER(ctypes.c_uint8))
         flags, size = lib.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY, len(saved.state)
-        if not lib.llama_state_seq_set_data_ext(self._handle, state, size, _SEQUENCE, flags):
+        if not lib.llama_state_seq_set_data_ext(self.handle, state, size, _SEQUENCE, flags):
             return False
-        return bool(lib.llama_memory_seq_rm(self._memory, _SEQUENCE, saved.length, -1))
+        return lib.llama_memory_seq_rm(self._memory, _SEQUENCE, saved.length, -1)
 
     def digest(self) -> bytes:
         """A hash of the bytes the memory holds for the tokens, as llama.cpp saves them."""
-        size = lib.llama_state_seq_get_size(self._handle, _SEQUENCE)
+        size = lib.llama_state_seq_get_size(self.handle, _SEQUENCE)
         state = (ctypes.c_uint8 * size)()
-        written = lib.llama_state_seq_get_data(self._handle, state, size, _SEQUENCE)
+        written = lib.llama_state_seq_get_data(self.handle, state, size, _SEQUENCE)
         if not 0 < written == size:
             raise EngineError("llama.cpp cannot save the state of this model's memory.")
         return hashlib.blake2b(memoryview(state), digest_size=16).digest()
 
     def synchronize(self) -> None:
         """Wait until the device has finished what was given to it."""
-        lib.llama_synchronize(self._handle)
+        lib.llama_synchronize(self.handle)
 
     def close(self) -> None:
         """Free the context; the model stays."""

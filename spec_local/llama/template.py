@@ -6,7 +6,6 @@ The template in the GGUF is Jinja; llama-cpp-python renders it in a sandbox, as 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jinja2
 
@@ -25,7 +24,7 @@ class ChatTemplate:
         """Raises ModelFileError when the model's template is not valid Jinja."""
         self.is_plain = model.chat_template is None
         """Whether messages are written as `role: content` lines for want of a template."""
-        self._formatter: Any = None
+        self._formatter: JinjaFormatter | None = None
         if model.chat_template is None:
             return
         specials = model.vocab.special_ids
@@ -58,7 +57,7 @@ class ChatTemplate:
             lines = [f"{message['role']}: {message['content']}" for message in messages]
             return "\n".join([*lines, "assistant:"])
         try:
-            return str(self._formatter(messages=[dict(m) for m in messages]).prompt)
+            return self._formatter(messages=[dict(m) for m in messages]).prompt
         except (jinja2.TemplateError, ValueError, TypeError) as error:
             raise ConfigError(
                 f"The model's chat template refuses these messages: {error}."

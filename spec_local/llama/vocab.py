@@ -12,7 +12,14 @@ from spec_local.llama.backend import lib
 PADDING_TOLERANCE = 128
 """Models of one family may pad the embedding to different sizes; llama.cpp allows the same."""
 
-_SPECIALS = ("bos", "eos", "eot", "sep", "nl", "pad")
+_SPECIALS = {
+    "bos": lib.llama_vocab_bos,
+    "eos": lib.llama_vocab_eos,
+    "eot": lib.llama_vocab_eot,
+    "sep": lib.llama_vocab_sep,
+    "nl": lib.llama_vocab_nl,
+    "pad": lib.llama_vocab_pad,
+}
 _SPECIAL = (
     lib.LLAMA_TOKEN_ATTR_CONTROL
     | lib.LLAMA_TOKEN_ATTR_USER_DEFINED
@@ -25,10 +32,10 @@ _TYPES = {0: "none", 1: "SPM", 2: "BPE", 3: "WPM", 4: "UGM", 5: "RWKV", 6: "PLaM
 class Vocabulary:
     """View of the vocabulary inside a loaded model; valid as long as the model is."""
 
-    def __init__(self, handle: ctypes.c_void_p) -> None:
+    def __init__(self, handle: lib.llama_vocab_p) -> None:
         self.handle = handle
         self._pieces: dict[int, bytes] = {}
-        self.n_tokens: int = lib.llama_vocab_n_tokens(handle)
+        self.n_tokens = lib.llama_vocab_n_tokens(handle)
 
     @property
     def kind(self) -> str:
@@ -39,24 +46,24 @@ class Vocabulary:
     @cached_property
     def special_ids(self) -> dict[str, int]:
         """Ids of the special tokens the model defines, by name."""
-        ids = {name: getattr(lib, f"llama_vocab_{name}")(self.handle) for name in _SPECIALS}
+        ids = {name: token_of(self.handle) for name, token_of in _SPECIALS.items()}
         return {name: token for name, token in ids.items() if token >= 0}
 
     @cached_property
     def suppressed(self) -> tuple[int, ...]:
         """Ids the model file says must never be drawn."""
         count = ctypes.c_int32()
-        ids = lib.llama_vocab_get_suppress_tokens(self.handle, ctypes.byref(count))
+        ids = lib.llama_vocab_get_suppress_tokens(self.handle, lib.byref(count))
         return tuple(ids[: count.value]) if count.value else ()
 
     @property
     def adds_bos(self) -> bool:
         """Whether plain text is tokenized with a beginning-of-sequence token in front."""
-        return bool(lib.llama_vocab_get_add_bos(self.handle))
+        return lib.llama_vocab_get_add_bos(self.handle)
 
     def is_end(self, token: int) -> bool:
         """Whether the token ends a generation (end of text, of turn, of message …)."""
-        return bool(lib.llama_vocab_is_eog(self.handle, token))
+        return lib.llama_vocab_is_eog(self.handle, token)
 
     def is_special(self, token: int) -> bool:
         """Whether it is no ordinary text: control, user-defined, unknown, a raw byte, an end."""
@@ -64,7 +71,7 @@ class Vocabulary:
 
     def text(self, token: int) -> bytes:
         """The token as the vocabulary spells it (escaped, unlike `piece`)."""
-        return bytes(lib.llama_vocab_get_text(self.handle, token))
+        return lib.llama_vocab_get_text(self.handle, token)
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         """Token ids of the text.
@@ -76,7 +83,7 @@ class Vocabulary:
         size = len(data) + 8  # no tokenizer makes more tokens than bytes, save special ones
         for _attempt in range(2):
             buffer = (lib.llama_token * size)()
-            count: int = lib.llama_tokenize(
+            count = lib.llama_tokenize(
                 self.handle, data, len(data), buffer, size, add_special, parse_special
             )
             if count >= 0:
@@ -95,7 +102,7 @@ class Vocabulary:
         size = 64
         for _attempt in range(2):
             buffer = ctypes.create_string_buffer(size)
-            count: int = lib.llama_token_to_piece(self.handle, token, buffer, size, 0, False)
+            count = lib.llama_token_to_piece(self.handle, token, buffer, size, 0, False)
             if count >= 0:
                 return buffer.raw[:count]
             size = -count

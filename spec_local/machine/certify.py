@@ -30,17 +30,15 @@ import numpy as np
 from spec_local.engine.types import EvaluationSession
 from spec_local.errors import ContextOverflow
 from spec_local.sampling.types import Logits
+from spec_local.util.progress import Share, no_share
 
-WIDTHS = tuple(range(2, 33))
-CONTEXTS = (1, 33, 241, 257, 1025, 4097)
+CERTIFIED_WIDTHS = tuple(range(2, 33))
+CERTIFIED_CONTEXTS = (1, 33, 241, 257, 1025, 4097)
 """Context lengths, as far as they fit. After 241 batches cross 256: llama.cpp looks at a multiple
 of that many cells of its cache, and a row of such a batch at more of them than it would alone."""
 
-_SPAN = WIDTHS[-1]
+_SPAN = CERTIFIED_WIDTHS[-1]
 """Tokens evaluated after each context."""
-
-CertifyProgress = Callable[[float], None]
-"""Called with the share of the work that is done, 0 to 1; what it raises ends it."""
 
 Observe = Callable[[int, int, float], None]
 """Told the width of an evaluation, the context before it and the seconds it took."""
@@ -75,6 +73,7 @@ class Certificate:
         return set(fitting(n_ctx)) <= set(self.contexts)
 
     def as_dict(self) -> dict[str, Any]:
+        """The certificate as JSON; `from_dict` is the inverse."""
         return {
             "base": self.base,
             "contexts": list(self.contexts),
@@ -94,14 +93,14 @@ class Certificate:
 
 def fitting(n_ctx: int) -> tuple[int, ...]:
     """The context lengths that fit, with what is evaluated after them."""
-    return tuple(context for context in CONTEXTS if context + _SPAN < n_ctx)
+    return tuple(context for context in CERTIFIED_CONTEXTS if context + _SPAN < n_ctx)
 
 
 def certify(
     session: HashedSession,
     texts: Sequence[Sequence[int]],
     base: int = 1,
-    progress: CertifyProgress = lambda _share: None,
+    progress: Share = no_share,
     observe: Observe = lambda *_: None,
 ) -> Certificate:
     """Compare all widths from the base on with single tokens; the session ends up empty.
@@ -115,7 +114,7 @@ def certify(
             f"Exactness cannot be certified in a context of {session.n_ctx:,} tokens; "
             "ask for a larger one with --ctx-size."
         )
-    widths = [width for width in (1, *WIDTHS) if base <= width <= session.max_rows]
+    widths = [width for width in (1, *CERTIFIED_WIDTHS) if base <= width <= session.max_rows]
     examination = _Examination(session, base, observe)
     try:
         for number, text in enumerate(texts):

@@ -12,7 +12,7 @@ from spec_local.llama.session import Session
 from spec_local.machine.profile import Identity, ProfileStore
 
 
-class Experience:
+class LearnedController:
     """The controller of a pair, made from what is known of it, and where that is kept."""
 
     def __init__(

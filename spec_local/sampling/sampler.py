@@ -27,7 +27,7 @@ from spec_local.sampling.settings import Sampling
 from spec_local.sampling.types import Logits, Proposal, Sampler
 
 
-class SamplerChain(Protocol):
+class LogitsChain(Protocol):
     """llama.cpp's chain of samplers (`llama/chain.py`)."""
 
     biased: Ids
@@ -44,20 +44,20 @@ class SamplerChain(Protocol):
     def accept(self, token: int) -> None:
         """The token was emitted."""
 
-    def copy(self) -> SamplerChain: ...
+    def copy(self) -> LogitsChain: ...
 
-    def follow(self, other: SamplerChain) -> None: ...
+    def follow(self, other: LogitsChain) -> None: ...
 
     def close(self) -> None: ...
 
 
-class ChainSampler:
+class TokenSampler:
     """Draws one token per position: chain, constraints, then a Gumbel-max draw with keyed noise."""
 
     def __init__(
         self,
         sampling: Sampling,
-        chain: SamplerChain,
+        chain: LogitsChain,
         context: Sequence[int],
         constraints: Sequence[Constraint] = (),
     ) -> None:
@@ -158,7 +158,7 @@ class ChainSampler:
             for constraint in copies:
                 constraint.close()
 
-    def copy(self) -> ChainSampler:
+    def copy(self) -> TokenSampler:
         twin = object.__new__(type(self))
         twin._sampling, twin._chain = self._sampling, self._chain.copy()
         twin._constraints = tuple(constraint.copy() for constraint in self._constraints)
@@ -168,7 +168,7 @@ class ChainSampler:
         return twin
 
     def follow(self, other: Sampler) -> None:
-        assert isinstance(other, ChainSampler)
+        assert isinstance(other, TokenSampler)
         self._position = other._position
         if self._sampling.acceptance != "keyed":
             self._draw_seed = draft_seed(self._sampling.seed, self._position)

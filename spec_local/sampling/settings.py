@@ -11,10 +11,6 @@ from spec_local.errors import ConfigError, require
 AcceptanceRule = Literal["keyed", "rejection", "block"]
 """Which drafted tokens are accepted; `engine/verify.py` explains the three."""
 
-ExactMode = Literal["certified", "fixed", "guard"]
-"""How drafting is kept from changing a bit; `exact/modes.py` explains the three."""
-
-
 _LARGEST, _SMALLEST = 1e5, 1e-6
 _LARGEST_WHOLE = 2**31 - 1
 """llama.cpp computes with 32-bit floats and integers; these bounds are safely within."""

@@ -19,7 +19,7 @@ from spec_local.util.records import read_toml, record
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class WorkloadPrompt:
     """What a user says, turn by turn."""
 
     workload: str
@@ -32,17 +32,17 @@ class Prompt:
         require(all(turn.strip() for turn in self.turns), "a turn is empty.")
 
 
-def bundled() -> list[Prompt]:
+def bundled() -> list[WorkloadPrompt]:
     """The project's own prompts, at least four of each workload."""
     document = read_toml(Path(__file__).with_name("workloads.toml"))
     prompts = [
-        record(Prompt, entry, f"workloads.toml: prompt[{i}]")
+        record(WorkloadPrompt, entry, f"workloads.toml: prompt[{i}]")
         for i, entry in enumerate(document["prompt"])
     ]
     return _numbered(prompts)
 
 
-def read_prompts(*paths: Path) -> list[Prompt]:
+def read_prompts(*paths: Path) -> list[WorkloadPrompt]:
     """Prompts from files: JSONL as Spec-Bench's question.jsonl has it, else one text prompt.
 
     A line of Spec-Bench (arXiv 2401.07851) is an object with `category` and `turns`; the category
@@ -51,16 +51,16 @@ def read_prompts(*paths: Path) -> list[Prompt]:
     return _numbered([prompt for path in paths for prompt in _read(path)])
 
 
-def _read(path: Path) -> list[Prompt]:
+def _read(path: Path) -> list[WorkloadPrompt]:
     text = read_text(path)
     require(bool(text.strip()), f"{path} is empty; write a prompt into it.")
     if path.suffix not in (".jsonl", ".json"):
-        return [Prompt(path.stem, (text,))]
+        return [WorkloadPrompt(path.stem, (text,))]
     lines = [(i, line) for i, line in enumerate(text.split("\n"), start=1) if line.strip()]
     return [_question(line, f"{path}, line {i}") for i, line in lines]
 
 
-def _question(line: str, where: str) -> Prompt:
+def _question(line: str, where: str) -> WorkloadPrompt:
     try:
         question: Any = json.loads(line)
     except (ValueError, RecursionError):
@@ -68,10 +68,10 @@ def _question(line: str, where: str) -> Prompt:
     require(isinstance(question, dict), f"{where} must be an object with category and turns.")
     known = {key: question[key] for key in ("category", "turns") if key in question}
     known["workload"] = known.pop("category", "prompts")
-    return record(Prompt, known, where)
+    return record(WorkloadPrompt, known, where)
 
 
-def _numbered(prompts: Sequence[Prompt]) -> list[Prompt]:
+def _numbered(prompts: Sequence[WorkloadPrompt]) -> list[WorkloadPrompt]:
     counts: dict[str, int] = {}
     numbered = []
     for prompt in prompts:
@@ -81,8 +81,8 @@ def _numbered(prompts: Sequence[Prompt]) -> list[Prompt]:
 
 
 def choose(
-    prompts: Sequence[Prompt], workloads: Sequence[str], per_workload: int | None
-) -> list[Prompt]:
+    prompts: Sequence[WorkloadPrompt], workloads: Sequence[str], per_workload: int | None
+) -> list[WorkloadPrompt]:
     """Prompts of the named workloads, all if none is named; at most so many of each.
 
     Raises ConfigError for a workload that is not there.

@@ -21,9 +21,17 @@ from spec_local.control.constants import Tuning
 from spec_local.control.controller import Controller
 from spec_local.control.costs import MAX_WIDTH, CostCurve
 from spec_local.control.drafter_state import DrafterState
-from spec_local.control.simulation import Looked, Machine, Text, Track, clairvoyant, run, static
+from spec_local.control.simulation import (
+    Looked,
+    SimulatedMachine,
+    Text,
+    Track,
+    clairvoyant,
+    run,
+    static,
+)
 from spec_local.drafters.lookup import LookupDrafter
-from spec_local.llama.samplers import Samplers
+from spec_local.llama.sampler_factory import SamplerFactory
 from spec_local.llama.session import Session
 from spec_local.models.loading import in_target_tokens
 from spec_local.sampling.distribution import top_probability
@@ -41,12 +49,13 @@ class Recording:
     certainty: tuple[float, ...]
     """How probable the target found its own best token."""
     looked: tuple[tuple[int, tuple[float, ...]], ...]
-    """Of what lookup would have drafted: how many are right, and the confidences."""
+    """How many tokens lookup would have drafted right, and the confidences of its whole draft."""
     drawn: tuple[tuple[bool, float], ...] = ()
-    """Of the token the draft model would have drawn: whether it is right, and its confidence."""
+    """Whether the token that the draft model would have drawn is right, and its confidence."""
 
     @property
     def length(self) -> int:
+        """Positions after the first token."""
         return len(self.certainty)
 
 
@@ -56,7 +65,7 @@ def record(
     """Look at an answer from target and lookup; evaluates the answer in the target once."""
     lookup, looked = LookupDrafter(), []
     with (
-        closing(Samplers(target)) as samplers,
+        closing(SamplerFactory(target)) as samplers,
         closing(samplers.open(sampling, context)) as sampler,
     ):
         lookup.begin(context, sampler)
@@ -94,7 +103,7 @@ def with_draft(
     session.truncate(0)
     session.evaluate([*context, answer[0]][:-1])
     with (
-        closing(Samplers(target)) as samplers,
+        closing(SamplerFactory(target)) as samplers,
         closing(samplers.open(sampling, context)) as sampler,
     ):
         sampler.accept(answer[0])  # the first token is the target's own
@@ -136,7 +145,7 @@ class Pricing:
         self._known = {"model": Acceptance(drawn=True), "lookup": Acceptance()}
 
     def price(self, recording: Recording) -> Prices:
-        """Of the next answer."""
+        """Prices of the next answer."""
         machine, text = self._machine(recording), self._text(recording)
         statics = {
             f"{drafter} {k}": static(drafter, k, machine, text, recording.length).speedup
@@ -150,13 +159,13 @@ class Pricing:
             oracle=_oracle(machine, recording),
         )
 
-    def _machine(self, recording: Recording) -> Machine:
+    def _machine(self, recording: Recording) -> SimulatedMachine:
         row = self._target.row(CURVE_CONTEXT)
         if self._draft is None:
-            return Machine(row, draft=0.0, catch_up=0.0, prompt=recording.prompt_tokens)
+            return SimulatedMachine(row, draft=0.0, catch_up=0.0, prompt=recording.prompt_tokens)
         step = self._draft.seconds(1, CURVE_CONTEXT)
         catch_up = (self._draft.seconds(512, CURVE_CONTEXT) - step) / 511
-        return Machine(row, step, catch_up, recording.prompt_tokens)
+        return SimulatedMachine(row, step, catch_up, recording.prompt_tokens)
 
     def _text(self, recording: Recording) -> Text:
         text: dict[str, Track | Looked] = {
@@ -194,7 +203,7 @@ def _calibrated(drafts: Iterable[tuple[Sequence[float], int]]) -> Callable[[floa
     return acceptance.rate
 
 
-def _oracle(machine: Machine, recording: Recording) -> float:
+def _oracle(machine: SimulatedMachine, recording: Recording) -> float:
     """Plain time / the least time of a schedule that knows which tokens are right."""
     length = recording.length
     looked = [right for right, _confidences in recording.looked]
@@ -208,7 +217,7 @@ def _oracle(machine: Machine, recording: Recording) -> float:
     return length * machine.verify[1] / seconds
 
 
-def _least(machine: Machine, length: int, *drafters: tuple[Sequence[int], float]) -> float:
+def _least(machine: SimulatedMachine, length: int, *drafters: tuple[Sequence[int], float]) -> float:
     """The least seconds, given how many tokens are right by position and what one costs."""
     rest = [0.0] * (length + 1)
     for position in range(length - 1, -1, -1):

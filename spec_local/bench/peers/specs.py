@@ -57,9 +57,9 @@ class PeerSpec:
     variant: str
     """plain, or how it drafts."""
     executable: Path | None = None
-    """Of llama-server."""
+    """Where llama-server is."""
     flags: tuple[str, ...] = ()
-    """Of llama-server; `{draft}` in them stands for the draft model's path."""
+    """Flags for llama-server; `{draft}` in them stands for the draft model's path."""
 
     @property
     def name(self) -> str:

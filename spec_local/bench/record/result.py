@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spec_local.drafters import NAMES as DRAFTER_NAMES
+from spec_local.drafters import RULES
 from spec_local.errors import ConfigError
 from spec_local.util.files import read_text, write_text
 from spec_local.util.records import record
 
 SCHEMA = 1
-"""Of the file's form; raised when a field changes its meaning or goes away."""
+"""Version of the file's form; raised when a field changes its meaning or goes away."""
 
 CURVE_CONTEXT = 256
 """Tokens of context at which costs are compared."""
@@ -29,13 +29,17 @@ PLAIN = "none"
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
+    """A model that was measured; size in bytes."""
+
     name: str
     bytes: int
     sha256: str
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class MachineFacts:
+    """The machine that measured, as far as the system tells."""
+
     cpu: str
     cores: int
     memory_bytes: int
@@ -72,9 +76,9 @@ class Contender:
     k: int | None = None
     """Tokens drafted per round; None where the contender decides."""
     flags: str = ""
-    """Of a peer, how it was started."""
+    """How a peer was started."""
     error: str | None = None
-    """Of a peer, why it could not be measured."""
+    """Why a peer could not be measured; None if it was."""
     peak_rss: int | None = None
     """Most memory its process held; contenders of spec-local share one process."""
     version: str = ""
@@ -82,7 +86,7 @@ class Contender:
     @property
     def is_peer(self) -> bool:
         """Whether it is another program, not spec-local."""
-        return self.drafter not in DRAFTER_NAMES
+        return self.drafter not in RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,7 @@ class Run:
 
     @property
     def tokens_per_second(self) -> float:
+        """Tokens after the first, per second spent on them; 0.0 without any."""
         return self.tokens / self.seconds if self.seconds > 0 else 0.0
 
 
@@ -156,14 +161,14 @@ class Cell:
     acceptance_rate: float | None
     mean_accepted_length: float | None
     shares: Mapping[str, float]
-    """Of the time: draft, verify, sampling, other; empty for peers, which do not tell."""
+    """Shares of the time: draft, verify, sampling, other; empty for peers, which do not tell."""
     overhead_us: float | None
     """Microseconds outside llama.cpp's evaluations, per round."""
     joules_per_token: float | None = None
     predicted: float | None = None
     """Speed-up by the formula of arXiv 2211.17192 with measured costs, for a fixed k."""
     own_speedup: float | None = None
-    """Of a peer, against its own plain decoding."""
+    """Speed-up of a peer over its own plain decoding; None for contenders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,9 +241,9 @@ class Result:
     seconds: float
     command: str
     commit: str
-    """Of spec-local's repository; empty when it is installed from elsewhere."""
+    """Commit of spec-local's repository; empty when it is installed from elsewhere."""
     versions: Mapping[str, str]
-    machine: Machine
+    machine: MachineFacts
     target: ModelFile
     draft: ModelFile | None
     settings: Settings

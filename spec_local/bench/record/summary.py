@@ -12,7 +12,7 @@ from spec_local.control.advice import expected_speedup
 from spec_local.control.costs import CostCurve
 
 _Z = 1.959964
-"""Of a normal distribution, 95 % lie within so many standard deviations."""
+"""Standard deviations within which 95 % of a normal distribution lie."""
 
 _STUDENT = (
     12.7062,
@@ -57,6 +57,7 @@ Place = tuple[str, int, float, int, int]
 
 
 def place(run: Run) -> Place:
+    """What a run is compared with plain decoding at."""
     return (run.workload, run.prompt, run.temperature, run.repeat, run.heat)
 
 
@@ -132,6 +133,7 @@ def _ratio(run: Run, plain: Run) -> float:
 
 
 def known_median(values: Iterable[float | None]) -> float | None:
+    """The median of the values that are known; None without any."""
     known = [value for value in values if value is not None]
     return median(known) if known else None
 

@@ -45,6 +45,8 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
+    """What differs between two benchmarks."""
+
     differences: tuple[str, ...]
     """In what was measured, each a sentence."""
     speedups: tuple[Change, ...]

@@ -12,7 +12,7 @@ from spec_local.drafters import AUTO
 from spec_local.util.files import write_text
 
 SCHEMA = 1
-"""Of the ranking's JSON file."""
+"""Version of the ranking's JSON form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,11 @@ class Candidate:
     auto: float
     """Predicted where the controller decides, also about lookup."""
     measured: dict[str, float] | None = None
-    """Of the winner, as it ran: `auto`, and the best k as `k=3`."""
+    """Speed-ups of the winner as it ran: `auto`, and the best k as `k=3`; None for the others."""
 
     @property
     def best_k(self) -> int:
+        """The k with the greatest predicted speed-up."""
         return max(self.by_k, key=lambda k: self.by_k[k])
 
 

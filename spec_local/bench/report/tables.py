@@ -25,12 +25,16 @@ VERDICT_MARKS: dict[str, Mark] = {"faster": "good", "slower": "bad"}
 
 @dataclass(frozen=True, slots=True)
 class Entry:
+    """A cell: its text, and how it is marked."""
+
     text: str
     mark: Mark = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
+    """A table for any renderer; the first `labels` columns are text, the others figures."""
+
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Entry, ...], ...]
@@ -100,18 +104,22 @@ def speedup(value: float, error: float | None) -> Entry:
 
 
 def number(value: float | None, digits: int = 2) -> str:
+    """A figure as text; None is missing."""
     return MISSING if value is None else f"{value:,.{digits}f}"
 
 
 def percent(value: float | None) -> str:
+    """A share as whole per cent; None is missing."""
     return MISSING if value is None else f"{value:.0%}"
 
 
 def size(count: int) -> str:
+    """Bytes as gigabytes."""
     return f"{count / 1e9:.2f} GB"
 
 
 def temperature_name(temperature: float) -> str:
+    """A temperature in words; 0 is greedy."""
     return "greedy" if temperature == 0 else f"temperature {temperature:g}"
 
 

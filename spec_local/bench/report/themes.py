@@ -11,13 +11,15 @@ from spec_local.bench.record.result import PLAIN, Contender
 
 @dataclass(frozen=True, slots=True)
 class Theme:
+    """The colors of a plot, as #rrggbb."""
+
     name: str
     paper: str
     ink: str
     faint: str
-    """Of the grid."""
+    """Color of the grid."""
     neutral: str
-    """Of what is no contender."""
+    """Color of what is no contender."""
     palette: tuple[str, ...]
 
     def settings(self) -> dict[Any, Any]:

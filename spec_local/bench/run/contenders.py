@@ -23,17 +23,14 @@ def line_up(named: Sequence[str], sweep: Sequence[int], has_draft: bool) -> list
     contenders += [contender(name) for name in named or default]
     contenders += [contender(f"{'model' if has_draft else 'lookup'}={k}") for k in sweep]
     for each in contenders:
-        require(
-            has_draft or not drafters.needs_model(each.drafter),
-            f"The contender {each.name} needs a draft model; give a pair with one, or --draft.",
-        )
+        drafters.check(each.drafter, has_draft=has_draft)
     return list(dict.fromkeys(contenders))
 
 
 def contender(text: str) -> Contender:
     """A drafter, or a drafter and how many tokens it drafts per round, as in `model=5`."""
     name, _, number = text.partition("=")
-    drafters.uses_model(name)  # raises for an unknown one
+    drafters.check(name, has_draft=True)
     if name in (PLAIN, drafters.AUTO):
         require(not number, f"{name} has no k; leave out ={number}.")
         return Contender(name, name)

@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from spec_local.bench.peers.specs import PeerAnswer
 from spec_local.bench.record.result import PLAIN, Run
 from spec_local.bench.run.opened import Field
-from spec_local.bench.run.plan import Plan
 from spec_local.bench.run.race import Answer, race
-from spec_local.bench.run.recording import Comparison, Where, peer_run, to_run
-from spec_local.bench.run.running_peers import Rivals
+from spec_local.bench.run.recording import LosslessCheck, Where, peer_run, to_run
+from spec_local.bench.run.running_peers import RunningPeers
+from spec_local.bench.run.schedule import Schedule
 from spec_local.sampling.settings import Sampling
-from spec_local.workloads.workloads import Prompt
+from spec_local.workloads.workloads import WorkloadPrompt
 
 
 class Conversation:
@@ -25,12 +25,12 @@ class Conversation:
 
     def __init__(
         self,
-        plan: Plan,
+        schedule: Schedule,
         field: Field,
-        prompt: Prompt,
+        prompt: WorkloadPrompt,
         temperature: float,
         *,
-        peers: Rivals | None = None,
+        peers: RunningPeers | None = None,
         turned: bool = False,
         advance: Callable[[int], None] = lambda _answers: None,
     ) -> None:
@@ -38,11 +38,11 @@ class Conversation:
 
         advance: told the number of answers written since.
         """
-        self._plan, self._field, self._peers, self.prompt = plan, field, peers, prompt
-        self.sampling = Sampling(temperature=temperature, seed=plan.seed)
+        self._schedule, self._field, self._peers, self.prompt = schedule, field, peers, prompt
+        self.sampling = Sampling(temperature=temperature, seed=schedule.seed)
         self._advance, self._turned = advance, turned
-        self.comparison = Comparison(field.target)
-        self._most = max(2, plan.tokens // len(prompt.turns))
+        self.check = LosslessCheck(field.target)
+        self._most = max(2, schedule.tokens // len(prompt.turns))
         self._ours: dict[Where, list[Answer]] = {}
         self._theirs: dict[Where, list[PeerAnswer]] = {}
         self.said: list[tuple[list[int], list[int]]] = []
@@ -51,7 +51,7 @@ class Conversation:
     def run(self) -> list[Run]:
         """Every contender's and peer's answers."""
         messages: list[dict[str, str]] = []
-        plain = self._field.entrants[PLAIN].runner
+        plain = self._field.running[PLAIN].runner
         for turn in self.prompt.turns:
             messages.append({"role": "user", "content": turn})
             context = plain.tokenize(messages)
@@ -78,27 +78,27 @@ class Conversation:
         """All heats and repeats of a turn; the first answer of plain decoding."""
         before = len(self.said[-1][0]) if self.said else 0
         first: Answer | None = None
-        for repeat, number, heat in self._plan.races(self.sampling.temperature):
-            entrants = [self._field.entrants[contender.name] for contender in heat]
-            for entrant in entrants:
-                entrant.forget(target=before if repeat == 0 else len(context), draft=0)
+        for repeat, number, heat in self._schedule.races(self.sampling.temperature):
+            running = [self._field.running[contender.name] for contender in heat]
+            for contender in running:
+                contender.forget(target=before if repeat == 0 else len(context), draft=0)
             turned = (repeat % 2 == 1) != self._turned
-            race(entrants, context, self._most, self.sampling, turned)
-            plain = self._field.entrants[PLAIN].answer
+            race(running, context, self._most, self.sampling, turned)
+            plain = self._field.running[PLAIN].answer
             first = first or plain
-            for entrant in entrants:
-                where, answer = self._where(entrant.name, repeat, number), entrant.answer
+            for contender in running:
+                where, answer = self._where(contender.name, repeat, number), contender.answer
                 self._ours.setdefault(where, []).append(answer)
-                if entrant.name != PLAIN:
+                if contender.name != PLAIN:
                     self._compare(where, context, plain.tokens, answer.tokens, answer.widths)
-            self._advance(len(entrants))
+            self._advance(len(running))
         assert first is not None
         return first
 
-    def _ask_peers(self, peers: Rivals, context: list[int]) -> None:
+    def _ask_peers(self, peers: RunningPeers, context: list[int]) -> None:
         """One after the other, plain decoding among them; the order turns from prompt to prompt."""
-        heat = len(self._plan.heats(self.sampling.temperature))
-        plain = self._field.entrants[PLAIN]
+        heat = len(self._schedule.heats(self.sampling.temperature))
+        plain = self._field.running[PLAIN]
         order = [PLAIN, *peers.running]
         found: dict[Where, PeerAnswer] = {}
         for name in reversed(order) if self._turned else order:
@@ -124,4 +124,4 @@ class Conversation:
         answer: Sequence[int],
         widths: Sequence[int] = (),
     ) -> None:
-        self.comparison.add(where, self.sampling, context, plain, answer, widths)
+        self.check.add(where, self.sampling, context, plain, answer, widths)

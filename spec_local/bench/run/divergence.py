@@ -7,7 +7,7 @@ from contextlib import closing
 
 import numpy as np
 
-from spec_local.llama.samplers import Samplers
+from spec_local.llama.sampler_factory import SamplerFactory
 from spec_local.llama.session import Session
 from spec_local.sampling.noise import keyed_gumbel
 from spec_local.sampling.settings import Sampling
@@ -38,7 +38,10 @@ def margin(
     row = target.evaluate(before[len(target.tokens) :])[-1]
     if sampling.greedy:
         return float(row[plain[at]] - row[other[at]])
-    with closing(Samplers(target)) as samplers, closing(samplers.open(sampling, before)) as sampler:
+    with (
+        closing(SamplerFactory(target)) as samplers,
+        closing(samplers.open(sampling, before)) as sampler,
+    ):
         possible = sampler.distribution(row)
     weights = [possible.probability(token) for token in (plain[at], other[at])]
     if not all(weights):

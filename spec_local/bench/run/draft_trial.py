@@ -20,7 +20,7 @@ from spec_local.bench.report.ranking import Candidate
 from spec_local.bench.run.contenders import contender
 from spec_local.bench.run.conversation import Conversation
 from spec_local.bench.run.opened import Field, curve_of
-from spec_local.bench.run.plan import Plan
+from spec_local.bench.run.schedule import Schedule
 from spec_local.control.costs import CostCurve
 from spec_local.drafters import AUTO
 from spec_local.errors import require
@@ -28,8 +28,8 @@ from spec_local.llama.model import Model
 from spec_local.llama.session import Session
 from spec_local.machine.profile import ProfileStore
 from spec_local.machine.tune import compare
-from spec_local.models.loading import Progress
 from spec_local.sampling.settings import Sampling
+from spec_local.util.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +42,11 @@ class Answered:
 
 
 class DraftTrial:
-    """Ranks draft models for one target on the prompts of a plan, at its first temperature."""
+    """Ranks draft models for one target on the prompts of a schedule, at its first temperature."""
 
     def __init__(
         self,
-        plan: Plan,
+        schedule: Schedule,
         field: Field,
         known: ProfileStore | None,
         tune_seconds: float,
@@ -57,20 +57,20 @@ class DraftTrial:
         field: of the target alone. known, tune_seconds: as for the field. Raises ConfigError where
         no answer is long enough to say anything.
         """
-        self._plan, self._field = plan, field
+        self._schedule, self._field = schedule, field
         self._known, self._tune_seconds, self._progress = known, tune_seconds, progress
-        self._sampling = Sampling(temperature=plan.temperatures[0], seed=plan.seed)
+        self._sampling = Sampling(temperature=schedule.temperatures[0], seed=schedule.seed)
         self._answers = [
-            answer for number in range(len(plan.prompts)) if (answer := self._answer(number))
+            answer for number in range(len(schedule.prompts)) if (answer := self._answer(number))
         ]
         require(bool(self._answers), "Every answer ended at once; give other prompts.")
 
     def _answer(self, number: int) -> Answered | None:
         """To the first turn of a prompt; None if it is too short to say anything."""
-        prompt, runner = self._plan.prompts[number], self._field.entrants[PLAIN].runner
-        self._progress("answer the prompts", number / len(self._plan.prompts))
+        prompt, runner = self._schedule.prompts[number], self._field.running[PLAIN].runner
+        self._progress("answer the prompts", number / len(self._schedule.prompts))
         context = runner.tokenize([{"role": "user", "content": prompt.turns[0]}])
-        said = runner.complete(context, max_tokens=self._plan.tokens, sampling=self._sampling)
+        said = runner.complete(context, max_tokens=self._schedule.tokens, sampling=self._sampling)
         if len(said.tokens) < 2:
             return None
         found = replay.record(self._field.target, self._sampling, context, said.tokens)
@@ -114,27 +114,29 @@ def _candidate(
     )
 
 
-def verified(winner: Candidate, plan: Plan, field: Field, progress: Progress) -> Candidate:
-    """Run a candidate for real; field: of target and winner, by the plan that `verifying` makes."""
+def run_winner(
+    winner: Candidate, schedule: Schedule, field: Field, progress: Progress
+) -> Candidate:
+    """Run a candidate for real; field: of target and winner, by what `winner_schedule` makes."""
     runs = []
-    for done, prompt in enumerate(plan.prompts):
-        progress(f"run {winner.name}", done / len(plan.prompts))
-        temperature = plan.temperatures[0]
+    for done, prompt in enumerate(schedule.prompts):
+        progress(f"run {winner.name}", done / len(schedule.prompts))
+        temperature = schedule.temperatures[0]
         one_turn = replace(prompt, turns=prompt.turns[:1])
-        conversation = Conversation(plan, field, one_turn, temperature, turned=done % 2 == 1)
+        conversation = Conversation(schedule, field, one_turn, temperature, turned=done % 2 == 1)
         runs += conversation.run()
-    found = overall(cells(runs, plan.contenders, field.target_curve, field.draft_curve))
+    found = overall(cells(runs, schedule.contenders, field.target_curve, field.draft_curve))
     speedups = {each.contender: each.speedup for each in found}
     fixed = contender(f"model={winner.best_k}").name
     return replace(winner, measured={f"k={winner.best_k}": speedups[fixed], AUTO: speedups[AUTO]})
 
 
-def verifying(plan: Plan, winner: Candidate) -> Plan:
-    """The plan to run a winner by: plain decoding, its best fixed k, and the controller."""
+def winner_schedule(schedule: Schedule, winner: Candidate) -> Schedule:
+    """The schedule to run a winner by: plain decoding, its best fixed k, and the controller."""
     names = (PLAIN, f"model={winner.best_k}", AUTO)
     return replace(
-        plan,
+        schedule,
         contenders=[contender(name) for name in names],
-        temperatures=plan.temperatures[:1],
+        temperatures=schedule.temperatures[:1],
         everyone_sampled=True,
     )

@@ -18,7 +18,7 @@ class EnergyMeter:
         ]
 
     def joules(self) -> float | None:
-        """Of the whole machine, whatever ran on it."""
+        """Joules the whole machine has used, whatever ran on it; None if nothing tells."""
         if not self._packages:
             return None
         return sum(package.microjoules() for package in self._packages) / 1e6

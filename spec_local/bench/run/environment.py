@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from spec_local.bench.record.result import Machine, ModelFile
+from spec_local.bench.record.result import MachineFacts, ModelFile
 from spec_local.llama.backend import default_threads, device_names, lib
 from spec_local.llama.options import LoadOptions
 
@@ -22,9 +22,9 @@ _PACKAGES = ("spec-local", "llama-cpp-python", "gguf", "numpy")
 _BLOCK = 1 << 22
 
 
-def this_machine(options: LoadOptions) -> Machine:
+def this_machine(options: LoadOptions) -> MachineFacts:
     """As far as the system tells."""
-    return Machine(
+    return MachineFacts(
         cpu=_cpu(),
         cores=psutil.cpu_count(logical=False) or os.cpu_count() or 1,
         memory_bytes=psutil.virtual_memory().total,
@@ -45,7 +45,7 @@ def _cpu() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of what decides how fast and what is written."""
+    """Versions of what decides how fast and what is written."""
     return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
 
 

@@ -22,26 +22,30 @@ from spec_local.bench.record.summary import cells, overall
 from spec_local.bench.run.conversation import Conversation
 from spec_local.bench.run.environment import commit, model_file, peak_rss, this_machine, versions
 from spec_local.bench.run.opened import Field
-from spec_local.bench.run.plan import Plan
-from spec_local.bench.run.recording import Comparison
-from spec_local.bench.run.running_peers import Rivals
+from spec_local.bench.run.recording import LosslessCheck
+from spec_local.bench.run.running_peers import RunningPeers
+from spec_local.bench.run.schedule import Schedule
 from spec_local.control.costs import MAX_WIDTH, CostCurve
 from spec_local.errors import ContextOverflow, EngineError
-from spec_local.models.loading import Progress, no_progress
-from spec_local.workloads.workloads import Prompt
+from spec_local.util.progress import Progress, no_progress
+from spec_local.workloads.workloads import WorkloadPrompt
 
 
 class Benchmark:
-    """Measures what a plan says on an open field, beside peers or none."""
+    """Measures what a schedule says on an open field, beside peers or none."""
 
     def __init__(
-        self, plan: Plan, field: Field, peers: Rivals, progress: Progress = no_progress
+        self,
+        schedule: Schedule,
+        field: Field,
+        peers: RunningPeers,
+        progress: Progress = no_progress,
     ) -> None:
-        self.plan, self.field, self.peers = plan, field, peers
+        self.schedule, self.field, self.peers = schedule, field, peers
         self.runs: list[Run] = []
         self._progress = progress
         self._recorded: list[Recorded] = []
-        self._comparison = Comparison(field.target)
+        self._check = LosslessCheck(field.target)
         self._started = perf_counter()
         self._answers = 0
         self._files: list[ModelFile] = []
@@ -51,19 +55,19 @@ class Benchmark:
 
         Raises ContextOverflow, before anything is measured, for a prompt that does not fit.
         """
-        for prompt in self.plan.prompts:
+        for prompt in self.schedule.prompts:
             self._check_length(prompt)
         self._files = self._hash()
-        answers = self.plan.answers(len(self.peers.running))
-        for number, prompt in enumerate(self.plan.prompts):
+        answers = self.schedule.answers(len(self.peers.running))
+        for number, prompt in enumerate(self.schedule.prompts):
 
             def advance(more: int, stage: str = prompt.workload) -> None:
                 self._answers += more
                 self._progress(stage, min(1.0, self._answers / answers))
 
-            for temperature in self.plan.temperatures:
+            for temperature in self.schedule.temperatures:
                 conversation = Conversation(
-                    self.plan,
+                    self.schedule,
                     self.field,
                     prompt,
                     temperature,
@@ -74,14 +78,14 @@ class Benchmark:
                 runs = conversation.run()
                 self._look_again(conversation)
                 self.runs += runs
-                self._comparison.take(conversation.comparison)
+                self._check.take(conversation.check)
 
-    def _check_length(self, prompt: Prompt) -> None:
-        plain, target = self.field.entrants[PLAIN].runner, self.field.target
+    def _check_length(self, prompt: WorkloadPrompt) -> None:
+        plain, target = self.field.running[PLAIN].runner, self.field.target
         said: list[dict[str, str]] = []
         for turn in prompt.turns:  # templates want roles to alternate
             said += [{"role": "user", "content": turn}, {"role": "assistant", "content": ""}]
-        needed = len(plain.tokenize(said[:-1])) + self.plan.tokens
+        needed = len(plain.tokenize(said[:-1])) + self.schedule.tokens
         if needed > target.n_ctx:
             raise ContextOverflow(
                 f"Prompt {prompt.number} of {prompt.workload} needs {needed:,} tokens and the "
@@ -107,7 +111,7 @@ class Benchmark:
     def result(self, command: str) -> Result:
         """What has been measured so far; command: how to do it again."""
         field = self.field
-        contenders = (*self.plan.contenders, *self.peers.contenders.values())
+        contenders = (*self.schedule.contenders, *self.peers.contenders.values())
         failed = {contender.name for contender in contenders if contender.error is not None}
         runs = [run for run in self.runs if run.contender not in failed]
         curves = {"target": field.target_curve}
@@ -132,20 +136,20 @@ class Benchmark:
             cells=tuple(found),
             overall=tuple(overall(found)),
             bounds=tuple(bounds(self._recorded, field.target_curve, field.draft_curve)),
-            lossless=tuple(e for e in self._comparison.lossless if e.contender not in failed),
-            divergences=tuple(e for e in self._comparison.divergences if e.contender not in failed),
+            lossless=tuple(e for e in self._check.lossless if e.contender not in failed),
+            divergences=tuple(e for e in self._check.divergences if e.contender not in failed),
             peak_rss=peak_rss(),
         )
 
     def _settings(self) -> Settings:
-        plan, options = self.plan, self.field.target.model.options
+        schedule, options = self.schedule, self.field.target.model.options
         return Settings(
-            tokens=plan.tokens,
-            repeats=plan.repeats,
-            per_workload=max(prompt.number for prompt in plan.prompts) + 1,
-            workloads=tuple(dict.fromkeys(prompt.workload for prompt in plan.prompts)),
-            temperatures=tuple(plan.temperatures),
-            seed=plan.seed,
+            tokens=schedule.tokens,
+            repeats=schedule.repeats,
+            per_workload=max(prompt.number for prompt in schedule.prompts) + 1,
+            workloads=tuple(dict.fromkeys(prompt.workload for prompt in schedule.prompts)),
+            temperatures=tuple(schedule.temperatures),
+            seed=schedule.seed,
             load={**asdict(options), "devices": list(options.devices)},
         )
 

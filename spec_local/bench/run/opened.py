@@ -14,15 +14,14 @@ from tempfile import TemporaryDirectory
 from spec_local.bench.record.result import Contender
 from spec_local.bench.run.contenders import HEAT, heats
 from spec_local.bench.run.energy import EnergyMeter
-from spec_local.bench.run.race import Entrant
+from spec_local.bench.run.race import RunningContender
 from spec_local.control.costs import CostCurve
-from spec_local.drafters import uses_model
 from spec_local.llama.model import Model
 from spec_local.llama.session import Session
 from spec_local.machine.profile import ProfileStore
 from spec_local.machine.tune import compare, keep, tune
-from spec_local.models.loading import Progress
 from spec_local.runner import Runner
+from spec_local.util.progress import Progress
 
 _WARM_UP = "The first evaluations of a context are slow."
 
@@ -53,22 +52,22 @@ class Field:
             directory = TemporaryDirectory(prefix="spec-local-bench-")
             profiles = ProfileStore(Path(stack.enter_context(directory)))
             keep(profiles, sessions, curves)
-            self.entrants: dict[str, Entrant] = {}
+            self.running: dict[str, RunningContender] = {}
             meter = EnergyMeter()
             for heat in heats(contenders):
                 for slot, contender in enumerate(heat):
-                    if contender.name in self.entrants:
+                    if contender.name in self.running:
                         continue  # plain decoding is in every heat
                     runner = Runner(
                         targets[slot],
                         contender.drafter,
-                        draft=drafts[slot] if drafts and uses_model(contender.drafter) else None,
+                        draft=drafts[slot] if drafts else None,
                         k=contender.k,
                         profiles=profiles,
                     )
                     stack.enter_context(runner)
                     runner.complete(_WARM_UP, max_tokens=8)
-                    self.entrants[contender.name] = Entrant(contender.name, runner, meter)
+                    self.running[contender.name] = RunningContender(contender.name, runner, meter)
             self._stack = stack.pop_all()
 
     def close(self) -> None:

@@ -54,7 +54,7 @@ class Answer:
             self.first = after
 
 
-class Entrant:
+class RunningContender:
     """A contender at the start: its runner, and the generation it is at."""
 
     def __init__(self, name: str, runner: Runner, meter: EnergyMeter) -> None:
@@ -66,6 +66,7 @@ class Entrant:
 
     @property
     def finished(self) -> bool:
+        """Whether there is no answer under way."""
         return self._generation is None or self._generation.finish_reason is not None
 
     def forget(self, target: int, draft: int) -> None:
@@ -109,19 +110,19 @@ class Entrant:
 
 
 def race(
-    entrants: Sequence[Entrant],
+    contenders: Sequence[RunningContender],
     context: Sequence[int],
     max_tokens: int,
     sampling: Sampling,
     turned: bool,
 ) -> None:
-    """All entrants answer the same prompt; `turned`: the last one goes first."""
-    order = list(reversed(entrants)) if turned else list(entrants)
+    """All contenders answer the same prompt; `turned`: the last one goes first."""
+    order = list(reversed(contenders)) if turned else list(contenders)
     try:
-        for entrant in order:
-            entrant.start(context, max_tokens, sampling)
-        while running := [entrant for entrant in order if not entrant.finished]:
-            min(running, key=lambda entrant: len(entrant.answer.tokens)).step()
+        for contender in order:
+            contender.start(context, max_tokens, sampling)
+        while running := [contender for contender in order if not contender.finished]:
+            min(running, key=lambda contender: len(contender.answer.tokens)).step()
     finally:
-        for entrant in order:
-            entrant.stop()
+        for contender in order:
+            contender.stop()

@@ -59,7 +59,7 @@ def peer_run(where: Where, prompts: Sequence[int], answers: Sequence[PeerAnswer]
     )
 
 
-class Comparison:
+class LosslessCheck:
     """Answers against those of plain decoding, as they come."""
 
     def __init__(self, target: Session) -> None:
@@ -96,7 +96,7 @@ class Comparison:
             )
         )
 
-    def take(self, other: Comparison) -> None:
+    def take(self, other: LosslessCheck) -> None:
         """Add what another one has found."""
         self.divergences += other.divergences
         for key, same in other._same.items():
@@ -104,4 +104,5 @@ class Comparison:
 
     @property
     def lossless(self) -> list[Lossless]:
+        """For each contender and temperature, how many answers are plain decoding's."""
         return [Lossless(*key, sum(same), len(same)) for key, same in self._same.items()]

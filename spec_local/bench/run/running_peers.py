@@ -18,11 +18,11 @@ from spec_local.bench.peers.specs import (
 )
 from spec_local.bench.record.result import PLAIN, Contender
 from spec_local.bench.run.opened import Field
-from spec_local.bench.run.plan import Plan
+from spec_local.bench.run.schedule import Schedule
 from spec_local.llama.backend import default_threads
 from spec_local.llama.options import LoadOptions
-from spec_local.models.loading import Progress
 from spec_local.sampling.settings import Sampling
+from spec_local.util.progress import Progress
 
 _WARM_UP = (1, 2, 3)
 """Tokens of any vocabulary."""
@@ -31,14 +31,14 @@ _ROOM = 256
 """Tokens of context beyond what the turns of a prompt need by themselves, for the chat template."""
 
 
-class Rivals:
+class RunningPeers:
     """Started peers; a context manager that always ends their processes."""
 
     def __init__(
         self,
         specs: Sequence[PeerSpec],
         field: Field,
-        plan: Plan,
+        schedule: Schedule,
         draft: Path | None,
         progress: Progress,
     ) -> None:
@@ -57,7 +57,7 @@ class Rivals:
             for number, spec in enumerate(specs):
                 progress(f"start {spec.name}", number / len(specs))
                 self._start(
-                    spec, PeerSetup(field.target.model.path, draft, _load(spec, field, plan))
+                    spec, PeerSetup(field.target.model.path, draft, _load(spec, field, schedule))
                 )
         except BaseException:
             self.close()
@@ -73,6 +73,7 @@ class Rivals:
 
     @property
     def running(self) -> list[str]:
+        """Names of the peers that have not failed."""
         return list(self._peers)
 
     def answer(
@@ -104,18 +105,18 @@ class Rivals:
             with suppress(PeerError):
                 peer.close()
 
-    def __enter__(self) -> Rivals:
+    def __enter__(self) -> RunningPeers:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
-def _load(spec: PeerSpec, field: Field, plan: Plan) -> LoadOptions:
+def _load(spec: PeerSpec, field: Field, schedule: Schedule) -> LoadOptions:
     """The target's options with every number given."""
     options, n_ctx = field.target.model.options, field.target.n_ctx
     if spec.program == PYTHON:  # it keeps the logits of its whole context
-        tokenize = field.entrants[PLAIN].runner.tokenize
-        longest = max(len(tokenize("\n".join(prompt.turns))) for prompt in plan.prompts)
-        n_ctx = min(n_ctx, longest + plan.tokens + _ROOM)
+        tokenize = field.running[PLAIN].runner.tokenize
+        longest = max(len(tokenize("\n".join(prompt.turns))) for prompt in schedule.prompts)
+        n_ctx = min(n_ctx, longest + schedule.tokens + _ROOM)
     return replace(options, n_ctx=n_ctx, n_threads=options.n_threads or default_threads())

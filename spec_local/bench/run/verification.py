@@ -17,14 +17,14 @@ from spec_local.bench.run.divergence import first_difference, margin
 from spec_local.bench.run.race import Answer
 from spec_local.runner import Runner
 from spec_local.sampling.settings import Sampling
-from spec_local.workloads.workloads import Prompt
+from spec_local.workloads.workloads import WorkloadPrompt
 
 Advance = Callable[[int], None]
 """Told how many answers were written since."""
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class TextDifference:
     """Where a drafter's answer first differs from plain decoding's."""
 
     drafter: str
@@ -68,14 +68,14 @@ class Verification:
     plain: Runner
     drafting: Mapping[str, Runner]
     """Runners on the same session as the plain one, by the name of the drafter."""
-    prompts: Sequence[Prompt]
+    prompts: Sequence[WorkloadPrompt]
     temperatures: Sequence[float]
     seeds: Sequence[int]
     tokens: int
     """Most tokens of an answer."""
     advance: Advance = lambda _answers: None
     tallies: dict[tuple[str, float], Tally] = field(default_factory=dict)
-    differences: list[Difference] = field(default_factory=list)
+    differences: list[TextDifference] = field(default_factory=list)
     plain_answers: int = 0
     plain_tokens: int = 0
     _digest: Any = field(default_factory=lambda: hashlib.sha256())
@@ -99,7 +99,7 @@ class Verification:
         """SHA-256 of plain decoding's tokens, answer by answer, to compare with other runs."""
         return str(self._digest.hexdigest())
 
-    def _converse(self, prompt: Prompt, sampling: Sampling) -> None:
+    def _converse(self, prompt: WorkloadPrompt, sampling: Sampling) -> None:
         messages: list[dict[str, str]] = []
         for turn, said in enumerate(prompt.turns):
             messages.append({"role": "user", "content": said})
@@ -146,21 +146,21 @@ class Verification:
     def _difference(
         self,
         name: str,
-        prompt: Prompt,
+        prompt: WorkloadPrompt,
         turn: int,
         sampling: Sampling,
         context: Sequence[int],
         expected: Answer,
         answer: Answer,
         at: int,
-    ) -> Difference:
+    ) -> TextDifference:
         target = self.plain.target
         both = at < min(len(expected.tokens), len(answer.tokens))
         distance = None
         if both:
             distance = margin(target, sampling, context, expected.tokens, answer.tokens, at)
         target.truncate(0)  # it was evaluated in batches that no exact mode makes
-        return Difference(
+        return TextDifference(
             name,
             prompt.workload,
             prompt.number,

@@ -8,16 +8,16 @@ from dataclasses import replace
 from threading import Lock
 
 from spec_local.errors import require
-from spec_local.llama.chain import Chain
+from spec_local.llama.chain import LlamaChain
 from spec_local.llama.grammar import Grammar
 from spec_local.llama.session import Session
 from spec_local.sampling.constraints import BannedStrings, Constraint
-from spec_local.sampling.sampler import ChainSampler
+from spec_local.sampling.sampler import TokenSampler
 from spec_local.sampling.settings import Sampling
 from spec_local.sampling.structure.schema import schema_grammar
 
 
-class Samplers:
+class SamplerFactory:
     """Makes the samplers of a session's generations.
 
     DRY reads the whole vocabulary and a grammar is parsed: what was made for the last settings is
@@ -30,11 +30,11 @@ class Samplers:
         self._session = session
         self._vocab = session.model.vocab
         self._sampling: Sampling | None = None
-        self._chain: Chain | None = None
+        self._chain: LlamaChain | None = None
         self._constraints: list[Constraint] = []
         self._parts = ExitStack()
 
-    def open(self, sampling: Sampling, context: Sequence[int]) -> ChainSampler:
+    def open(self, sampling: Sampling, context: Sequence[int]) -> TokenSampler:
         """A sampler for the position after `context`; the caller closes it.
 
         Raises ConfigError for settings that do not fit the model, such as a broken grammar.
@@ -43,7 +43,7 @@ class Samplers:
             self._prepare(sampling)
             assert self._chain is not None
             constraints = [constraint.copy() for constraint in self._constraints]
-            return ChainSampler(sampling, self._chain.copy(), context, constraints)
+            return TokenSampler(sampling, self._chain.copy(), context, constraints)
 
     def prepare(self, sampling: Sampling) -> None:
         """Make what the settings need, from any thread; raises ConfigError as `open` does."""
@@ -59,7 +59,7 @@ class Samplers:
         self._require_known(sampling)
         n_vocab, n_ctx = self._session.n_vocab, self._session.n_ctx
         with ExitStack() as stack:
-            chain = Chain(sampling, n_vocab=n_vocab, n_ctx=n_ctx, vocab=self._vocab)
+            chain = LlamaChain(sampling, n_vocab=n_vocab, n_ctx=n_ctx, vocab=self._vocab)
             stack.callback(chain.close)
             constraints = self._make_constraints(sampling)
             for constraint in constraints:

@@ -9,14 +9,14 @@ from spec_local.bench.record.result import PLAIN, Contender
 from spec_local.bench.run.contenders import heats
 from spec_local.drafters import AUTO
 from spec_local.errors import require
-from spec_local.workloads.workloads import Prompt
+from spec_local.workloads.workloads import WorkloadPrompt
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Schedule:
     """What to measure."""
 
-    prompts: Sequence[Prompt]
+    prompts: Sequence[WorkloadPrompt]
     contenders: Sequence[Contender]
     """Plain decoding first."""
     tokens: int = 64

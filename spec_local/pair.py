@@ -1,0 +1,102 @@
+"""A pair of models opened: the one way from names to models, contexts on them, and exactness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from typing import NamedTuple
+
+from spec_local import drafters as rules
+from spec_local.exact.modes import Exactness, exact_options
+from spec_local.llama.model import Model
+from spec_local.llama.options import LoadOptions
+from spec_local.llama.session import Session
+from spec_local.machine.profile import ProfileStore
+from spec_local.models.loading import load_draft, load_model
+from spec_local.models.registry import PairSpec, load_registry
+from spec_local.util.progress import Progress, no_progress
+
+
+class Sessions(NamedTuple):
+    """A context of the target, and one of the draft; None where there is no draft."""
+
+    target: Session
+    draft: Session | None
+
+
+class OpenPair:
+    """The models of a pair, loaded; a context manager that frees them.
+
+    A file is loaded once, however many contexts there are on it.
+    """
+
+    def __init__(
+        self,
+        target: Model,
+        draft: Model | None,
+        exact: str | None,
+        profiles: ProfileStore,
+        progress: Progress,
+    ) -> None:
+        """Models that are already loaded; the pair frees them. `open_pair` loads them by name."""
+        self.target, self.draft = target, draft
+        self.profiles = profiles
+        self._exact = exact
+        self._progress = progress
+
+    def sessions(self, stack: ExitStack) -> Sessions:
+        """New contexts, which the stack must close before the pair."""
+        target = stack.enter_context(Session(self.target))
+        return Sessions(target, stack.enter_context(Session(self.draft)) if self.draft else None)
+
+    def exactness(self, target: Session, anew: bool = False) -> Exactness | None:
+        """How a context of the target is evaluated in the exact mode asked for; None without one.
+
+        For the first time it takes minutes, in which the machine is examined; anew: examine it
+        again. Raises ConfigError if nothing can be promised on this machine.
+        """
+        if self._exact is None:
+            return None
+        return Exactness.of(self._exact, target, self.profiles, self._progress, anew)
+
+    def close(self) -> None:
+        """Free the models; twice is harmless."""
+        for model in filter(None, (self.draft, self.target)):
+            model.close()
+
+    def __enter__(self) -> OpenPair:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_pair(
+    spec: PairSpec,
+    drafters: Iterable[str] = (rules.AUTO,),
+    *,
+    options: LoadOptions | None = None,
+    exact: str | None = None,
+    profiles: ProfileStore | None = None,
+    progress: Progress = no_progress,
+) -> OpenPair:
+    """Load what a pair names; models that are not there yet are pulled.
+
+    drafters: by name, those that will run; the draft is loaded if one of them uses it.
+    exact: a mode of `exact/modes.py`; None does without. profiles: None is the user's.
+    Raises SpecLocalError, what can be known beforehand before anything is loaded.
+    """
+    names = list(drafters)
+    for name in names:
+        rules.check(name, has_draft=spec.draft is not None)
+    if exact is not None:
+        options = exact_options(exact, options or LoadOptions())
+    registry, profiles = load_registry(), profiles or ProfileStore.of_user()
+    with ExitStack() as stack:
+        target = stack.enter_context(load_model(spec.target, registry, options, progress))
+        draft = None
+        if spec.draft is not None and any(map(rules.uses_draft, names)):
+            draft = stack.enter_context(load_draft(spec.draft, target, registry, progress))
+        opened = OpenPair(target, draft, exact, profiles, progress)
+        stack.pop_all()
+        return opened

@@ -1,0 +1,91 @@
+"""The page about the controller: its worked example and its figures are the code's."""
+
+from __future__ import annotations
+
+import re
+from itertools import accumulate
+from pathlib import Path
+
+from spec_local.control.constants import Tuning
+from spec_local.control.controller import Controller
+from spec_local.control.costs import CostCurve
+from spec_local.control.drafter_state import DrafterState
+from spec_local.control.plan import Offer
+from spec_local.control.report import Judged, RoundReport
+
+PAGE = Path(__file__).parents[1] / "docs" / "controller.md"
+COSTS = {1: 1.0, 2: 1.5, 3: 1.8}
+CONFIDENCES = (0.9, 0.9)
+
+
+def choices(controller: Controller) -> list[str]:
+    """The lines of one decision: acceptance, the gain and risk of every k, the plan."""
+    state, budget = controller.drafters["lookup"], controller.budget
+    rates = [state.acceptance.rate(confidence) for confidence in CONFIDENCES]
+    survivals = state.survivals(CONFIDENCES)
+    lines, left = [", ".join(f"{rate:.3f}" for rate in rates)], {}
+    for k, expected in enumerate(accumulate(survivals), start=1):
+        price = controller.target.row(100)[k + 1] - 1.0
+        gain, risk = expected - price, budget.risk(price, survivals[:k])
+        left[k] = gain - risk
+        lines.append(
+            f"gain({k})     = {expected:.3f} - {price:.1f} = {gain:.3f}"
+            f"       risk {risk:.3f}, left {left[k]:.3f}"
+        )
+    plan = controller.plan([Offer("lookup", CONFIDENCES)], 100, room=32)
+    assert plan.k == max(left, key=lambda k: left[k])
+    return [*lines, f"plan        = {plan.drafter}, k = {plan.k}"]
+
+
+def worked_example() -> list[str]:
+    """The block of the page, line by line."""
+    curve = CostCurve()
+    for width, cost in [*COSTS.items()] * 50:  # often, as the first guess weighs a little
+        curve.observe(width, 100, cost)
+    controller = Controller(curve, {"lookup": DrafterState()})
+    controller.begin(max_tokens=200)
+    controller.learn(RoundReport(tokens=1, width=1, context=100, evaluate_seconds=1.0))
+    first, *others = choices(controller)
+    lines = [f"a           = {first}              nothing was counted: the confidence itself"]
+    cost = COSTS[3]
+    before, per_token = controller.budget.credit, controller.tuning.allowance_per_token
+    controller.learn(
+        RoundReport(
+            tokens=1,
+            width=3,
+            context=100,
+            evaluate_seconds=cost,
+            drafter="lookup",
+            judged={"lookup": Judged(CONFIDENCES, accepted=0, rejected=True)},
+        )
+    )
+    lines += [
+        *others,
+        f"first wrong : 1 token emitted in {cost:.1f}, lost {cost - 1:.1f}",
+        f"credit      = {before:.1f} - {cost - 1:.1f} + {per_token:.3f} "
+        f"= {controller.budget.credit:.3f}",
+    ]
+    first, *others = choices(controller)
+    return [*lines, f"a           = {first}              0 of 1 accepted", *others]
+
+
+def test_the_worked_example_is_what_the_controller_does() -> None:
+    block = re.search(r"test_controller_page.*?```text\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert block is not None
+    assert block[1].splitlines() == worked_example()
+
+
+def test_the_page_states_the_constants_as_they_are() -> None:
+    text, tuning = PAGE.read_text(), Tuning()
+    for sentence in (
+        f"starts with `allowance` = {tuning.allowance}",
+        f"C <- min( C + s + {tuning.allowance_per_token} n,  {tuning.most_saved:g} )",
+        f"`caution` = {tuning.caution} times",
+        f"{tuning.caution} · (1 + {tuning.hesitation:g}/n)",
+        f"risk = {tuning.aversion:g} Σ",
+    ):
+        assert sentence in " ".join(text.split()) or sentence in text
+    assert tuning.stake == 0.5  # "half of C"
+    assert [width for width, _bound in tuning.calibration] == [2, 4, 8]
+    for name in re.findall(r"`([a-z]+_[a-z_]+)`", text):
+        assert hasattr(tuning, name) or name == "fit_constants", name
