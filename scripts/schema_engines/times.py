@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scripts.schema_engines.engines import Schema, Start
-from spec_local.llama.chain import Chain
+from spec_local.llama.chain import LlamaChain
 from spec_local.llama.session import Session
 from spec_local.sampling.constraints import Constraint
 from spec_local.sampling.distribution import Ids
-from spec_local.sampling.sampler import ChainSampler
+from spec_local.sampling.sampler import TokenSampler
 from spec_local.sampling.settings import Sampling
 
 _FEW = 16
@@ -69,9 +69,9 @@ def write(
 ) -> Answer:
     """Plain decoding of at most so many tokens; closes the constraint."""
     vocab, answer = session.model.vocab, Answer()
-    chain = Chain(sampling, n_vocab=session.n_vocab, n_ctx=session.n_ctx, vocab=vocab)
+    chain = LlamaChain(sampling, n_vocab=session.n_vocab, n_ctx=session.n_ctx, vocab=vocab)
     session.truncate(0)
-    with closing(ChainSampler(sampling, chain, prompt, [constraint])) as sampler:
+    with closing(TokenSampler(sampling, chain, prompt, [constraint])) as sampler:
         row = session.evaluate(prompt)[0]
         while len(answer.tokens) < most:
             token = sampler.draw(row)
