@@ -1,11 +1,11 @@
-"""The figures of docs/decisions/ are what the committed data says, by the committed scripts."""
+"""The figures of docs/decisions/ are what the committed data says."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from scripts.schema_engines.table import keywords, table, verdict
+from tests.schema_record import keywords, table, verdict
 
 DECISIONS = Path(__file__).parent.parent / "docs" / "decisions"
 

@@ -1,1 +1,0 @@
-"""JSON schemas as constraints: the project's own grammar beside llguidance, measured."""
