@@ -36,7 +36,7 @@ class EngineError(SpecLocalError):
 
 
 class NoTokenAllowed(EngineError):
-    """Grammar, bans and biases together leave no token to draw."""
+    """Grammar or schema, bans and biases together leave no token to draw."""
 
 
 def require(condition: bool, message: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import jsonschema
@@ -242,6 +243,21 @@ def test_drafted_tokens_that_are_refused_are_cut_off() -> None:
     sampler.close()
 
 
+def test_drafted_tokens_that_a_constraint_cannot_follow_are_cut_off() -> None:
+    class Breaking(Every):
+        def accept(self, token: int) -> None:
+            if token == 5:
+                raise NoTokenAllowed("This cannot be followed.")
+
+        def copy(self) -> Constraint:
+            return Breaking(self.allowed)
+
+    sampler = constrained(Sampling(), Breaking(set(range(8))))
+    assert sampler.possible([2, 3, 5, 2]) == 2
+    assert sampler.possible([2, 3]) == 2
+    sampler.close()
+
+
 def test_a_draft_ends_where_the_draft_model_can_say_nothing() -> None:
     draft = TableSession(seed=0)
     drafter = ModelDrafter(draft, n_vocab=12)
@@ -335,6 +351,24 @@ def test_the_text_is_the_same_with_any_drafter(
         ) as runner:
             texts.add(runner.complete(HELLO, max_tokens=60, sampling=sampling).tokens)
     assert len(texts) == 1
+
+
+def test_a_vocabulary_is_read_once_for_schemas_and_only_for_them(
+    tiny: Path, tiny_draft: Path
+) -> None:
+    sampling = Sampling(json_schema='{"const": 1}')
+    options = LoadOptions(n_ctx=256)
+    with Runner.load(target=tiny, draft=tiny_draft, drafter="model", options=options) as runner:
+        assert runner.draft is not None
+        target, draft = runner.target.model.vocab, runner.draft.model.vocab
+        runner.complete(HELLO, max_tokens=4, sampling=Sampling(grammar='root ::= "la"+'))
+        assert "token_table" not in vars(target)
+        assert runner.complete(HELLO, sampling=sampling).text == "1"
+        table = vars(target)["token_table"]
+        with closing(Runner(runner.target, "none")) as other:
+            other.complete(HELLO, sampling=sampling)
+        assert vars(target)["token_table"] is table
+        assert "token_table" not in vars(draft)
 
 
 def test_json_follows_its_schema(runner: Runner) -> None:
@@ -431,10 +465,11 @@ def test_no_draft_goes_past_the_end_of_the_grammar(runner: Runner) -> None:
         ({"grammar": 'root ::= "a"{3000}'}, "at most 2000"),
         ({"grammar": 'root ::= "A: " !<|im_end|>+'}, "refers to tokens"),
         ({"grammar": "root ::= " + "(" * 300 + '"a"' + ")" * 300}, "nests more than 200"),
-        ({"json_schema": '{"type": "teapot"}'}, "cannot be turned into a grammar"),
-        ({"json_schema": '{"$ref": "#/$defs/none"}'}, "cannot be turned into a grammar"),
-        ({"json_schema": '{"$ref": "https://x.org/y"}'}, "cannot be turned into a grammar"),
-        ({"json_schema": '"just text"'}, "cannot be turned into a grammar"),
+        ({"json_schema": '{"type": "teapot"}'}, "cannot be obeyed"),
+        ({"json_schema": '{"type": "string", "minLenght": 3}'}, "minLenght of answer would not"),
+        ({"json_schema": '{"$ref": "#/$defs/none"}'}, "cannot be obeyed"),
+        ({"json_schema": '{"$ref": "https://x.org/y"}'}, "cannot be obeyed"),
+        ({"json_schema": '"just text"'}, "cannot be obeyed"),
     ],
     ids=str,
 )

@@ -177,10 +177,11 @@ def test_a_trimmed_draft_fits_its_target(bpe: Path, trimmed: Path) -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
+@pytest.mark.parametrize("schema", [None, '{"type": "array", "minItems": 9, "maxItems": 9}'])
 def test_a_trimmed_draft_leaves_the_text_unchanged(
-    bpe: Path, trimmed: Path, temperature: float
+    bpe: Path, trimmed: Path, temperature: float, schema: str | None
 ) -> None:
-    sampling = Sampling(temperature=temperature, seed=2)
+    sampling = Sampling(temperature=temperature, seed=2, json_schema=schema)
     texts, drafted = set(), 0
     for drafter in ("none", "model"):
         with Runner.load(target=bpe, draft=trimmed, drafter=drafter, k=3) as runner:

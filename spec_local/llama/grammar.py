@@ -16,7 +16,7 @@ from spec_local.llama.chain import CANDIDATE, candidate_array
 from spec_local.llama.vocab import Vocabulary
 from spec_local.sampling.constraints import Constraint
 from spec_local.sampling.distribution import Ids
-from spec_local.sampling.structure.gbnf import require_harmless
+from spec_local.sampling.gbnf import require_harmless
 from spec_local.util.descriptors import STDERR, redirected
 
 _ROOT = b"root"

@@ -14,14 +14,14 @@ from spec_local.llama.session import Session
 from spec_local.sampling.constraints import BannedStrings, Constraint
 from spec_local.sampling.sampler import TokenSampler
 from spec_local.sampling.settings import Sampling
-from spec_local.sampling.structure.schema import schema_grammar
 
 
 class SamplerFactory:
     """Makes the samplers of a session's generations.
 
-    DRY reads the whole vocabulary and a grammar is parsed: what was made for the last settings is
-    kept as it was at the start, and copied for every generation that uses the same ones.
+    DRY reads the whole vocabulary, a grammar or a schema is parsed: what was made for the last
+    settings is kept as it was at the start, and copied for every generation that uses the same
+    ones.
     """
 
     def __init__(self, session: Session) -> None:
@@ -69,11 +69,13 @@ class SamplerFactory:
 
     def _make_constraints(self, sampling: Sampling) -> list[Constraint]:
         constraints: list[Constraint] = []
-        grammar = sampling.grammar
         if sampling.json_schema is not None:
-            grammar = schema_grammar(sampling.json_schema)
-        if grammar is not None:
-            constraints.append(Grammar(grammar, self._vocab))
+            # Not before it is needed, so that nobody else loads llguidance.
+            from spec_local.sampling.schema_constraint import SchemaConstraint
+
+            constraints.append(SchemaConstraint(sampling.json_schema, self._vocab.token_table))
+        if sampling.grammar is not None:
+            constraints.append(Grammar(sampling.grammar, self._vocab))
         if sampling.banned_strings:
             constraints.append(BannedStrings(sampling.banned_strings, self._vocab.piece))
         return constraints

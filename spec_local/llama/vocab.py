@@ -5,9 +5,13 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from spec_local.errors import EngineError
 from spec_local.llama.backend import lib
+
+if TYPE_CHECKING:
+    from spec_local.sampling.schema_constraint import TokenTable
 
 PADDING_TOLERANCE = 128
 """Models of one family may pad the embedding to different sizes; llama.cpp allows the same."""
@@ -111,6 +115,14 @@ class Vocabulary:
     def pieces(self, tokens: Sequence[int]) -> bytes:
         """The bytes the tokens write."""
         return b"".join(map(self.piece, tokens))
+
+    @cached_property
+    def token_table(self) -> TokenTable:
+        """The tokens as JSON schemas are asked about them; made once, which takes half a second."""
+        from spec_local.sampling.schema_constraint import token_table
+
+        ends = [token for token in range(self.n_tokens) if self.is_end(token)]
+        return token_table([self.piece(token) for token in range(self.n_tokens)], ends)
 
     def differences(
         self, other: Vocabulary, token_map: Sequence[int] | None = None

@@ -153,6 +153,9 @@ class TokenSampler:
                     return count
                 for constraint in copies:
                     constraint.accept(token)
+        except NoTokenAllowed:  # a dead end; the target may never get there
+            return count
+        else:
             return len(tokens)
         finally:
             for constraint in copies:

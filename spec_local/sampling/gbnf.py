@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 from spec_local.errors import require
-from spec_local.sampling.structure.pattern import MOST_REPETITIONS
 
 _DEEPEST = 200
+_MOST_REPETITIONS = 2_000
+"""llama.cpp takes no more, and silently reads a larger number as no bound."""
 
 _QUOTED = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|#[^\n]*', re.DOTALL)
 """Literals, character classes and comments."""
@@ -25,11 +26,11 @@ def require_harmless(grammar: str) -> None:
     for least, comma, most in _BOUNDS.findall(bare):
         low = int(least or 0)
         high = int(most) if most else low
-        fits = low <= high <= MOST_REPETITIONS or (comma and not most and low <= MOST_REPETITIONS)
+        fits = low <= high <= _MOST_REPETITIONS or (comma and not most and low <= _MOST_REPETITIONS)
         require(
             bool(fits),
             f"The grammar repeats {{{least}{comma}{most}}} times; write the smaller number first "
-            f"and at most {MOST_REPETITIONS}.",
+            f"and at most {_MOST_REPETITIONS}.",
         )
     depth = deepest = 0
     for char in bare:
