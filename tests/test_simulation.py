@@ -204,9 +204,7 @@ def test_nor_if_the_clock_is_noisy_then(seed: int) -> None:
 
 
 @pytest.mark.parametrize("curve", ["bandwidth bound", "mixed", "measured"])
-def test_without_the_budget_it_would_lose_more(
-    curve: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_budget_it_would_lose_more(curve: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Budget, "bears", lambda _self, _price: True)
     monkeypatch.setattr(Budget, "risk", lambda _self, _price, _survivals: 0.0)
     assert max(turned(curve, seed, quiet=True).worst for seed in range(6)) > 1.0
