@@ -24,7 +24,7 @@ def test_the_readme_says_it_word_for_word() -> None:
     assert PROMISE in " ".join(README.split())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     slope=st.floats(0.01, 1.5),
     draft=st.floats(0.01, 0.8),

@@ -77,7 +77,7 @@ def expected(context: tuple[int, ...], length: int) -> dict[tuple[int, ...], flo
 
 def p_of_texts(rule: AcceptanceRule, name: str, k: int, full: bool) -> float:
     """How likely the first tokens of many texts are, if the target alone writes them."""
-    texts = 3_000 if full else 500
+    texts = 3_000 if full else 400
     counts: Counter[tuple[int, ...]] = Counter()
     drafted = 0
     for seed in range(texts):
@@ -175,7 +175,7 @@ def throws(
 def p_of_throws(rule: AcceptanceRule, name: str, k: int, full: bool) -> float:
     p, _q = HARD[name]
     counts = np.zeros((len(p),) * LENGTH)
-    for thrown in throws(rule, name, k, texts=240 if full else 20):
+    for thrown in throws(rule, name, k, texts=240 if full else 16):
         counts[thrown] += 1
     wanted = np.einsum("a,b,c", p, p, p) * counts.sum()
     return float(stats.chisquare(counts.ravel(), wanted.ravel()).pvalue)

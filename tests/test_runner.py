@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -228,20 +229,22 @@ def test_cancelling_while_the_prompt_is_evaluated(runner: Runner) -> None:
 def test_closing_the_runner_ends_a_generation_in_another_thread(tiny: Path) -> None:
     runner = Runner.load(target=tiny, options=OPTIONS)
     started = threading.Event()
-    reasons = []
+    reasons = list[str | None]()
 
     def work() -> None:
         generation = runner.generate("once", sampling=GREEDY)
         for _chunk in generation:
             started.set()
+            time.sleep(0.01)  # so that it is not over before it is closed
         reasons.append(generation.finish_reason)
 
     thread = threading.Thread(target=work)
     thread.start()
-    started.wait(10)
+    assert started.wait(10)
     runner.close()
     thread.join(10)
     assert not thread.is_alive()
+    assert reasons == ["cancelled"]
     runner.close()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -240,6 +242,55 @@ def test_identical_answers_are_said_to_be(exact_tiny: Path, tmp_path: Path, prom
         "verify", "-m", exact_tiny, *SHORT, "--exact", "--prompts", prompts, "--drafter", "none"
     )
     assert found["plain"]["sha256"][:16] in same.output
+
+
+CTRL_C = """
+import os, signal
+from spec_local.bench.run.verification import Verification
+
+whole, written = Verification._answer, []
+
+def answer(*given):
+    if len(written) == {after}:
+        os.kill(os.getpid(), signal.SIGINT)
+    written.append(whole(*given))
+    return written[-1]
+
+Verification._answer = answer
+from spec_local.cli import main
+main()
+"""
+
+
+def interrupted(after: int, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """`spec-local verify`, in a process that meets Ctrl-C after so many answers."""
+    return subprocess.run(
+        [sys.executable, "-c", CTRL_C.format(after=after), "verify", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_ctrl_c_keeps_what_was_compared(exact_tiny: Path, tmp_path: Path, prompts: Path) -> None:
+    """Answers are written in the order plain, auto, lookup; the fifth is never there."""
+    file = tmp_path / "found.json"
+    done = interrupted(4, "-m", exact_tiny, *SHORT, "--prompts", prompts, "--json", file)
+    assert done.returncode == 130
+    assert done.stderr == "note: interrupted; this is what was compared until then.\n"
+    assert "Plain decoding wrote 2 answers" in done.stdout
+    assert "2 answers, " in done.stdout.splitlines()[-1]
+    found = json.loads(file.read_text())
+    assert found["interrupted"] is True
+    assert [e["answers"] for e in found["drafters"]] == [1, 1]
+
+
+def test_ctrl_c_before_anything_was_compared(exact_tiny: Path, prompts: Path) -> None:
+    done = interrupted(1, "-m", exact_tiny, *SHORT, "--prompts", prompts)
+    assert done.returncode == 130
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 1
 
 
 def test_a_planted_fault_is_caught_by_the_certificate(
