@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,10 @@ class Written(Session):
 
 
 def measured(tiny: Path, sampling: Sampling) -> float | None:
-    with Model(tiny, LoadOptions(n_ctx=64, n_batch=32)) as model, Written(model) as target:
+    with (
+        Model(tiny, LoadOptions(n_ctx=64, n_batch=32)) as model,
+        closing(Written(model)) as target,
+    ):
         found = margin(target, sampling, CONTEXT, PLAIN, OTHER, AT)
         assert target.asked == ([], [*CONTEXT, 265], 1)
     return found
