@@ -1,1 +1,1 @@
-"""From logits to a token: llama.cpp's samplers, keyed noise, grammars. Knows no model."""
+"""From logits to a token: llama.cpp's samplers, keyed noise, constraints. Knows no model."""

@@ -1,7 +1,8 @@
 """What a text must not become, token by token: the protocol, and banned strings.
 
 A constraint refuses tokens whatever their probability. It is asked about what the sampler chain
-leaves, and moves with every emitted token. The grammar is the other one (`llama/grammar.py`).
+leaves, and moves with every emitted token. Two more are JSON schemas (`schema_constraint.py`) and
+grammars (`llama/grammar.py`).
 """
 
 from __future__ import annotations

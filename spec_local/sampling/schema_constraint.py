@@ -117,7 +117,7 @@ def _large_stacks() -> Iterator[None]:
 
 
 def token_table(pieces: Sequence[bytes], ends: Sequence[int]) -> TokenTable:
-    """What llguidance keeps of a vocabulary; takes half a second for a large one.
+    """What llguidance keeps of a vocabulary; takes about a second for 100,000 tokens.
 
     pieces: the bytes that each token writes, none for tokens that are no text.
     ends: the ids of the tokens that end a generation, which are no text either.

@@ -21,7 +21,7 @@ class Sampling:
     """How the target draws its tokens; names, defaults and order are those of llama.cpp.
 
     Order of application: logit bias, penalties, DRY, top-n-sigma, top-k, typical, top-p, min-p,
-    XTC, temperature; then what grammar and banned strings let through; then the draw.
+    XTC, temperature; then what schema or grammar and banned strings let through; then the draw.
     """
 
     temperature: float = 0.8
