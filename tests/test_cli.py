@@ -80,6 +80,13 @@ def test_every_command_explains_itself(command: list[str]) -> None:
     assert max(map(len, result.output.splitlines())) <= 60
 
 
+def test_without_llama_cpp_it_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "llama_cpp.py").write_text("raise ModuleNotFoundError(name='llama_cpp')")
+    path = str(tmp_path)
+    done = spec_local("generate", "hi", "-m", "x.gguf", PYTHONPATH=path)
+    assert fails_with(done, "llama.cpp is missing; run pip install llama-cpp-python.")
+
+
 def test_help_does_not_load_llama_cpp() -> None:
     code = (
         "import sys; from spec_local.cli import app; assert 'llama_cpp' not in sys.modules\n"
@@ -198,6 +205,7 @@ def test_wrong_inputs_are_one_sentence_each(tiny: Path, tmp_path: Path) -> None:
         (*generate, cut): "cut.gguf is damaged: 4,000 bytes are missing at its end",
         (*generate, tmp_path / "x/y.gguf"): "There is no file",
         (*generate, "nothing"): "There is no model 'nothing'",
+        ("generate", " ", "-m", tiny): "The prompt is empty; give at least one word.",
         (*generate, tiny, "-d", other): "cannot draft for tiny.gguf",
         (*generate, tiny, "--drafter", "model"): "needs a draft model",
         (*generate, tiny, "--drafter", "magic"): "no drafter 'magic'",

@@ -21,3 +21,8 @@ def main() -> None:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except ModuleNotFoundError as error:
+        if state.debug or error.name != "llama_cpp":
+            raise
+        print("error: llama.cpp is missing; run pip install llama-cpp-python.", file=sys.stderr)
+        sys.exit(1)

@@ -18,6 +18,7 @@ from spec_local.errors import ContextOverflow
 if TYPE_CHECKING:
     from spec_local.chat import Chat
     from spec_local.generation import Generation
+    from spec_local.llama.model import Model
 
 _COMMANDS = {
     "/help": "this list",
@@ -32,7 +33,14 @@ def chat(
     *,
     system: Annotated[str | None, typer.Option("--system", "-s", help="System message.")] = None,
     max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", "-n", min=1, help="Longest answer, in tokens.")
+        int | None,
+        typer.Option(
+            "--max-tokens",
+            "-n",
+            min=1,
+            help="Longest answer, in tokens.",
+            show_default="until the model ends or the context is full",
+        ),
     ] = None,
     models: ModelOptions,
     sampling: SamplingOptions,
@@ -45,7 +53,7 @@ def chat(
             import readline  # noqa: F401  gives input() its line editing and history
     with load_runner(models, sampling, machine) as runner:
         conversation = runner.chat(system, max_tokens=max_tokens)
-        _greet(runner.target.model.description, runner.speculator.name, runner.template.is_plain)
+        _greet(runner.target.model, runner.speculator.name, runner.template.is_plain)
         while (line := _read_line(interactive)) is not None:
             if line.startswith("/"):
                 if not _obey(line, conversation):
@@ -57,8 +65,11 @@ def chat(
                     print()
 
 
-def _greet(target: str, drafter: str, plain: bool) -> None:
-    print(f"{target}, drafter {drafter}. {_list_commands()}", file=sys.stderr)
+def _greet(target: Model, drafter: str, plain: bool) -> None:
+    print(
+        f"{target.path.stem} ({target.description}), drafter {drafter}. {_list_commands()}",
+        file=sys.stderr,
+    )
     if plain:
         print(
             "note: this model has no chat template; messages are written as plain lines.",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def describe(exactness: Exactness | None) -> str:
     """How the target was evaluated, in a few words."""
     if exactness is None:
-        return "not exact, any width."
+        return "evaluated freely, at any width."
     widths = ranges(exactness.widths.allowed)
     return f"exact ({exactness.mode}), evaluated at widths {widths} only."
 

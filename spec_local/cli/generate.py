@@ -41,7 +41,14 @@ def generate(
         bool, typer.Option("--raw", help="Continue the text; apply no chat template.")
     ] = False,
     max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", "-n", min=1, help="Stop after this many tokens.")
+        int | None,
+        typer.Option(
+            "--max-tokens",
+            "-n",
+            min=1,
+            help="Stop after this many tokens.",
+            show_default="until the model ends or the context is full",
+        ),
     ] = None,
     stop: Annotated[
         list[str] | None, typer.Option("--stop", help="Stop before this text; repeatable.")
@@ -51,7 +58,7 @@ def generate(
     ] = False,
     logprobs: Annotated[
         int | None,
-        typer.Option("--logprobs", help="With --json: each token and its best n rivals.", min=0),
+        typer.Option("--logprobs", help="With --json: each token and the n likeliest.", min=0),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No statistics on stderr.")] = False,
     models: ModelOptions,
@@ -62,6 +69,8 @@ def generate(
     text = _read_prompt(prompt, file)
     if raw and system is not None:
         raise ConfigError("--system needs the chat template; leave out --raw.")
+    if not text.strip() and system is None:
+        raise ConfigError("The prompt is empty; give at least one word.")
     if logprobs is not None and not as_json:
         raise ConfigError("--logprobs is part of the JSON output; add --json.")
     with load_runner(models, sampling, machine) as runner:

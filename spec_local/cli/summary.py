@@ -17,7 +17,7 @@ def summary(stats: Stats, reason: FinishReason | None = None) -> str:
     cached = f" ({stats.cached_tokens:,} cached)" if stats.cached_tokens else ""
     line = (
         f"[{stats.prompt_tokens:,} prompt tokens{cached} in {stats.prompt_seconds:.2f} s, then "
-        f"{stats.tokens:,} tokens at {stats.tokens_per_second:.1f}/s"
+        f"{stats.tokens:,} {'token' if stats.tokens == 1 else 'tokens'} at {stats.tokens_per_second:.1f}/s"
     )
     if stats.drafted:
         line += (

@@ -134,7 +134,7 @@ class Tuning:
     calibration: tuple[tuple[int, float], ...] = ((2, 2.2), (4, 2.6), (8, 0.0))
     """Widths measured in this order where no profile exists; the next one only if V(width) is at
     most so many V(1). This happens once, and each of these rounds emits a token as any other does;
-    what they cost beyond that is 0 to 4 V(1), 2 % of an answer of 200 tokens. Wider ones are
+    what they cost beyond that is 0 to about 6 V(1), 3 % of an answer of 200 tokens. Wider ones are
     measured when a draft is long enough for them."""
     calibration_gap: int = 8
     """At least so many tokens are written for each of them, so that a short answer is not slowed

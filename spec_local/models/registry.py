@@ -125,8 +125,8 @@ def _named(entries: Mapping[str, Spec], name: str, kind: str) -> Spec:
     if name in entries:
         return entries[name]
     near = difflib.get_close_matches(name, entries, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}" if near else f"there are {', '.join(entries)}"
-    raise ConfigError(f"There is no {kind} {name!r}; {hint}?")
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(entries)}."
+    raise ConfigError(f"There is no {kind} {name!r}; {hint}")
 
 
 def user_file() -> Path:
