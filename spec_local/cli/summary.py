@@ -15,9 +15,10 @@ _REASONS: dict[FinishReason, str] = {
 def summary(stats: Stats, reason: FinishReason | None = None) -> str:
     """Tokens, speed, and what the drafter earned, in one line."""
     cached = f" ({stats.cached_tokens:,} cached)" if stats.cached_tokens else ""
+    tokens = "1 token" if stats.tokens == 1 else f"{stats.tokens:,} tokens"
     line = (
         f"[{stats.prompt_tokens:,} prompt tokens{cached} in {stats.prompt_seconds:.2f} s, then "
-        f"{stats.tokens:,} {'token' if stats.tokens == 1 else 'tokens'} at {stats.tokens_per_second:.1f}/s"
+        f"{tokens} at {stats.tokens_per_second:.1f}/s"
     )
     if stats.drafted:
         line += (
