@@ -69,6 +69,8 @@ class Generation:
         """`start` makes the chunks; it must not keep the generation itself alive."""
         self._cancel = threading.Event()
         self._chunks = start(self._cancel)
+        self._turn = threading.RLock()
+        """Held while a round or the clean-up runs, which may be in different threads."""
         self.stats = Stats()
         """The generation so far."""
         self.finish_reason: FinishReason | None = None
@@ -77,7 +79,13 @@ class Generation:
         return self
 
     def __next__(self) -> Chunk:
-        chunk = next(self._chunks)
+        with self._turn:
+            try:
+                chunk = next(self._chunks)
+            except StopIteration:
+                if self._cancel.is_set():  # closed by another thread, between two rounds
+                    self.finish_reason = self.finish_reason or "cancelled"
+                raise
         self.stats, self.finish_reason = chunk.stats, chunk.finish_reason
         return chunk
 
@@ -86,8 +94,15 @@ class Generation:
         self._cancel.set()
 
     def close(self) -> None:
-        """Stop now; the caches are put right."""
-        self._chunks.close()
+        """Stop now; the caches are put right. Raises ValueError in the middle of a round."""
+        if not self._turn.acquire(blocking=False):
+            raise ValueError(
+                "Another thread is in the middle of a round; cancel it, and try again."
+            )
+        try:
+            self._chunks.close()
+        finally:
+            self._turn.release()
 
     def complete(self) -> Completion:
         """Run to the end and return everything."""

@@ -157,7 +157,7 @@ class Change(NamedTuple):
 STEADY = Change()
 
 
-def from_the_middle(target: float = 1.0, draft: float = 1.0, middle: int = 500) -> Change:
+def from_the_middle(target: float = 1.0, draft: float = 1.0, middle: int = 300) -> Change:
     """Seconds of the target and of the draft model change by these factors."""
     return Change(
         lambda _width, position: target if position >= middle else 1.0,

@@ -43,8 +43,8 @@ DRAFTERS: dict[str, Callable[[], Drafter]] = {
 
 
 @cache
-def decoded_plainly(sampling: Sampling) -> list[Round]:
-    return run(TableSession(seed=0), NoDrafter(), sampling=sampling)
+def decoded_plainly(sampling: Sampling, tokens: int) -> list[Round]:
+    return run(TableSession(seed=0), NoDrafter(), sampling=sampling, max_tokens=tokens)
 
 
 @pytest.mark.parametrize("temperature", TEMPERATURES)
@@ -53,11 +53,13 @@ def decoded_plainly(sampling: Sampling) -> list[Round]:
 def test_every_drafter_leaves_the_text_unchanged(
     name: str, temperature: float, settings: Sampling, full: bool
 ) -> None:
-    seeds, ks = range(3), (1, 4, 7)
+    seeds, ks, tokens = range(3), (1, 4, 7), 80 if full else 40
     for seed, k in product(seeds, ks) if full else zip(seeds, ks, strict=True):
         sampling = replace(settings, temperature=temperature, top_k=0, seed=seed, min_p=0.0)
-        plain = decoded_plainly(sampling)
-        drafted = run(TableSession(seed=0), DRAFTERS[name](), sampling=sampling, k=k)
+        plain = decoded_plainly(sampling, tokens)
+        drafted = run(
+            TableSession(seed=0), DRAFTERS[name](), sampling=sampling, k=k, max_tokens=tokens
+        )
         assert tokens_of_rounds(drafted) == tokens_of_rounds(plain)
         assert drafted[-1].finish == plain[-1].finish
 

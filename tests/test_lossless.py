@@ -77,7 +77,7 @@ def expected(context: tuple[int, ...], length: int) -> dict[tuple[int, ...], flo
 
 def p_of_texts(rule: AcceptanceRule, name: str, k: int, full: bool) -> float:
     """How likely the first tokens of many texts are, if the target alone writes them."""
-    texts = 3_000 if full else 400
+    texts = 3_000 if full else 300
     counts: Counter[tuple[int, ...]] = Counter()
     drafted = 0
     for seed in range(texts):
