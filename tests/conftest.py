@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,11 @@ settings.load_profile("same every time")
 
 ALWAYS_PULLED = "smollm2-135m"
 """The one real model every test run uses; larger ones only where they have been pulled."""
+
+
+def pytest_configure() -> None:
+    """A run in the background ignores Ctrl-C, and so would the programs that tests start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
