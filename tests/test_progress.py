@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,11 @@ def stderr_into(descriptor: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
 
 def drawn(descriptor: int) -> str:
-    return os.read(descriptor, 1 << 16).decode()
+    """What has been written there, which a terminal gives away in parts."""
+    parts = []
+    while select.select([descriptor], [], [], 0.2)[0] and (part := os.read(descriptor, 1 << 16)):
+        parts.append(part)
+    return b"".join(parts).decode()
 
 
 @pytest.mark.parametrize("time_left", [False, True])
