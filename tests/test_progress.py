@@ -49,19 +49,19 @@ def test_a_terminal_shows_one_bar(time_left: bool, monkeypatch: pytest.MonkeyPat
     assert seen.endswith("\x1b[2K")  # the line it stood on is empty again
 
 
-def test_a_pipe_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("stage", "told"),
+    [
+        ("pull a-model", ""),
+        ("certify a-model", "note: certify a-model: this takes minutes, and only once.\n"),
+    ],
+)
+def test_a_pipe_is_told_once_of_what_takes_minutes_and_else_nothing(
+    stage: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pipe, stderr = os.pipe()
     with stderr_into(stderr, monkeypatch), on_terminal() as show:
-        show("pull a-model", 0.5)
-        show("pull a-model", 1.0)
-    assert drawn(pipe) == ""
-    os.close(pipe)
-
-
-def test_a_pipe_is_told_once_of_what_takes_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
-    pipe, stderr = os.pipe()
-    with stderr_into(stderr, monkeypatch), on_terminal() as show:
-        show("certify a-model", 0.1)
-        show("certify a-model", 0.2)
-    assert drawn(pipe) == "note: certify a-model: this takes minutes, and only once.\n"
+        show(stage, 0.1)
+        show(stage, 1.0)
+    assert drawn(pipe) == told
     os.close(pipe)
