@@ -17,6 +17,7 @@ import psutil
 
 from spec_local.errors import ConfigError
 from spec_local.llama.amx import amx_is_permitted, amx_is_wanted, deny_amx
+from spec_local.llama.openmp import waiting
 
 logger = logging.getLogger("spec_local.llama")
 logger.addHandler(logging.NullHandler())  # silent unless the application configures logging
@@ -30,6 +31,7 @@ figures this number was chosen by are in docs/threads.md.
 """
 
 _WAIT_VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+_users_choice = any(name in os.environ for name in _WAIT_VARIABLES)
 
 
 @contextmanager
@@ -38,7 +40,7 @@ def _bounded_spinning() -> Iterator[None]:
 
     What the user has set is left alone, and child processes inherit nothing.
     """
-    if any(name in os.environ for name in _WAIT_VARIABLES):
+    if _users_choice:
         yield
         return
     os.environ["GOMP_SPINCOUNT"] = str(SPIN_COUNT)
@@ -82,6 +84,13 @@ def _log(level: int, text: bytes, _user_data: int | None) -> None:
 lib.llama_log_set(_log, ctypes.c_void_p(0))
 lib.llama_backend_init()
 deny_amx(_libggml)
+_waiting = None if _users_choice else waiting()
+
+
+def wait_well(threads: int) -> None:
+    """Before an evaluation with so many threads: let them wait as suits the machine's load."""
+    if _waiting is not None:
+        _waiting.look(threads)
 
 
 @contextmanager

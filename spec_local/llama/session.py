@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from spec_local.errors import ContextOverflow, EngineError
-from spec_local.llama.backend import collected_errors, default_threads, lib
+from spec_local.llama.backend import collected_errors, default_threads, lib, wait_well
 from spec_local.llama.memory import KV_TYPES, require_memory
 from spec_local.llama.model import Model
 from spec_local.sampling.types import Logits
@@ -107,7 +107,8 @@ class Session:
         params.n_seq_max = 1
         params.n_outputs_max = min(max_rows, options.n_batch)
         params.swa_full = False  # a sliding window keeps what it needs, not the whole context
-        params.n_threads = params.n_threads_batch = options.n_threads or default_threads()
+        self._threads = options.n_threads or default_threads()
+        params.n_threads = params.n_threads_batch = self._threads
         params.flash_attn_type = _FLASH[options.flash_attention]
         params.type_k = KV_TYPES[options.kv_type_k].number
         params.type_v = KV_TYPES[options.kv_type_v].number
@@ -179,6 +180,7 @@ class Session:
         self._batch_outputs[count - rows : count] = 1
         self._batch.n_tokens = count
         self._dirty = True
+        wait_well(self._threads)
         started = perf_counter()
         status = lib.llama_decode(self.handle, self._batch)
         self.decode_seconds += perf_counter() - started
