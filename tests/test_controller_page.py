@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import accumulate
 from pathlib import Path
 
+from scripts.simulated_answers import Found, table
 from spec_local.control.constants import Tuning
 from spec_local.control.controller import Controller
 from spec_local.control.costs import CostCurve
@@ -62,7 +64,7 @@ def worked_example() -> list[str]:
     lines += [
         *others,
         f"first wrong : 1 token emitted in {cost:.1f}, lost {cost - 1:.1f}",
-        f"credit      = {before:.1f} - {cost - 1:.1f} + {per_token:.3f} "
+        f"credit      = {before:.1f} - {cost - 1:.1f} + {per_token:.4f} "
         f"= {controller.budget.credit:.3f}",
     ]
     first, *others = choices(controller)
@@ -85,7 +87,12 @@ def test_the_page_states_the_constants_as_they_are() -> None:
         f"risk = {tuning.aversion:g} Σ",
     ):
         assert sentence in " ".join(text.split()) or sentence in text
-    assert tuning.stake == 0.5  # "half of C"
+    assert f"`stake` = {tuning.stake} of C" in " ".join(text.split())
     assert [width for width, _bound in tuning.calibration] == [2, 4, 8]
     for name in re.findall(r"`([a-z]+_[a-z_]+)`", text):
         assert hasattr(tuning, name) or name == "fit_constants", name
+
+
+def test_the_table_of_simulated_answers_is_what_was_measured() -> None:
+    data = json.loads((PAGE.parent / "controller" / "simulated.json").read_text())
+    assert "\n".join(table([Found(**each) for each in data])) in PAGE.read_text()

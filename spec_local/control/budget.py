@@ -1,11 +1,14 @@
-"""The budget of one answer: what speculation has saved, and how much of it may be put at risk.
+"""The budget of a pair: what speculation has saved, and how much of it may be put at risk.
 
 Time saved against plain decoding is paid in, time lost is taken out, in units of one plain token.
-No round may cost more than there is (conservative bandits, Wu et al., arXiv 1602.04282): however
-wrong the estimates of acceptance are, an answer loses no more than it earned before and an
-allowance.
+No round may cost more than there is (conservative bandits, Wu et al., arXiv 1602.04282). An answer
+begins with what the one before left, at most the allowance. So however wrong the estimates of
+acceptance are, any number of answers in a row lose no more than one allowance and a share of their
+tokens; with credits C, allowance A and a share p of n tokens each,
 
-Outside the budget: calibration, and the draft model's reading of the prompt (`controller.py`).
+    lost_i <= C_i + p n_i - C_(i+1)     summed up     lost <= A + p n
+
+Outside the budget: the draft model's reading of the prompt (`controller.py`).
 """
 
 from __future__ import annotations
@@ -23,6 +26,10 @@ class Budget:
     def __init__(self, tuning: Tuning) -> None:
         self._tuning = tuning
         self.credit = tuning.allowance
+
+    def begin(self) -> None:
+        """An answer begins: what earlier ones have lost is lost, what they have saved is theirs."""
+        self.credit = min(self.credit, self._tuning.allowance)
 
     def settle(self, tokens: int, saved: float) -> None:
         """A round emitted so many tokens and saved so much, or lost it if that is negative."""

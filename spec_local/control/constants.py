@@ -32,12 +32,10 @@ class Tuning:
     """How far the cost of one width wanders against the others: practically fixed."""
     shape_doubt: float = 0.2
     """Doubt of what was measured in another state of the machine, or of another model."""
-    bucket_doubt: float = 0.05
+    bucket_doubt: float = 0.15
     """Doubt of a width that was measured at another context length."""
     no_idea: float = 2.0
     """Doubt of a cost nothing is known of: a factor of e^2, about 7, either way."""
-    assumed_doubt: float = 0.4
-    """Doubt of a draft model's speed while it is taken from the target's: twice that of a shape."""
     spike_memory: float = 0.1
     """Share of what was cut off an outlier, squared, that makes the speed less certain: if
     it really has another speed now, the next decodes may move the estimate further."""
@@ -57,7 +55,7 @@ class Tuning:
     as beta-binomial; `scripts/fit_constants.py` fits it, and those below, to a recorded pair."""
     looked_up: Trust = Trust(confidence_weight=4.0, pair_weight=10.0)
     """Trust in the length of a match, which means another thing in every text. Fitted."""
-    shares_weight: float = 6.0
+    shares_weight: float = 3.0
     """How many drafted tokens of the present text show as well as all texts before how often a
     draft is how sure."""
     first_shares: tuple[float, ...] = (8, 8, 6, 8, 8, 9, 10, 43)
@@ -78,18 +76,18 @@ class Tuning:
 
     # -- decisions (controller.py)
 
-    rate_rounds: float = 12.0
+    rate_rounds: float = 48.0
     """Rounds over which the present token rate is taken: the rate of the text that comes next."""
-    first_rounds: float = 4.0
+    first_rounds: float = 16.0
     """Plain rounds that count as those before the first one."""
     margin: float = 0.02
     """Tokens a draft must promise beyond plain decoding; less is within the error of the costs."""
     expected_rest: int = 128
     """Tokens an answer is expected to have left when it begins, and then as many as it has written
     beyond that: what an investment (the draft model reading the prompt) must pay for itself in."""
-    caution: float = 1.5
+    caution: float = 1.0
     """How many times over reading the prompt must be expected to pay for itself."""
-    hesitation: float = 12.0
+    hesitation: float = 6.0
     """After n tokens 1 + hesitation / n times that: every plain token shows more of the text, and
     where reading pays so clearly that waiting costs more, it is not waited for."""
     usual_tokens: float = 2.0
@@ -113,15 +111,16 @@ class Tuning:
     setback: float = 2.0
     """By what every failed try divides that probability and multiplies `retry_tokens`."""
 
-    # -- the budget of one answer (controller.py): what speculation may lose
+    # -- the budget (budget.py): what speculation may lose
 
     allowance: float = 2.8
-    """What may be lost before anything was earned: 1.4 % of an answer of 200 tokens."""
-    allowance_per_token: float = 0.005
-    """What more may be lost with every token. Probes are paid from this, and the controller's own
-    time."""
-    stake: float = 0.5
-    """Share of the budget that one round may cost. With all of it at stake, one draft that failed
+    """What may be lost before anything was earned, and the most that an answer begins with."""
+    allowance_per_token: float = 0.0025
+    """What more may be lost with every token: so twenty answers of 60 tokens or more lose at most
+    half a per cent. Probes are paid from this, and the controller's own time."""
+    stake: float = 0.7
+    """Share of the budget that one round may cost; the speed of simulated answers is flat from 0.5
+    to 0.8. With all of it at stake, one draft that failed
     at its first token ended speculation for the rest of an answer that was made for it."""
     aversion: float = 2.0
     """How many times over the risk of a loss counts (`budget.py`): bets half as large as Kelly's
@@ -133,9 +132,8 @@ class Tuning:
 
     calibration: tuple[tuple[int, float], ...] = ((2, 2.2), (4, 2.6), (8, 0.0))
     """Widths measured in this order where no profile exists; the next one only if V(width) is at
-    most so many V(1). This happens once, and each of these rounds emits a token as any other does;
-    what they cost beyond that is 0 to about 6 V(1), 3 % of an answer of 200 tokens. Wider ones are
-    measured when a draft is long enough for them."""
+    most so many V(1), and the budget can bear it. This happens once, and each of these rounds emits
+    a token as any other does. Wider ones are measured when a draft is long enough for them."""
     calibration_gap: int = 8
     """At least so many tokens are written for each of them, so that a short answer is not slowed
     down for what only later ones gain by."""

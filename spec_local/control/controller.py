@@ -17,8 +17,8 @@ Four steps make a plan, and the first that has one decides:
     best        the offer and the k with the greatest gain above a margin
     probe       a drafter thought useless is tried again
 
-A budget (`budget.py`) guards the promise never to be slower. Two things are decided outside it,
-because nothing can be earned before them: calibration, and that the draft model reads the prompt.
+A budget (`budget.py`) guards the promise never to be slower. One thing is decided outside it,
+because nothing can be earned before it: that the draft model reads the prompt.
 Reading must be expected to pay for itself more than once, and how well the model would draft is
 foreseen from how sure the target itself is of this text (`acceptance.py`): the less there is to
 gain, the longer that is looked at.
@@ -36,29 +36,12 @@ from operator import mul
 
 from spec_local.control.budget import Budget
 from spec_local.control.constants import Tuning
-from spec_local.control.costs import MAX_WIDTH, CostCurve
+from spec_local.control.costs import MAX_WIDTH, CostCurve, bucket_of
 from spec_local.control.drafter_state import DrafterState
-from spec_local.control.plan import CALIBRATION, PLAIN, Offer, Plan
+from spec_local.control.plan import CALIBRATION, PLAIN, Moment, Offer, Plan
 from spec_local.control.report import UNJUDGED, RoundReport
 from spec_local.control.stopping import DraftPace
 from spec_local.control.widths import ANY, Widths
-
-
-@dataclass(frozen=True, slots=True)
-class _Moment:
-    """What a plan is made from."""
-
-    offers: Sequence[Offer]
-    context: int
-    """Tokens in the target's cache."""
-    room: int
-    """Most tokens that may be drafted."""
-    plain: float
-    """Seconds of one plain token, padding included."""
-    costs: Sequence[float]
-    """V(w) / V(1) for every width w from 0 to MAX_WIDTH, padding included."""
-    rate: float
-    """r: tokens emitted lately in the time of one plain token; at least 1."""
 
 
 @dataclass(slots=True)
@@ -76,6 +59,10 @@ class Controller:
     _recent_tokens: float = 1.0
     _recent_cost: float = 1.0
     _since_plain: int = 0
+    _plain_at: int = 0
+    """Context of the last plain round."""
+    _open_rounds: list[tuple[int, int, float]] = field(default_factory=list)
+    """Width and context of every round since then, and the plain tokens it was booked at."""
 
     def __post_init__(self) -> None:
         self.budget = Budget(self.tuning)
@@ -87,7 +74,7 @@ class Controller:
         """
         self._emitted, self._max_tokens, self._since_plain = 0, max_tokens, 0
         self._recent_tokens = self._recent_cost = self.tuning.first_rounds
-        self.budget = Budget(self.tuning)
+        self.budget.begin()
         for drafter in self.drafters.values():
             drafter.begin(kind)
 
@@ -102,7 +89,7 @@ class Controller:
         row = self.widths.costs(self.target.row(context))
         rate = max(1.0, self._recent_tokens / self._recent_cost)
         costs = [cost / row[1] for cost in row]
-        moment = _Moment(offers, context, room, row[1], costs, rate)
+        moment = Moment(offers, context, room, row[1], costs, rate)
         for step in (self._calibrate, self._recheck, self._best, self._probe):
             plan = step(moment)
             if plan is not None:
@@ -115,19 +102,21 @@ class Controller:
 
     # ---- the four steps of a plan ---------------------------------------------------------------
 
-    def _calibrate(self, moment: _Moment) -> Plan | None:
+    def _calibrate(self, moment: Moment) -> Plan | None:
         """Measure the next width that is missing, right after a plain round."""
         width = self._width_to_measure(moment)
-        if 0 < width <= moment.room + 1 and self._since_plain == 0:
+        affordable = self.budget.bears(moment.costs[width] - 1.0)
+        if 0 < width <= moment.room + 1 and self._since_plain == 0 and affordable:
             return Plan(CALIBRATION, width - 1)
         return None
 
-    def _recheck(self, _moment: _Moment) -> Plan | None:
-        """Decode plainly once in so many rounds, where width 1 is used at all."""
-        due = self._since_plain >= self.tuning.recheck_rounds and self.widths.narrowest == 1
-        return PLAIN if due else None
+    def _recheck(self, moment: Moment) -> Plan | None:
+        """Decode plainly once in so many rounds and context lengths, if width 1 is used at all."""
+        moved_on = bucket_of(moment.context) > bucket_of(self._plain_at)
+        due = self._since_plain >= self.tuning.recheck_rounds or moved_on
+        return PLAIN if due and self.widths.narrowest == 1 else None
 
-    def _best(self, moment: _Moment) -> Plan | None:
+    def _best(self, moment: Moment) -> Plan | None:
         """Take the greatest gain of all offers and lengths, if it is beyond the error of costs."""
         best, best_gain = None, self.tuning.margin
         for offer in moment.offers:
@@ -138,14 +127,14 @@ class Controller:
                     best, best_gain = plan, gain
         return None if best is None else self._stretched(best, moment)
 
-    def _probe(self, moment: _Moment) -> Plan | None:
+    def _probe(self, moment: Moment) -> Plan | None:
         """Try the first drafter thought useless that may have become useful and can be paid for."""
         probes = (self._probe_of(offer, moment) for offer in moment.offers)
         return next((probe for probe in probes if probe is not None), None)
 
     # ---- what the steps ask ---------------------------------------------------------------------
 
-    def _width_to_measure(self, moment: _Moment) -> int:
+    def _width_to_measure(self, moment: Moment) -> int:
         """The next width of the first calibration, 0 if none is needed yet."""
         for number, (wanted, bound) in enumerate(self.tuning.calibration, start=1):
             if wanted > self.widths.widest:
@@ -157,7 +146,7 @@ class Controller:
                 break
         return 0
 
-    def _drafted(self, offer: Offer, moment: _Moment) -> Iterator[tuple[float, Plan]]:
+    def _drafted(self, offer: Offer, moment: Moment) -> Iterator[tuple[float, Plan]]:
         """Every k of a draft that is there, with its gain."""
         confidences = (offer.confidences or ())[: moment.room]
         survivals = self.drafters[offer.drafter].survivals(confidences)
@@ -167,12 +156,12 @@ class Controller:
             if gain > 0:
                 yield gain - self.budget.risk(price, survivals[:k]), Plan(offer.drafter, k)
 
-    def _to_draft(self, offer: Offer, moment: _Moment) -> Iterator[tuple[float, Plan]]:
+    def _to_draft(self, offer: Offer, moment: Moment) -> Iterator[tuple[float, Plan]]:
         """Drafting token by token, as far as its failure can be borne, with its gain."""
         drafter, rate, costs = self.drafters[offer.drafter], moment.rate, moment.costs
         if drafter.asleep > 0:
             return
-        draft = drafter.prices(self.target, offer.behind, moment.context, moment.plain)
+        draft = drafter.prices(offer.behind, moment.context, moment.plain)
         catch_up = draft.reading if drafter.started else 0.0
         survivals = list(accumulate(repeat(drafter.acceptance.typical, moment.room), mul))
         limit = moment.room
@@ -193,7 +182,7 @@ class Controller:
             drafter.asleep = self.tuning.sleep_tokens if gain < 0 else 0
             yield gain, Plan(offer.drafter, limit, pace)
 
-    def _stretched(self, plan: Plan, moment: _Moment) -> Plan:
+    def _stretched(self, plan: Plan, moment: Moment) -> Plan:
         """A looked-up draft that ends at the widest width measured goes beyond it, if it can.
 
         Wider ones are only extrapolated, and pessimistically; nobody would ever look there.
@@ -207,7 +196,7 @@ class Controller:
         bearable = self.budget.is_worth(moment.costs[k + 1] - 1.0, survivals)
         return Plan(plan.drafter, k) if bearable else plan
 
-    def _probe_of(self, offer: Offer, moment: _Moment) -> Plan | None:
+    def _probe_of(self, offer: Offer, moment: Moment) -> Plan | None:
         """The draft that finds out whether this drafter has become useful; None if not worth it.
 
         A drafter that drafts for free needs no probe: it is watched all the time.
@@ -216,7 +205,7 @@ class Controller:
         doubt = tuning.setback**drafter.failures
         if drafter.cost is None or drafter.idle < tuning.retry_tokens * doubt:
             return None
-        draft = drafter.prices(self.target, offer.behind, moment.context, moment.plain)
+        draft = drafter.prices(offer.behind, moment.context, moment.plain)
         best, best_value, survival, expected = 0, 0.0, 1.0, 0.0
         for k in range(1, min(moment.room, tuning.probe_tokens) + 1):
             survival *= tuning.hope
@@ -256,11 +245,25 @@ class Controller:
         self._emitted += report.tokens
         plain = self.target.row(report.context)[self.widths.narrowest]
         if is_first or plain <= 0:
+            self._plain_at = report.context + report.width
             return
         self._since_plain = 0 if width == 1 else self._since_plain + 1
+        if width == 1:
+            self._plain_at = report.context
         # The shape tells what this width costs; the clock also tells what else the machine did.
-        evaluating = self.target.seconds(width, report.context)
-        self._settle(report, (evaluating + drafting + report.other_seconds) / plain)
+        evaluating = self.target.seconds(width, report.context) / plain
+        self._book(width, report.context, evaluating)
+        self._settle(report, evaluating + (drafting + report.other_seconds) / plain)
+
+    def _book(self, width: int, context: int, cost: float) -> None:
+        """A plain round tells whether V(1) was right, and so what those since the last one cost."""
+        if width > 1:
+            self._open_rounds.append((width, context, cost))
+            return
+        for each, where, booked in self._open_rounds:
+            row = self.target.row(where)
+            self.budget.settle(0, booked - row[each] / row[self.widths.narrowest])
+        self._open_rounds.clear()
 
     def _learn_speed(self, report: RoundReport, is_prompt: bool) -> int:
         """Learn the target's cost; returns the width after padding.
@@ -290,7 +293,7 @@ class Controller:
         keep = 1.0 - 1.0 / self.tuning.rate_rounds
         self._recent_tokens = self._recent_tokens * keep + report.tokens
         self._recent_cost = self._recent_cost * keep + cost
-        saved = 0.0 if report.drafter == CALIBRATION else report.tokens - cost
+        saved = report.tokens - cost
         self.budget.settle(report.tokens, saved)
         for name, drafter in self.drafters.items():
             drafter.keep_books(name == report.drafter, saved, report.tokens)

@@ -47,6 +47,8 @@ class CostCurve:
         self._tuning = tuning or Tuning()
         self._factors: dict[Factor, int] = {}
         """Where each factor stands in the state; none before V(1) is known."""
+        self._guessed = set[Factor]()
+        """Those of them that were not measured, but taken from a neighbour."""
         self._state: NDArray[np.float64] = np.zeros(1)
         """Logarithms, shape (factors + 1,): the scale, then the factors."""
         self._covariance: NDArray[np.float64] = np.zeros((1, 1))
@@ -57,12 +59,10 @@ class CostCurve:
         self._unrest = 0.0
         """How much the speed jumps from one decode to the next: variance that nothing explains."""
         self._early: tuple[int, int, float] | None = None
-        self.is_measured = False
-        """Whether something of it was measured, and not all is assumed."""
 
     @property
     def is_known(self) -> bool:
-        """Whether anything has been measured or assumed."""
+        """Whether anything has been measured."""
         return bool(self._factors)
 
     def has(self, width: int, context: int) -> bool:
@@ -76,11 +76,11 @@ class CostCurve:
         if not self.is_known and width > 1:
             self._early = (width, context, seconds)  # until V(1) is known, as the prompt's is
             return
-        self.is_measured = True
         width, seconds = _to_knot(width, seconds)
-        known = len(self._factors)
-        parts = self._parts(bucket_of(context), width, log(seconds))
-        self._filter(parts, log(seconds), new=len(self._factors) > known)
+        factor = (bucket_of(context), width)
+        parts = self._parts(*factor, log(seconds))
+        self._filter(parts, log(seconds), new=factor in self._guessed)
+        self._guessed.discard(factor)
         self._rows.clear()
         self._shapes.clear()
         if self._early is not None:
@@ -132,6 +132,7 @@ class CostCurve:
         """Add a factor to the state, independent of all others or that far from its twin."""
         size = len(self._state)
         self._factors[factor] = size
+        self._guessed.add(factor)
         self._state = np.append(self._state, value)
         grown = np.zeros((size + 1, size + 1))
         grown[:size, :size] = self._covariance
@@ -140,18 +141,6 @@ class CostCurve:
             variance += self._covariance[twin, twin]
         grown[size, size] = variance
         self._covariance = grown
-
-    def assume(self, other: CostCurve, factor: float) -> None:
-        """As long as nothing is known, take another model's curve times `factor`."""
-        if self.is_known or not other.is_known:
-            return
-        doubt = self._tuning.shape_doubt**2
-        self._state = np.array([other._state[_SCALE] + log(factor)])
-        self._covariance = np.full((1, 1), self._tuning.assumed_doubt**2)
-        for known, index in other._factors.items():
-            self._add(known, other._state[index], doubt)
-        self._rows.clear()
-        self._shapes.clear()
 
     @property
     def scale(self) -> float:
@@ -171,7 +160,7 @@ class CostCurve:
         if not self.is_known:
             return 0.0
         near = self._nearest(bucket_of(context))
-        return float(self._plain(near) * self._shape(near, [width])[0])
+        return float(self._plain(near)) * self._prompt_shape(near, width)
 
     def row(self, context: int) -> list[float]:
         """Expected seconds for every width from 0 (no time) to MAX_WIDTH."""
@@ -218,6 +207,17 @@ class CostCurve:
         points = [*knots, beyond], [*costs, costs[-1] * beyond / knots[-1]]
         return np.asarray(np.interp(widths, *points), np.float64)
 
+    def _prompt_shape(self, bucket: int, width: int) -> float:
+        """V(width) / V(1) of a prompt's width: beyond the widest one measured on the same line.
+
+        Where nobody evaluates unless it is thought to pay, pessimism would never be found out.
+        """
+        widest = max(known for b, known in self._factors if b == bucket)
+        if width <= widest or widest == 1:
+            return float(self._shape(bucket, [width])[0])
+        each = (float(self._shape(bucket, [widest])[0]) - 1.0) / (widest - 1)
+        return 1.0 + max(0.0, each) * (width - 1)
+
     def _nearest(self, bucket: int) -> int:
         """That bucket or the nearest one measured; of two, the one for shorter contexts."""
         if (bucket, 1) in self._factors:
@@ -244,7 +244,6 @@ class CostCurve:
         curve = cls(tuning)
         if not data:
             return curve
-        curve.is_measured = True
         # The machine may be in another state than when this was written.
         curve._state = np.array([_number(data["scale"])])
         curve._covariance = np.full((1, 1), curve._tuning.shape_doubt**2)
@@ -253,6 +252,7 @@ class CostCurve:
             if bucket not in range(_LAST_BUCKET + 1) or not knot or not 0 <= variance < 50:
                 raise ValueError("a factor that cannot be")
             curve._add((bucket, width), _number(value), variance)
+        curve._guessed.clear()
         levels = {bucket for bucket, width in curve._factors if width == 1}
         if levels != {bucket for bucket, _width in curve._factors} or not levels:
             raise ValueError("a bucket without a level")

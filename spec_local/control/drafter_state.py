@@ -33,9 +33,7 @@ class DrafterState:
     """A drafter as the controller sees it."""
 
     cost: CostCurve | None = None
-    """Cost curve of its model; None for a drafter that costs nothing."""
-    size: float = 1.0
-    """Its model's weights / the target's: its cost, until that is measured."""
+    """Cost curve of its model, of which something is known; None: drafting costs nothing."""
     known: dict[str, Acceptance] = field(default_factory=dict)
     """Its acceptance by the kind of its confidences."""
     tuning: Tuning = field(default_factory=Tuning)
@@ -67,13 +65,12 @@ class DrafterState:
         """Probabilities that at least 1, 2 … of tokens of these confidences are accepted."""
         return list(accumulate(map(self.acceptance.rate, confidences), mul))
 
-    def prices(self, target: CostCurve, behind: int, context: int, plain: float) -> DraftPrices:
+    def prices(self, behind: int, context: int, plain: float) -> DraftPrices:
         """What drafting costs now, for a model that has `behind` tokens to evaluate first.
 
         plain: seconds of one plain token.
         """
         assert self.cost is not None
-        self.cost.assume(target, self.size)
         step = self.cost.seconds(1, context)
         first = self.cost.seconds(min(behind, 2), context)
         reading = max(0.0, self.cost.seconds(behind, context) - first)

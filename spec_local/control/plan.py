@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spec_local.control.stopping import DraftPace
@@ -19,6 +20,23 @@ class Offer:
     """Confidence of each token drafted already, for free; None: to be drafted one by one."""
     behind: int = 0
     """Tokens its model has to evaluate before the first drafted one is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What a plan is made from."""
+
+    offers: Sequence[Offer]
+    context: int
+    """Tokens in the target's cache."""
+    room: int
+    """Most tokens that may be drafted."""
+    plain: float
+    """Seconds of one plain token, padding included."""
+    costs: Sequence[float]
+    """V(w) / V(1) for every width w from 0 to MAX_WIDTH, padding included."""
+    rate: float
+    """r: tokens emitted lately in the time of one plain token; at least 1."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from spec_local.control.costs import CostCurve
 from spec_local.control.drafter_state import DrafterState
 from spec_local.control.widths import ANY, Widths
 from spec_local.llama.session import Session
+from spec_local.machine.glance import glance
 from spec_local.machine.profile import Identity, ProfileStore
 
 
@@ -33,19 +34,27 @@ class LearnedController:
         self._pair = pair_of(self._target, self._draft)
         self._tuned = self._when_tuned()
         self._curve = CostCurve() if store is None else store.curve(self._target)
-        self._size = 1.0 if draft is None else draft.model.size_bytes / target.model.size_bytes
+        self._draft_curve = None if draft is None else self._curve_of(draft)
         states = {name: self._state(name) for name in drafters}
         self.controller = Controller(self._curve, states, widths=widths)
+        if store is not None:
+            budget = self.controller.budget
+            budget.credit = store.credit(self._pair, budget.credit)
 
     def _state(self, drafter: str) -> DrafterState:
-        store, cost = self._store, None
-        if drafter == "model" and self._draft is not None:
-            cost = CostCurve()
-            if store is not None:
-                cost = store.draft_curve(self._draft, self._target, self._curve)
+        cost = self._draft_curve if drafter == "model" else None
         drawn = cost is not None
-        known = {} if store is None else store.acceptance(self._pair, drafter, drawn)
-        return DrafterState(cost, self._size, known)
+        known = {} if self._store is None else self._store.acceptance(self._pair, drafter, drawn)
+        return DrafterState(cost, known)
+
+    def _curve_of(self, draft: Session) -> CostCurve:
+        """What is known of the draft model's costs; if that is nothing, they are looked at now."""
+        curve, store = CostCurve(), self._store
+        if store is not None:
+            curve = store.draft_curve(draft.model.identity, self._target, self._curve)
+        if not curve.is_known:
+            glance(draft, curve)
+        return curve
 
     def save(self) -> None:
         """Keep what was learned; does nothing without a store.
@@ -57,11 +66,13 @@ class LearnedController:
         states = self.controller.drafters
         if self._tuned == self._when_tuned():
             self._store.save_curve(self._target, self._curve)
-            cost = states["model"].cost if "model" in states else None
-            if cost is not None and cost.is_measured and self._draft is not None:
-                self._store.save_draft_curve(self._draft, cost, self._target, self._curve)
+            if self._draft is not None and self._draft_curve is not None:
+                self._store.save_draft_curve(
+                    self._draft, self._draft_curve, self._target, self._curve
+                )
         known = {name: state.known for name, state in states.items()}
         self._store.save_acceptance(self._pair, known)
+        self._store.save_credit(self._pair, self.controller.budget.credit)
 
     def _when_tuned(self) -> list[float]:
         models = [self._target] if self._draft is None else [self._target, self._draft]

@@ -147,6 +147,15 @@ class ProfileStore:
         }
         self.change(pair, {"acceptance": acceptance})
 
+    def credit(self, pair: Identity, most: float) -> float:
+        """What this pair's answers may lose yet (`control/budget.py`), at most so much."""
+        kept = self.read(pair).get("credit")
+        return min(most, kept) if isinstance(kept, float) and kept >= 0.0 else most
+
+    def save_credit(self, pair: Identity, credit: float) -> None:
+        """Keep it."""
+        self.change(pair, {"credit": credit})
+
     def read(self, identity: Identity) -> dict[str, Any]:
         """All entries kept for an identity; none if it has no profile, or a damaged one."""
         try:
