@@ -1,11 +1,13 @@
-"""Speed on a busy machine: ways to wait, in turn, beside processes that only compute.
+"""Speed on a machine that becomes busy and idle again: ways to wait, in turn.
 
-    python scripts/busy_machine.py --competitors 0,1,2,4 --rounds 3 --json docs/threads.json
-    python scripts/busy_machine.py --show docs/threads.json
+    python scripts/busy_machine.py --competitors 1,2,4 --rounds 3 --json docs/threads/busy.json
+    python scripts/busy_machine.py --show docs/threads/busy.json
 
-Every measurement is a process of its own: it loads the model and writes an answer three times, of
-which the median counts. Printed are, for each number of competitors, tokens per second and seconds
-to the first token, medians over the rounds, then least and greatest.
+Every measurement is a process of its own that writes one answer after the other, 60 tokens each.
+After some idle seconds so many others compute, then they stop. Printed are tokens per second while
+the machine is idle, in the first second in which it is busy, in those after that, and when it is
+idle again, and the seconds to the first token of an answer on the busy machine: medians over the
+rounds and, where it says so, least and greatest. A token belongs to the phase in which it came.
 """
 
 from __future__ import annotations
@@ -15,88 +17,149 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import TypedDict
+from typing import Any, NamedTuple
 
 from spec_local.bench.run.environment import this_machine
 from spec_local.llama.options import LoadOptions
 
-SETTINGS = {
-    "by the load (ours)": {},
-    "passive": {"OMP_WAIT_POLICY": "passive"},
-    "libgomp's default": {"GOMP_SPINCOUNT": "300000"},
-    "long spinning": {"GOMP_SPINCOUNT": "10000000"},
-}
-"""Variables of each way to wait."""
-
-_ANSWER = """
-import json, sys
-from statistics import median
+_OURS = """
+import json, sys, time
 from spec_local import Runner, Sampling
 prompt = [{"role": "user", "content": "Why is the sky blue?"}]
-with Runner.load(target=sys.argv[1], drafter="none") as runner:
-    found = []
-    for _ in range(3):
+found = []
+with Runner.load(target=sys.argv[1], drafter="none", options=options) as runner:
+    print("ready", flush=True)
+    until = time.time() + float(sys.argv[2])
+    while time.time() < until:
         runner.target.truncate(0)
-        done = runner.complete(prompt, max_tokens=40, sampling=Sampling(temperature=0))
-        found.append((done.stats.tokens_per_second, done.stats.prompt_seconds))
-print(json.dumps([median(each) for each in zip(*found)]))
+        times = [time.time()]
+        for _text in runner.generate(prompt, max_tokens=60, sampling=Sampling(temperature=0)):
+            times.append(time.time())
+            if times[-1] > until:
+                break
+        found.append(times)
+print(json.dumps(found))
+"""
+_PYTHON = """
+import json, sys, time
+import llama_cpp
+model = llama_cpp.Llama(sys.argv[3], n_ctx=2048, verbose=False)
+prompt = [{"role": "user", "content": "Why is the sky blue?"}]
+found = []
+print("ready", flush=True)
+until = time.time() + float(sys.argv[2])
+while time.time() < until:
+    model.reset()
+    times = [time.time()]
+    for chunk in model.create_chat_completion(prompt, max_tokens=60, temperature=0, stream=True):
+        if "content" in chunk["choices"][0]["delta"]:
+            times.append(time.time())
+        if times[-1] > until:
+            break
+    found.append(times)
+print(json.dumps(found))
 """
 
 
-class Measured(TypedDict):
-    """One process."""
+class Setting(NamedTuple):
+    """A way to wait."""
 
-    competitors: int
+    program: str
+    """Python source of the process that writes."""
+    variables: dict[str, str] = {}  # noqa: RUF012 (nobody writes to it)
+
+
+def _with(options: str) -> str:
+    return f"from spec_local import LoadOptions\noptions = {options}\n{_OURS}"
+
+
+SETTINGS = {
+    "by the load (ours)": Setting(_with("None")),
+    "one thread": Setting(_with("LoadOptions(n_threads=1)")),
+    "passive": Setting(_with("None"), {"OMP_WAIT_POLICY": "passive"}),
+    "libgomp's default": Setting(_with("None"), {"GOMP_SPINCOUNT": "300000"}),
+    "long spinning": Setting(_with("None"), {"GOMP_SPINCOUNT": "10000000"}),
+    "llama-cpp-python": Setting(_PYTHON),
+}
+IDLE_SECONDS, BUSY_SECONDS, AFTER_SECONDS = 3.0, 6.0, 4.0
+PHASES = ("idle", "first busy second", "busy", "idle again")
+
+
+class Measured(NamedTuple):
+    """One process. Tokens per second by phase; None where no token came in it."""
+
     setting: str
-    tokens_per_second: float
-    first_token_seconds: float
+    competitors: int
+    speeds: dict[str, float | None]
+    first_token_seconds: float | None
+    """Of the answers that began on the busy machine, the median; None if none got so far."""
 
 
-@contextmanager
-def competitors(count: int) -> Iterator[None]:
-    """So many processes that only compute."""
-    loop = [sys.executable, "-c", "while True: pass"]
-    running = [subprocess.Popen(loop) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for each in running:
-            each.kill()
-            each.wait()
-
-
-def measure(model: str, setting: str) -> tuple[float, float]:
-    """Tokens per second and seconds to the first token, in a process of its own."""
+def measure(model: str, path: str, setting: str, competitors: int) -> Measured:
+    """Let one process write while the machine becomes busy and idle again."""
+    how = SETTINGS[setting]
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}
-    done = subprocess.run(
-        [sys.executable, "-c", _ANSWER, model],
-        env=clean | SETTINGS[setting],
-        check=True,
-        capture_output=True,
-        text=True,
+    total = IDLE_SECONDS + BUSY_SECONDS + AFTER_SECONDS
+    arguments = [sys.executable, "-c", how.program, model, str(total), path]
+    writer = subprocess.Popen(
+        arguments, env=clean | how.variables, stdout=subprocess.PIPE, text=True
     )
-    speed, first = json.loads(done.stdout)
-    return speed, first
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "ready\n"
+    time.sleep(IDLE_SECONDS)
+    started = time.time()
+    loop = [sys.executable, "-c", "while True: pass"]
+    others = [subprocess.Popen(loop) for _ in range(competitors)]
+    time.sleep(BUSY_SECONDS)
+    ended = time.time()
+    for other in others:
+        other.kill()
+        other.wait()
+    answers: list[list[float]] = json.loads(writer.stdout.readline())
+    writer.wait()
+    return Measured(setting, competitors, *_phases(answers, started, ended))
+
+
+def _phases(
+    answers: Sequence[Sequence[float]], started: float, ended: float
+) -> tuple[dict[str, float | None], float | None]:
+    """Speeds by phase, and seconds to the first token while busy."""
+    bounds = dict(
+        zip(PHASES, pairwise((0, started, started + 1, ended, float("inf"))), strict=True)
+    )
+    speeds: dict[str, float | None] = {}
+    for phase, (begin, end) in bounds.items():
+        # An answer's first time is its start, its second one the first token.
+        gaps = [b - a for times in answers for a, b in pairwise(times[1:]) if begin <= b < end]
+        speeds[phase] = round(len(gaps) / sum(gaps), 2) if gaps else None
+    firsts = [t[1] - t[0] for t in answers if len(t) > 1 and started <= t[0] and t[1] < ended]
+    return speeds, round(median(firsts), 3) if firsts else None
 
 
 def table(found: Sequence[Measured]) -> list[str]:
-    """A row for each way to wait: for each number of competitors, speed and first token."""
-    counts = sorted({each["competitors"] for each in found})
-    rows = []
-    for setting in dict.fromkeys(each["setting"] for each in found):
-        cells = []
-        for count in counts:
-            here = [e for e in found if (e["competitors"], e["setting"]) == (count, setting)]
-            speeds = [each["tokens_per_second"] for each in here]
-            first = median(each["first_token_seconds"] for each in here)
-            spread = f"{min(speeds):.0f} to {max(speeds):.0f}"
-            cells.append(f"{median(speeds):.0f} ({spread}); {first:.1f} s")
-        rows.append(f"| {setting} | {' | '.join(cells)} |")
+    """A row for each number of competitors and way to wait."""
+    rows = [
+        f"| competitors | way to wait | {' | '.join(PHASES)} | first token |",
+        f"|---|---|{'---|' * (len(PHASES) + 1)}",
+    ]
+    for count, setting in dict.fromkeys((each.competitors, each.setting) for each in found):
+        here = [e for e in found if (e.competitors, e.setting) == (count, setting)]
+        cells = [_cell([each.speeds[phase] for each in here]) for phase in PHASES]
+        firsts = [each.first_token_seconds for each in here]
+        known = [first for first in firsts if first is not None]
+        cells.append(f"{median(known):.2f} s" if known else "none")
+        rows.append(f"| {count} | {setting} | {' | '.join(cells)} |")
     return rows
+
+
+def _cell(speeds: Sequence[float | None]) -> str:
+    known = [speed or 0.0 for speed in speeds]
+    return f"{median(known):.0f} ({min(known):.0f} to {max(known):.0f})"
 
 
 def main() -> None:
@@ -105,35 +168,29 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", default="smollm2-135m")
-    parser.add_argument("--competitors", default="0,1,2,4")
+    parser.add_argument("--file", help="its file, for llama-cpp-python; left out without one")
+    parser.add_argument("--competitors", default="1,2,4")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--show", type=Path)
     how = parser.parse_args()
     if how.show:
-        print("\n".join(table(json.loads(how.show.read_text())["found"])))
+        kept = json.loads(how.show.read_text())
+        print("\n".join(table([Measured(**each) for each in kept["found"]])))
         return
+    settings = [name for name in SETTINGS if how.file or name != "llama-cpp-python"]
     found: list[Measured] = []
     for count in map(int, how.competitors.split(",")):
         for turn in range(how.rounds):
-            settings = list(SETTINGS)
             for setting in settings if turn % 2 == 0 else settings[::-1]:
-                with competitors(count):
-                    speed, first = measure(how.model, setting)
-                found.append(
-                    {
-                        "competitors": count,
-                        "setting": setting,
-                        "tokens_per_second": round(speed, 2),
-                        "first_token_seconds": round(first, 3),
-                    }
-                )
-                print(count, setting, f"{speed:.1f} tokens/s, first after {first:.2f} s")
+                found.append(measure(how.model, how.file or "", setting, count))
+                print(*found[-1], flush=True)
     print("\n".join(table(found)))
     if how.json:
         machine = this_machine(LoadOptions())
-        facts = {"cpu": machine.cpu, "cores": machine.cores, "model": how.model}
-        how.json.write_text(json.dumps({**facts, "found": found}, indent=1) + "\n")
+        facts: dict[str, Any] = {"cpu": machine.cpu, "cores": machine.cores, "model": how.model}
+        entries = [each._asdict() for each in found]
+        how.json.write_text(json.dumps({**facts, "found": entries}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

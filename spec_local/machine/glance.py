@@ -10,13 +10,13 @@ from __future__ import annotations
 from time import perf_counter
 
 from spec_local.control.costs import CostCurve
-from spec_local.llama.session import Session
+from spec_local.engine.types import EvaluationSession
 
 _WIDTHS = (1, 8)
 _PASSES = 3
 
 
-def glance(session: Session, curve: CostCurve) -> None:
+def glance(session: EvaluationSession, curve: CostCurve) -> None:
     """Measure one token and eight at once, a few times; takes as long as 30 tokens at most.
 
     The session ends up empty. One too small for that is left alone.
