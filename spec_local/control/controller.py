@@ -158,14 +158,17 @@ class Controller:
         return 0
 
     def _drafted(self, offer: Offer, moment: _Moment) -> Iterator[tuple[float, Plan]]:
-        """Every k of a draft that is there, with its gain."""
-        confidences = (offer.confidences or ())[: moment.room]
-        survivals = self.drafters[offer.drafter].survivals(confidences)
+        """Every k of a draft that is there and beats all shorter ones, with its gain."""
+        offered, best = (offer.confidences or ())[: moment.room], 0.0
+        survivals = self.drafters[offer.drafter].survivals(offered)
         for k, expected in enumerate(accumulate(survivals), start=1):
             price = moment.costs[k + 1] - 1.0
             gain = expected - moment.rate * price  # Σ Π a  -  r (V(k + 1) - V(1))
-            if gain > 0:
-                yield gain - self.budget.risk(price, survivals[:k]), Plan(offer.drafter, k)
+            if gain > best:  # no risk is below 0, so only then it is worth computing
+                gain -= self.budget.risk(price, survivals[:k])
+                if gain > best:
+                    best = gain
+                    yield gain, Plan(offer.drafter, k)
 
     def _to_draft(self, offer: Offer, moment: _Moment) -> Iterator[tuple[float, Plan]]:
         """Drafting token by token, as far as its failure can be borne, with its gain."""
