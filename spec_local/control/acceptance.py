@@ -61,9 +61,12 @@ class Acceptance:
 
     def rate(self, confidence: float) -> float:
         """Probability that a token of this confidence is accepted, if it is judged."""
-        trust, bucket = self._trust, self._bucket(confidence)
-        a_pair = _shrunk_mean(self._pair[bucket], confidence, trust.confidence_weight)
-        return _shrunk_mean(self._text[bucket], a_pair, trust.pair_weight)
+        bucket, weight = self._bucket(confidence), self._trust.confidence_weight
+        accepted, judged = self._pair[bucket]
+        a_pair = (accepted + weight * confidence) / (judged + weight)
+        accepted, judged = self._text[bucket]
+        weight = self._trust.pair_weight
+        return (accepted + weight * a_pair) / (judged + weight)
 
     @property
     def judged(self) -> tuple[float, float]:
@@ -180,12 +183,6 @@ def _shrunk_shares(counts: Sequence[float], prior: Sequence[float], weight: floa
     """Shares of counts, with a prior that weighs like `weight` more of them."""
     total = sum(counts) + weight
     return [(count + weight * p) / total for count, p in zip(counts, prior, strict=True)]
-
-
-def _shrunk_mean(counts: Sequence[float], prior: float, weight: float) -> float:
-    """Share of successes in [successes, all], with a prior that weighs like `weight` more."""
-    successes, total = counts
-    return (successes + weight * prior) / (total + weight)
 
 
 def _add_verdict(counts: list[float], success: float, memory: float) -> None:

@@ -178,10 +178,11 @@ class Controller:
         draft = drafter.prices(self.target, offer.behind, moment.context, moment.plain)
         catch_up = draft.reading if drafter.started else 0.0
         survivals = list(accumulate(repeat(drafter.acceptance.typical, moment.room), mul))
+        expected = [0.0, *accumulate(survivals)]
         limit = moment.room
         while limit > 0:
             price = costs[limit + 1] + draft.of(limit) - 1.0
-            bearable = self.budget.bears(price + catch_up)
+            bearable = expected[limit] > price and self.budget.bears(price + catch_up)
             if bearable and self.budget.is_worth(price, survivals[:limit]):
                 break
             limit -= 1
@@ -201,8 +202,7 @@ class Controller:
 
         Wider ones are only extrapolated, and pessimistically; nobody would ever look there.
         """
-        widest = self.target.widest
-        if plan.pace is not None or plan.k + 1 != widest:
+        if plan.pace is not None or plan.k + 1 != (widest := self.target.widest):
             return plan
         offered = next(o.confidences for o in moment.offers if o.drafter == plan.drafter) or ()
         k = min(self.tuning.stretch * widest - 1, len(offered), moment.room)

@@ -13,6 +13,7 @@ some standard deviations is clipped (Huber's psi, Annals of Mathematical Statist
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from math import log, sqrt
 from typing import Any
 
@@ -35,6 +36,7 @@ Factor = tuple[int, int]
 any other is log V(width) / V(1)."""
 
 
+@lru_cache(maxsize=64)  # asked about the same few lengths sixteen times a round
 def bucket_of(context: int) -> int:
     """Context-length bucket: 0 up to 256 tokens, then one for every doubling."""
     return min(_LAST_BUCKET, (max(0, context - 1) // _FIRST_BUCKET).bit_length())

@@ -103,7 +103,7 @@ class TokenSampler:
         Constraints are asked about the drawn token first. With Gumbel-max that is no approximation:
         what wins among all tokens and is allowed also wins among the allowed ones.
         """
-        token, _free = self._best(row)
+        token = _top_of(row) if self._takes_top else self._best(row)[0]
         self.accept(token)
         return token
 
@@ -221,11 +221,9 @@ class TokenSampler:
     def _unconstrained(self, row: Logits) -> Distribution:
         """What the chain leaves of the logits."""
         sampling = self._sampling
-        shifted = NO_IDS if self._takes_top else self._shifted(len(row))
-        if self._takes_top or (self._greedy and not len(shifted) and not sampling.reorders):
-            best = int(row.argmax())
-            _require_possible(row[best], row)
-            return Distribution.point(best)
+        shifted = self._shifted(len(row))
+        if self._greedy and not len(shifted) and not sampling.reorders:
+            return Distribution.point(_top_of(row))
         return self._through_chain(row, candidates(row, sampling, shifted))
 
     def _through_chain(self, row: Logits, ids: Ids) -> Distribution:
@@ -262,6 +260,13 @@ class TokenSampler:
         shifted = self._shifted(len(row))
         ids = allowed_candidates(row, self._sampling, self._constraints, shifted)
         return self._through_chain(row, ids)
+
+
+def _top_of(row: Logits) -> int:
+    """The most probable token; raises NoTokenAllowed if there is none."""
+    token = int(row.argmax())
+    _require_possible(row[token], row)
+    return token
 
 
 def _require_possible(best: np.float32, row: Logits) -> None:
