@@ -34,6 +34,8 @@ class TextStream:
     def _release(self, text: str) -> str:
         if self.stopped:
             return ""
+        if not self._stop:
+            return text
         text = self._held + text
         found = [at for stop in self._stop if (at := text.find(stop)) >= 0]
         if found:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -45,6 +46,14 @@ class Acceptance:
         self._text_drafted = [0.0] * buckets
         self._alike = [[0.0] * buckets for _ in range(buckets)]
         """By bucket of the target's certainty, how often the draft's confidence was in each."""
+        self._first, self._near = _first_guesses(
+            self._tuning.first_shares, self._tuning.first_distance
+        )
+        edges = (0.0, *self._tuning.confidence_edges, 1.0)
+        self._middles = [(low + high) / 2 for low, high in pairwise(edges)]
+        self._shares: NDArray[np.float64] | None = None
+        self._rates: NDArray[np.float64] | None = None
+        """What the properties of these names have answered, until counts change."""
 
     def begin(self) -> None:
         """A new text begins; what the last one taught counts for little."""
@@ -52,9 +61,12 @@ class Acceptance:
 
     def rate(self, confidence: float) -> float:
         """Probability that a token of this confidence is accepted, if it is judged."""
-        trust, bucket = self._trust, self._bucket(confidence)
-        a_pair = _shrunk_mean(self._pair[bucket], confidence, trust.confidence_weight)
-        return _shrunk_mean(self._text[bucket], a_pair, trust.pair_weight)
+        bucket, weight = self._bucket(confidence), self._trust.confidence_weight
+        accepted, judged = self._pair[bucket]
+        a_pair = (accepted + weight * confidence) / (judged + weight)
+        accepted, judged = self._text[bucket]
+        weight = self._trust.pair_weight
+        return (accepted + weight * a_pair) / (judged + weight)
 
     @property
     def judged(self) -> tuple[float, float]:
@@ -65,16 +77,19 @@ class Acceptance:
     @property
     def shares(self) -> NDArray[np.float64]:
         """How often a drafted token falls into each confidence bucket; sums to 1."""
-        tuning = self._tuning
-        guess = np.array(tuning.first_shares)
-        pair = _shrunk_shares(self._pair_drafted, guess / guess.sum(), tuning.first_weight)
-        return _shrunk_shares(self._text_drafted, pair, tuning.shares_weight)
+        if self._shares is None:
+            tuning = self._tuning
+            pair = _shrunk_shares(self._pair_drafted, self._first, tuning.first_weight)
+            text = _shrunk_shares(self._text_drafted, pair, tuning.shares_weight)
+            self._shares = np.array(text)
+        return self._shares
 
     @property
     def rates(self) -> NDArray[np.float64]:
         """The acceptance of each confidence bucket."""
-        edges = (0.0, *self._tuning.confidence_edges, 1.0)
-        return np.array([self.rate((low + high) / 2) for low, high in pairwise(edges)])
+        if self._rates is None:
+            self._rates = np.array([self.rate(middle) for middle in self._middles])
+        return self._rates
 
     @property
     def typical(self) -> float:
@@ -83,25 +98,25 @@ class Acceptance:
 
     def drafted(self, confidence: float) -> None:
         """A token was drafted, whether or not it will be judged: counts for `shares`."""
-        drafted = np.eye(len(self._text))[self._bucket(confidence)]
+        bucket = self._bucket(confidence)
         for counts, memory in self._both(self._pair_drafted, self._text_drafted):
-            _add_shares(counts, drafted, memory)
+            _add_one(counts, bucket, memory)
+        self._shares = None
 
     def foresee(self, certainty: float) -> None:
         """The target was so sure of a token: counts like one that would have been drafted there."""
         _add_shares(self._text_drafted, self._confidences(certainty), self._tuning.text_memory)
+        self._shares = None
 
     def relate(self, certainty: float, confidence: float) -> None:
         """Target and draft were so sure of the same token."""
-        drafted = np.eye(len(self._text))[self._bucket(confidence)]
-        _add_shares(self._alike[self._bucket(certainty)], drafted, self._tuning.pair_memory)
+        alike = self._alike[self._bucket(certainty)]
+        _add_one(alike, self._bucket(confidence), self._tuning.pair_memory)
 
-    def _confidences(self, certainty: float) -> NDArray[np.float64]:
+    def _confidences(self, certainty: float) -> list[float]:
         """How likely the draft's confidence is in each bucket, given the target's certainty."""
-        tuning, bucket = self._tuning, self._bucket(certainty)
-        apart = np.abs(np.arange(len(self._text)) - bucket)
-        guess = np.array(tuning.first_shares) * np.exp(-apart / tuning.first_distance)
-        return _shrunk_shares(self._alike[bucket], guess / guess.sum(), tuning.first_weight)
+        bucket = self._bucket(certainty)
+        return _shrunk_shares(self._alike[bucket], self._near[bucket], self._tuning.first_weight)
 
     def observe(self, confidences: Sequence[float], accepted: int, rejected: bool) -> None:
         """The first `accepted` tokens of a draft were accepted; was the next one rejected?"""
@@ -109,11 +124,13 @@ class Acceptance:
             bucket = self._bucket(confidence)
             for counts, memory in self._both(self._pair[bucket], self._text[bucket]):
                 _add_verdict(counts, float(index < accepted), memory)
+            self._rates = None
 
     def fade(self, keep: float) -> None:
         """Trust what the present text has taught less: the text has moved on since."""
         for counts in (*self._text, self._text_drafted):
             counts[:] = [keep * count for count in counts]
+        self._shares = self._rates = None
 
     def _both(self, pair: list[float], text: list[float]) -> Sequence[tuple[list[float], float]]:
         return (pair, self._tuning.pair_memory), (text, self._tuning.text_memory)
@@ -149,17 +166,23 @@ def overall(known: Collection[Acceptance]) -> float | None:
     return float(accepted / judged) if judged >= 1.0 else None
 
 
-def _shrunk_shares(
-    counts: Sequence[float], prior: NDArray[np.float64], weight: float
-) -> NDArray[np.float64]:
+@cache
+def _first_guesses(
+    shares: tuple[float, ...], distance: float
+) -> tuple[list[float], list[list[float]]]:
+    """`Tuning.first_shares` to the sum 1; the same by bucket of the certainty, so far from it."""
+    guess, places = np.array(shares), np.arange(len(shares))
+    near = [guess * np.exp(-np.abs(places - place) / distance) for place in places]
+    return (guess / guess.sum()).tolist(), [(each / each.sum()).tolist() for each in near]
+
+
+# Lists, not arrays, where there are eight numbers: numpy takes as long to begin as they take.
+
+
+def _shrunk_shares(counts: Sequence[float], prior: Sequence[float], weight: float) -> list[float]:
     """Shares of counts, with a prior that weighs like `weight` more of them."""
-    return (np.asarray(counts) + weight * prior) / (sum(counts) + weight)
-
-
-def _shrunk_mean(counts: Sequence[float], prior: float, weight: float) -> float:
-    """Share of successes in [successes, all], with a prior that weighs like `weight` more."""
-    successes, total = counts
-    return (successes + weight * prior) / (total + weight)
+    total = sum(counts) + weight
+    return [(count + weight * p) / total for count, p in zip(counts, prior, strict=True)]
 
 
 def _add_verdict(counts: list[float], success: float, memory: float) -> None:
@@ -169,9 +192,17 @@ def _add_verdict(counts: list[float], success: float, memory: float) -> None:
     counts[1] = counts[1] * keep + 1.0
 
 
-def _add_shares(counts: list[float], shares: NDArray[np.float64], memory: float) -> None:
-    """Enter one token, which may be shared out, and forget a share of the others."""
-    counts[:] = (np.asarray(counts) * (1.0 - 1.0 / memory) + shares).tolist()
+def _add_one(counts: list[float], bucket: int, memory: float) -> None:
+    """Enter one token and forget a share of the others."""
+    keep = 1.0 - 1.0 / memory
+    counts[:] = [count * keep for count in counts]
+    counts[bucket] += 1.0
+
+
+def _add_shares(counts: list[float], shares: Sequence[float], memory: float) -> None:
+    """Enter one token that is shared out, and forget a share of the others."""
+    keep = 1.0 - 1.0 / memory
+    counts[:] = [count * keep + share for count, share in zip(counts, shares, strict=True)]
 
 
 def _checked(pair: Sequence[float]) -> list[float]:

@@ -23,8 +23,7 @@ Reading must be expected to pay for itself more than once, and how well the mode
 foreseen from how sure the target itself is of this text (`acceptance.py`): the less there is to
 gain, the longer that is looked at.
 
-This module knows no model, no tokens and no clock: it is told costs and verdicts, so that
-`simulation.py` can put it on any machine. `docs/controller.md` has it all on one page.
+It knows no model, no tokens and no clock (`docs/controller.md`, `simulation.py`).
 """
 
 from __future__ import annotations
@@ -147,14 +146,17 @@ class Controller:
         return 0
 
     def _drafted(self, offer: Offer, moment: Moment) -> Iterator[tuple[float, Plan]]:
-        """Every k of a draft that is there, with its gain."""
-        confidences = (offer.confidences or ())[: moment.room]
-        survivals = self.drafters[offer.drafter].survivals(confidences)
+        """Every k of a draft that is there and beats all shorter ones, with its gain."""
+        offered, best = (offer.confidences or ())[: moment.room], 0.0
+        survivals = self.drafters[offer.drafter].survivals(offered)
         for k, expected in enumerate(accumulate(survivals), start=1):
             price = moment.costs[k + 1] - 1.0
             gain = expected - moment.rate * price  # Σ Π a  -  r (V(k + 1) - V(1))
-            if gain > 0:
-                yield gain - self.budget.risk(price, survivals[:k]), Plan(offer.drafter, k)
+            if gain > best:  # no risk is below 0, so only then it is worth computing
+                gain -= self.budget.risk(price, survivals[:k])
+                if gain > best:
+                    best = gain
+                    yield gain, Plan(offer.drafter, k)
 
     def _to_draft(self, offer: Offer, moment: Moment) -> Iterator[tuple[float, Plan]]:
         """Drafting token by token, as far as its failure can be borne, with its gain."""
@@ -164,10 +166,11 @@ class Controller:
         draft = drafter.prices(offer.behind, moment.context, moment.plain)
         catch_up = draft.reading if drafter.started else 0.0
         survivals = list(accumulate(repeat(drafter.acceptance.typical, moment.room), mul))
+        expected = [0.0, *accumulate(survivals)]
         limit = moment.room
         while limit > 0:
             price = costs[limit + 1] + draft.of(limit) - 1.0
-            bearable = self.budget.bears(price + catch_up)
+            bearable = expected[limit] > price and self.budget.bears(price + catch_up)
             if bearable and self.budget.is_worth(price, survivals[:limit]):
                 break
             limit -= 1
@@ -187,8 +190,7 @@ class Controller:
 
         Wider ones are only extrapolated, and pessimistically; nobody would ever look there.
         """
-        widest = self.target.widest
-        if plan.pace is not None or plan.k + 1 != widest:
+        if plan.pace is not None or plan.k + 1 != (widest := self.target.widest):
             return plan
         offered = next(o.confidences for o in moment.offers if o.drafter == plan.drafter) or ()
         k = min(self.tuning.stretch * widest - 1, len(offered), moment.room)
@@ -231,8 +233,6 @@ class Controller:
         """Tokens the answer is expected to have left."""
         expected = self.tuning.expected_rest + self._emitted
         return max(1, min(expected, self._max_tokens - self._emitted))
-
-    # ---- after the round ------------------------------------------------------------------------
 
     def learn(self, report: RoundReport) -> None:
         """A round is over: learn what things cost, who was right, and settle the budget."""

@@ -13,6 +13,7 @@ some standard deviations is clipped (Huber's psi, Annals of Mathematical Statist
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from math import log, sqrt
 from typing import Any
 
@@ -35,6 +36,7 @@ Factor = tuple[int, int]
 any other is log V(width) / V(1)."""
 
 
+@lru_cache(maxsize=64)  # asked about the same few lengths sixteen times a round
 def bucket_of(context: int) -> int:
     """Context-length bucket: 0 up to 256 tokens, then one for every doubling."""
     return min(_LAST_BUCKET, (max(0, context - 1) // _FIRST_BUCKET).bit_length())
@@ -56,6 +58,8 @@ class CostCurve:
         """By bucket, what `row` answers, until anything changes."""
         self._shapes: dict[int, NDArray[np.float64]] = {}
         """By bucket, the shape of such a row, until more than the scale changes."""
+        self._knots: dict[int, tuple[list[int], NDArray[np.intp]]] = {}
+        """By bucket, the widths measured and where they stand in the state, until one is added."""
         self._unrest = 0.0
         """How much the speed jumps from one decode to the next: variance that nothing explains."""
         self._early: tuple[int, int, float] | None = None
@@ -77,9 +81,9 @@ class CostCurve:
             self._early = (width, context, seconds)  # until V(1) is known, as the prompt's is
             return
         width, seconds = _to_knot(width, seconds)
-        factor = (bucket_of(context), width)
-        parts = self._parts(*factor, log(seconds))
-        self._filter(parts, log(seconds), new=factor in self._guessed)
+        factor, measured = (bucket_of(context), width), log(seconds)
+        parts = self._parts(*factor, measured)
+        self._filter(parts, measured, new=factor in self._guessed)
         self._guessed.discard(factor)
         self._rows.clear()
         self._shapes.clear()
@@ -98,9 +102,12 @@ class CostCurve:
         for part in parts[2:]:
             covariance[part, part] += tuning.shape_drift**2
         # H x: the measured logarithm is the sum of its parts, so H is 1 there and 0 elsewhere.
-        reach = covariance[:, parts].sum(axis=1)  # P H'
-        variance = reach[parts].sum() + tuning.timing_noise**2  # S = H P H' + R
-        surprise = measured - state[parts].sum()  # z - H x
+        # Parts are two or three: adding them one by one takes numpy less than indexing with a list.
+        reach = covariance[_SCALE].copy()  # P H', by rows, as P is symmetric
+        for part in parts[1:]:
+            reach += covariance[part]
+        variance = sum(map(reach.item, parts)) + tuning.timing_noise**2  # S = H P H' + R
+        surprise = measured - sum(map(state.item, parts))  # z - H x
         if not new:
             unexplained = min(1.0, max(0.0, surprise**2 - variance + self._unrest))
             self._unrest += (unexplained - self._unrest) / tuning.unrest_memory
@@ -133,6 +140,7 @@ class CostCurve:
         size = len(self._state)
         self._factors[factor] = size
         self._guessed.add(factor)
+        self._knots.clear()
         self._state = np.append(self._state, value)
         grown = np.zeros((size + 1, size + 1))
         grown[:size, :size] = self._covariance
@@ -199,10 +207,12 @@ class CostCurve:
         Beyond the widest one measured, the cost per token stays what it was there: pessimistic, as
         wider evaluations are cheaper per token on every backend known.
         """
-        knots = sorted(width for b, width in self._factors if b == bucket and width > 1)
-        logs = self._state[[self._factors[bucket, width] for width in knots]]
-        costs = [1.0, *np.exp(logs).tolist()]
-        knots = [1, *knots]
+        if bucket not in self._knots:
+            known = sorted((w, i) for (b, w), i in self._factors.items() if b == bucket and w > 1)
+            places = np.array([index for _width, index in known], np.intp)
+            self._knots[bucket] = [1, *(width for width, _index in known)], places
+        knots, places = self._knots[bucket]
+        costs = [1.0, *np.exp(self._state[places]).tolist()]
         beyond = max(widths[-1], 2 * knots[-1])
         points = [*knots, beyond], [*costs, costs[-1] * beyond / knots[-1]]
         return np.asarray(np.interp(widths, *points), np.float64)

@@ -46,6 +46,8 @@ class Widths:
 
     def costs(self, row: Sequence[float]) -> list[float]:
         """Cost of every width from 0 on after padding, given the costs before it."""
+        if len(self.allowed) == self.widest:  # nothing is padded
+            return [*row[: self.widest + 1]]
         return [row[width] for width in _padded(self)]
 
 

@@ -50,6 +50,8 @@ def all_allow(constraints: Sequence[Constraint], ids: Ids) -> NDArray[np.bool_]:
 
 def all_allow_token(constraints: Sequence[Constraint], token: int) -> bool:
     """Whether every constraint lets one token through."""
+    if not constraints:
+        return True
     one = np.array([token], np.int32)
     return all(constraint.allows(one)[0] for constraint in constraints)
 

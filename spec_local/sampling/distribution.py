@@ -7,10 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from spec_local.sampling.blocks import Blocks
+
 Ids = NDArray[np.int32]
 """Token ids, shape (n,), each once."""
 
 Probabilities = NDArray[np.float64]
+
+_CERTAIN: Probabilities = np.ones(1)
+"""Of the only token there is; shared, so it must not be written to."""
+_CERTAIN.flags.writeable = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,8 +29,11 @@ class Distribution:
     @classmethod
     def of_logits(cls, ids: Ids, logits: NDArray[np.floating]) -> Distribution:
         """Softmax over tokens (n,) of logits (n,); tokens at -inf are dropped, one must remain."""
-        weights = np.exp(logits.astype(np.float64) - logits.max())
-        return cls.of_weights(ids, weights)
+        if len(ids) == 1:
+            return cls(ids, _CERTAIN)
+        weights = logits.astype(np.float64)
+        weights -= weights.max()
+        return cls.of_weights(ids, np.exp(weights, out=weights))
 
     @classmethod
     def of_weights(cls, ids: Ids, weights: Probabilities) -> Distribution:
@@ -37,7 +46,7 @@ class Distribution:
     @classmethod
     def point(cls, token: int) -> Distribution:
         """All mass on one token."""
-        return cls(np.array([token], np.int32), np.ones(1))
+        return cls(np.array([token], np.int32), _CERTAIN)
 
     def probability(self, token: int) -> float:
         """Probability of a token; 0 for one that cannot be drawn."""
@@ -45,18 +54,31 @@ class Distribution:
         return float(self.probabilities[place]) if self.ids[place] == token else 0.0
 
 
-_NEARBY_NATS = 10.0
+_NEARBY_NATS = np.float32(10.0)
 """Tokens further below the maximum are left out of a sum that only has to rank confidences."""
+
+_BLOCKS = 4096
+"""As many as are reduced fastest: a line of so many is 16 KB."""
+
+
+def top_token(row: NDArray[np.float32]) -> tuple[int, float]:
+    """The most probable token by a logits row (n_vocab,), and about its probability.
+
+    Of equal ones the first, as argmax has it. A whole softmax takes several times as long and tells
+    the controller nothing more.
+    """
+    blocks = Blocks.of(row, _BLOCKS)
+    best = blocks.best()
+    if not best > -np.inf:  # nothing to choose from, or not numbers
+        return int(row.argmax()), 0.0
+    nearby = blocks.reaching(np.nextafter(best - _NEARBY_NATS, best))  # above that, not at it
+    logits = row[nearby]
+    return int(nearby[logits.argmax()]), 1.0 / float(np.exp(logits - best).sum())
 
 
 def top_probability(row: NDArray[np.float32]) -> float:
-    """About the probability of the most probable token, by a logits row (n_vocab,).
-
-    A whole softmax takes several times as long and tells the controller nothing more.
-    """
-    best = row.max()
-    nearby = row[row > best - _NEARBY_NATS]
-    return 1.0 / float(np.exp(nearby - best).sum())
+    """About the probability of the most probable token, by a logits row (n_vocab,)."""
+    return top_token(row)[1]
 
 
 def on_common_support(p: Distribution, q: Distribution) -> tuple[Ids, Probabilities, Probabilities]:

@@ -16,6 +16,9 @@ from spec_local.sampling.distribution import Ids
 _GOLDEN = 0x9E3779B97F4A7C15  # 2**64 / golden ratio, the increment of SplitMix64
 _MASK = (1 << 64) - 1
 
+_STEP, _FIRST, _SECOND = map(np.uint64, (_GOLDEN, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+_12, _27, _30, _31 = map(np.uint64, (12, 27, 30, 31))
+
 _COINS = 1 << 40  # numbers from here on are coins; token ids are far below
 _XTC = 1 << 41
 _DRAFT = 0xD4AF7
@@ -28,9 +31,9 @@ def keyed_uniform(seed: int, position: int, numbers: NDArray[np.uint64]) -> NDAr
     position, the third the number.
     """
     key = _mix(_mix(seed & _MASK) ^ position)
-    bits = _mix_array(np.uint64(key) + numbers * np.uint64(_GOLDEN))
+    bits = _mix_array(np.uint64(key) + numbers * _STEP)
     # 52 bits and a half keep the uniform strictly inside (0, 1) in double precision.
-    uniform: NDArray[np.float64] = ((bits >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+    uniform: NDArray[np.float64] = ((bits >> _12).astype(np.float64) + 0.5) * 2.0**-52
     return uniform
 
 
@@ -71,7 +74,7 @@ def _mix(x: int) -> int:
 
 
 def _mix_array(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: NDArray[np.uint64] = x ^ (x >> np.uint64(31))
+    x = (x ^ (x >> _30)) * _FIRST
+    x = (x ^ (x >> _27)) * _SECOND
+    mixed: NDArray[np.uint64] = x ^ (x >> _31)
     return mixed

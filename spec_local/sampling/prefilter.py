@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 
+from spec_local.sampling.blocks import Blocks
 from spec_local.sampling.distribution import Ids
 from spec_local.sampling.settings import Sampling
 from spec_local.sampling.types import Logits
@@ -79,16 +80,8 @@ def _reach_top_k(row: Logits, k: int) -> tuple[Ids, float]:
     """The top k ids and a few more, in one pass over the row, and the logit they all reach.
 
     At least k tokens reach the k-th largest of the maxima of disjoint blocks, so every token of the
-    top k does. Blocks are columns of the row written as a table, which numpy reduces at memory
-    speed; only columns whose maximum reaches the cut are looked into.
+    top k does.
     """
-    blocks = k * _BLOCKS_PER_CANDIDATE
-    whole = len(row) // blocks * blocks
-    table = row[:whole].reshape(-1, blocks)
-    maxima = table.max(axis=0)
-    cut = np.partition(maxima, -k)[-k]
-    columns = np.flatnonzero(maxima >= cut)
-    lines, hits = np.nonzero(table[:, columns] >= cut)
-    rest = np.flatnonzero(row[whole:] >= cut)
-    found = np.concatenate((lines * blocks + columns[hits], whole + rest)).astype(np.int32)
-    return found, float(cut)
+    blocks = Blocks.of(row, k * _BLOCKS_PER_CANDIDATE)
+    cut = np.partition(blocks.maxima, -k)[-k]
+    return blocks.reaching(cut).astype(np.int32), float(cut)

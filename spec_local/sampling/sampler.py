@@ -20,7 +20,7 @@ from spec_local.sampling.constraints import (
     all_allow_token,
     allowed_candidates,
 )
-from spec_local.sampling.distribution import Distribution, Ids, top_probability
+from spec_local.sampling.distribution import Distribution, Ids, top_probability, top_token
 from spec_local.sampling.noise import draft_seed, keyed_coin, keyed_gumbel, xtc_coin
 from spec_local.sampling.prefilter import NO_IDS, candidates
 from spec_local.sampling.settings import Sampling
@@ -72,6 +72,15 @@ class TokenSampler:
         self._draw_seed = sampling.seed
         self._coins = 0
         window = sampling.look_back
+        self._greedy = sampling.greedy
+        self._takes_top = (
+            self._greedy
+            and not sampling.reorders
+            and window == 0
+            and not len(chain.biased)
+            and not constraints
+        )
+        """Whether every draw is the most probable token of the row."""
         self._recent: deque[int] = deque(maxlen=window)
         self._counts: Counter[int] = Counter()  # of the tokens in `_recent`
         for token in context if window is None else context[max(0, len(context) - window) :]:
@@ -79,7 +88,7 @@ class TokenSampler:
 
     @property
     def kind(self) -> str:
-        if self._sampling.greedy:
+        if self._greedy:
             return "greedy"
         return "drawn" if self._sampling.acceptance == "keyed" else "best"
 
@@ -94,7 +103,7 @@ class TokenSampler:
         Constraints are asked about the drawn token first. With Gumbel-max that is no approximation:
         what wins among all tokens and is allowed also wins among the allowed ones.
         """
-        token, _free = self._best(row)
+        token = _top_of(row) if self._takes_top else self._best(row)[0]
         self.accept(token)
         return token
 
@@ -109,7 +118,7 @@ class TokenSampler:
     def is_certain(self, row: Logits, difference: float) -> bool:
         token, kept = self._best(row)
         rivals = NO_IDS
-        if not self._sampling.greedy:
+        if not self._greedy:
             shifted, at = self._shifted(len(row)), self._position
             rivals = cut_rivals(row, token, kept, shifted, self._sampling, at, difference)
         cases = worst_cases(row, token, rivals, difference)
@@ -121,14 +130,18 @@ class TokenSampler:
         return token
 
     def propose(self, row: Logits) -> Proposal:
-        greedy = self._sampling.greedy
         if self._sampling.acceptance == "keyed":
-            token, free = self._best(row)
+            if self._takes_top:
+                token, confidence = top_token(row)
+                _require_possible(row[token], row)
+            else:
+                token, free = self._best(row)
+                confidence = top_probability(row) if self._greedy else free.probability(token)
             self.accept(token)
-            confidence = top_probability(row) if greedy else free.probability(token)
             return Proposal(token, confidence, None)
         distribution = self.distribution(row)
-        confidence = top_probability(row) if greedy else float(distribution.probabilities.max())
+        top = float(distribution.probabilities.max())
+        confidence = top_probability(row) if self._greedy else top
         return Proposal(self.emit(distribution), confidence, distribution)
 
     def chance(self, probability: float) -> bool:
@@ -164,6 +177,7 @@ class TokenSampler:
     def copy(self) -> TokenSampler:
         twin = object.__new__(type(self))
         twin._sampling, twin._chain = self._sampling, self._chain.copy()
+        twin._greedy, twin._takes_top = self._greedy, self._takes_top
         twin._constraints = tuple(constraint.copy() for constraint in self._constraints)
         twin._position = self._position
         twin._recent, twin._counts = self._recent.copy(), self._counts.copy()
@@ -208,21 +222,21 @@ class TokenSampler:
         """What the chain leaves of the logits."""
         sampling = self._sampling
         shifted = self._shifted(len(row))
-        if sampling.greedy and not len(shifted) and not sampling.reorders:
-            best = int(row.argmax())
-            _require_possible(row, np.array([best], np.int32), NO_IDS)
-            return Distribution.point(best)
+        if self._greedy and not len(shifted) and not sampling.reorders:
+            return Distribution.point(_top_of(row))
         return self._through_chain(row, candidates(row, sampling, shifted))
 
     def _through_chain(self, row: Logits, ids: Ids) -> Distribution:
         """What the chain leaves of the tokens (n,)."""
         sampling = self._sampling
-        _require_possible(row, ids, self._chain.banned)
+        logits, banned = row[ids], self._chain.banned
+        possible = logits[~np.isin(ids, banned)] if len(banned) else logits
+        _require_possible(possible.max(initial=-np.inf), row)
         exclude_top = sampling.excludes_top and (
             xtc_coin(sampling.seed, self._position) <= sampling.xtc_probability
         )
-        ids, logits = self._chain.apply(ids, row[ids], exclude_top)
-        if sampling.greedy:  # the lowest id of equal ones, as argmax has it
+        ids, logits = self._chain.apply(ids, logits, exclude_top)
+        if self._greedy:  # the lowest id of equal ones, as argmax has it
             return Distribution.point(int(ids[logits == logits.max()].min()))
         return Distribution.of_logits(ids, logits)
 
@@ -248,13 +262,18 @@ class TokenSampler:
         return self._through_chain(row, ids)
 
 
-def _require_possible(row: Logits, ids: Ids, banned: Ids) -> None:
-    """Raise NoTokenAllowed unless one of the tokens (n,) can be drawn.
+def _top_of(row: Logits) -> int:
+    """The most probable token; raises NoTokenAllowed if there is none."""
+    token = int(row.argmax())
+    _require_possible(row[token], row)
+    return token
+
+
+def _require_possible(best: np.float32, row: Logits) -> None:
+    """Raise NoTokenAllowed unless a token can be drawn; best: the greatest logit of those that may.
 
     llama.cpp's samplers end the process when they are given nothing to choose from.
     """
-    possible = ids[~np.isin(ids, banned)] if len(banned) else ids
-    best = row[possible].max(initial=-np.inf)
     if best > -np.inf:
         return
     if np.isnan(row).any():

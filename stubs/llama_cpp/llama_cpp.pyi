@@ -67,6 +67,7 @@ class llama_token_data_array(_Structure):
     data: llama_token_data_p
     size: int
     selected: int
+    sorted: bool
     def __init__(
         self,
         data: llama_token_data_p | ctypes.Array[llama_token_data] = ...,
