@@ -198,6 +198,7 @@ def test_wrong_inputs_are_one_sentence_each(tiny: Path, tmp_path: Path) -> None:
     text.write_text("hello, I am no model, sorry")
     other = write_tiny(tmp_path / "other.gguf", letters=" zyxwvutsrqponmlkjihgfedcba.,!?\n")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\xfd")
+    (tmp_path / "empty").touch()
     generate = ("generate", "hi", "-m")
     cases: dict[tuple[Argument, ...], str] = {
         (*generate, "none.gguf"): "There is no file none.gguf.",
@@ -229,6 +230,11 @@ def test_wrong_inputs_are_one_sentence_each(tiny: Path, tmp_path: Path) -> None:
         (*generate, tiny, "--file", "x"): "not both",
         ("generate", "-m", tiny, "--file", tmp_path / "none"): "cannot be read",
         ("generate", "-m", tiny, "--file", tmp_path / "binary"): "it is not UTF-8 text",
+        (*generate, tiny, "--lookup-corpus", tmp_path / "none"): "cannot be read",
+        (*generate, tiny, "--lookup-corpus", tmp_path / "empty"): "empty is empty; leave it out",
+        (*generate, tiny, "--prediction", tmp_path / "binary"): "it is not UTF-8 text",
+        (*generate, tiny, "--prediction", tmp_path / "empty"): "The prediction is empty; leave it",
+        (*generate, tiny, "--prediction", text, "--drafter", "none"): "no use for a prediction",
         ("generate", "hi", "-p", "smolm2"): "no pair 'smolm2'; did you mean smollm2",
         ("generate", "hi", "-p", "smollm2", "-d", tiny): "A draft goes with a target",
         (*generate, tiny, "--raw", "-s", "x"): "--system needs the chat template",

@@ -12,6 +12,7 @@ from array import array
 from collections import Counter
 from collections.abc import Sequence
 
+from spec_local.drafters.library import Library
 from spec_local.drafters.suffix_index import BREAK, SuffixIndex
 from spec_local.engine.types import NO_DRAFT, Draft, Pace, Verdict
 from spec_local.errors import require
@@ -19,7 +20,7 @@ from spec_local.sampling.types import Sampler
 
 
 class LookupDrafter:
-    """Drafts from the committed tokens themselves; costs microseconds and needs no model.
+    """Drafts from the committed tokens and a library; costs microseconds and needs no model.
 
     Every token enters the index once. The index outlives a generation, so a continued chat is not
     indexed again.
@@ -27,12 +28,16 @@ class LookupDrafter:
 
     name = "lookup"
 
-    def __init__(self, min_match: int = 2) -> None:
-        """min_match: how many tokens must agree before a continuation is proposed."""
+    def __init__(self, min_match: int = 2, library: Library | None = None) -> None:
+        """min_match: how many tokens must agree before a continuation is proposed.
+
+        library: other texts that are searched; its owner may change them between generations.
+        """
         require(min_match >= 1, "the shortest lookup match must be at least 1 token.")
         self._min_match = min_match
         self._sampler: Sampler | None = None
         self._text = SuffixIndex()
+        self._library = library or Library()
 
     def begin(self, context: Sequence[int], sampler: Sampler) -> None:
         known = self._text.tokens
@@ -45,10 +50,17 @@ class LookupDrafter:
 
     def propose(self, context: Sequence[int], budget: int, pace: Pace | None = None) -> Draft:
         self._text.extend(context[len(self._text) :])
-        length, ends = self._text.longest(context)
-        if length < self._min_match:
-            return NO_DRAFT
-        tokens, shares = vote(self._text.tokens, ends, budget)
+        texts = self._library.texts(self._text)
+        found = [(*text.longest(context), text.tokens) for text in texts]
+        for length, ends, text in sorted(found, key=lambda match: -match[0]):
+            if length < self._min_match:
+                break
+            tokens, shares = vote(text, ends, budget)
+            if tokens:
+                return self._draft(tokens, shares, length)
+        return NO_DRAFT
+
+    def _draft(self, tokens: Sequence[int], shares: Sequence[float], length: int) -> Draft:
         assert self._sampler is not None
         possible = self._sampler.possible(tokens)
         # A long match goes on more often than a short one, and if the first drafted token is right,
