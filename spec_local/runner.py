@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from spec_local import drafters
 from spec_local.chat import Chat
 from spec_local.drafters.library import Library
+from spec_local.drafters.past_answers import PastAnswers
 from spec_local.engine.decode import generate as decode
 from spec_local.engine.logprobs import token_logprobs
 from spec_local.engine.types import Drafter, EvaluationSession
@@ -36,7 +37,7 @@ from spec_local.machine.profile import ProfileStore
 from spec_local.models.corpus import corpus_tokens, read_corpus
 from spec_local.models.loading import choose_pair
 from spec_local.pair import open_pair
-from spec_local.prompt import Prompt, prompt_tokens
+from spec_local.prompt import Prompt, predicted_tokens, prompt_tokens
 from spec_local.sampling.settings import Sampling
 from spec_local.speculation import speculation
 from spec_local.util.progress import Progress, no_progress
@@ -109,6 +110,7 @@ class Runner:
         options: LoadOptions | None = None,
         exact: bool | ExactMode = False,
         lookup_corpus: Iterable[str | Path] = (),
+        remember: bool = False,
         progress: Progress = no_progress,
     ) -> Runner:
         """Load a pair by its name in models.toml, or a target and a draft by name or path.
@@ -123,14 +125,15 @@ class Runner:
         exact: the same text, bit for bit, whatever is drafted; see `exact/modes.py` for the modes.
         True is "certified". For the first time it takes minutes, in which the machine is examined.
         lookup_corpus: files whose text answers may quote, such as those being edited.
+        remember: keep answers in a private file, from which similar ones are drafted.
         Raises SpecLocalError.
         """
         spec = choose_pair(pair, target, draft)
         drafter = spec.drafter if drafter is None else drafter
         drafters.check(drafter, has_draft=spec.draft is not None, k=k)
         corpus = read_corpus(lookup_corpus)
-        if corpus:
-            drafters.check_looks_up(drafter, "a lookup corpus")
+        if corpus or remember:
+            drafters.check_looks_up(drafter, "a lookup corpus" if corpus else "past answers")
         with ExitStack() as stack:
             opened = stack.enter_context(
                 open_pair(
@@ -143,6 +146,7 @@ class Runner:
                 )
             )
             sessions = opened.sessions(stack)
+            past = PastAnswers.of_user(opened.target.identity) if remember else None
             runner = cls(
                 sessions.target,
                 drafter,
@@ -151,7 +155,7 @@ class Runner:
                 sampling=sampling or spec.sampling,
                 profiles=opened.profiles,
                 exact=opened.exactness(sessions.target),
-                library=Library(corpus_tokens(opened.target.vocab, corpus)),
+                library=Library(corpus_tokens(opened.target.vocab, corpus), past),
             )
             runner._resources = stack.pop_all()
             return runner
@@ -197,18 +201,13 @@ class Runner:
         limit = n_ctx if max_tokens is None else max_tokens
         setting = sampling or self.sampling
         self.check(setting)
-        request = Request(tokens, limit, setting, stops, logprobs, self._expected(prediction))
+        if prediction is not None:
+            drafters.check_looks_up(self._drafter, "a prediction")
+        expected = predicted_tokens(prediction, self.vocab)
+        request = Request(tokens, limit, setting, stops, logprobs, expected)
         generation = Generation(lambda cancel: self._run(cancel, request, progress))
         self._generations.add(generation)
         return generation
-
-    def _expected(self, prediction: str | None) -> list[int]:
-        if prediction is None:
-            return []
-        drafters.check_looks_up(self._drafter, "a prediction")
-        tokens = self.vocab.tokenize(prediction, add_special=False, parse_special=False)
-        require(bool(tokens), "The prediction is empty; leave it out or say what is expected.")
-        return tokens
 
     def check(self, sampling: Sampling) -> None:
         """Raise ConfigError if the target cannot be sampled like that: a broken grammar, say."""
@@ -241,6 +240,7 @@ class Runner:
         if not self._busy.acquire(blocking=False):
             raise RunnerBusy("This runner is generating already; wait for it or cancel it first.")
         context, sampling = request.context, request.sampling
+        prompt = tuple(context)
         try:
             self._busy_thread = threading.get_ident()
             with ExitStack() as stack:
@@ -260,10 +260,11 @@ class Runner:
                     is_end=self.vocab.is_end,
                     inspect=partial(token_logprobs, n=request.logprobs),
                 )
+                stack.callback(lambda: self.library.remember(prompt, context[len(prompt) :]))
                 if self._learned is not None:
                     stack.callback(self._learned.save)
                 stack.callback(rounds.close)
-                yield from to_chunks(rounds, self.vocab.pieces, request.stop, cancel, len(context))
+                yield from to_chunks(rounds, self.vocab.pieces, request.stop, cancel, len(prompt))
         finally:
             self._busy_thread = 0
             self._busy.release()

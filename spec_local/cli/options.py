@@ -83,6 +83,10 @@ class ModelOptions(PairOptions):
             help="Text that answers may quote, such as a file being edited; repeatable.",
         ),
     ] = None
+    remember: Annotated[
+        bool,
+        _model("--remember", help="Keep answers on disk; similar ones are drafted from them."),
+    ] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +157,7 @@ def load_runner(models: ModelOptions, sampling: SamplingOptions, machine: Machin
             options=options,
             exact=False if models.exact is None else models.exact,  # type: ignore[arg-type]
             lookup_corpus=models.lookup_corpus or (),
+            remember=models.remember,
             progress=progress,
         )
     _say_what_exactness_limits(runner, models.k)

@@ -1,9 +1,10 @@
-"""What a lookup drafter may look into beside the text itself: an expected answer, and corpora."""
+"""What lookup may look into beside the text itself: expected answers, past answers, corpora."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from spec_local.drafters.past_answers import PastAnswers
 from spec_local.drafters.suffix_index import BREAK, DEPTH, SuffixIndex
 
 
@@ -13,9 +14,17 @@ class Library:
     What is in it can change no text, only how much of it is drafted right.
     """
 
-    def __init__(self, corpora: Iterable[Sequence[int]] = ()) -> None:
-        """corpora: texts that answers may quote, such as the files that are being edited."""
-        self._corpora = _joined(corpora)
+    def __init__(
+        self, corpora: Iterable[Sequence[int]] = (), past: PastAnswers | None = None
+    ) -> None:
+        """corpora: texts that answers may quote, such as the files that are being edited.
+
+        past: where answers are remembered; None remembers nothing.
+        """
+        self._past = past
+        remembered = [] if past is None else [answer.tolist() for answer in past.read()]
+        self._kept = _joined([*corpora, *remembered])
+        self._new = SuffixIndex()
         self._prediction = SuffixIndex()
 
     def predict(self, prompt: Sequence[int], prediction: Sequence[int]) -> None:
@@ -24,11 +33,24 @@ class Library:
         It is kept as if it had been answered before: behind the end of the prompt. So it is the
         draft from the first token on, and where the answer leaves it, any match leads back.
         """
-        self._prediction = _joined([[*prompt[-DEPTH:], *prediction]] if prediction else [])
+        self._prediction = _joined([_behind(prompt, prediction)] if prediction else [])
+
+    def remember(self, prompt: Sequence[int], answer: Sequence[int]) -> None:
+        """An answer was given to this prompt; nothing is done without a place to remember it."""
+        if self._past is not None and answer:
+            text = _behind(prompt, answer)
+            self._new.extend([*text, BREAK])
+            self._past.add(text)
 
     def texts(self, own: SuffixIndex) -> list[SuffixIndex]:
         """All texts with the conversation's own among them; of equal matches the first counts."""
-        return [text for text in (self._prediction, own, self._corpora) if text.tokens]
+        texts = (self._prediction, own, self._new, self._kept)
+        return [text for text in texts if text.tokens]
+
+
+def _behind(prompt: Sequence[int], answer: Sequence[int]) -> list[int]:
+    """An answer behind as much of its prompt as a match can reach back."""
+    return [*prompt[-DEPTH:], *answer]
 
 
 def _joined(texts: Iterable[Sequence[int]]) -> SuffixIndex:
