@@ -17,7 +17,7 @@ from spec_local.drafters.library import Library
 from spec_local.drafters.lookup import LookupDrafter
 from spec_local.drafters.none import NoDrafter
 from spec_local.drafters.past_answers import PastAnswers, all_kept
-from spec_local.drafters.suffix_index import DEPTH
+from spec_local.drafters.suffix_index import DEPTH, SuffixIndex
 from spec_local.sampling.settings import Sampling
 from tests.documents import ROOT
 from tests.fake import PROMPT, TableSession, run, tokens_of
@@ -153,6 +153,20 @@ def test_an_answer_given_again_is_drafted_and_the_text_is_the_same(
                 assert all(round_.accepted == round_.drafted for round_ in rounds)
                 assert len(rounds) <= len(plain) / 4
             library.remember(PROMPT, plain)
+
+
+def test_a_library_holds_no_more_than_is_kept(
+    past: PastAnswers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(past_answers, "MOST_TOKENS", 30)
+    monkeypatch.setattr("spec_local.drafters.library._MOST_NEW", 40)
+    library = Library(past=past)
+    for number in range(0, 200, 10):
+        library.remember([number], range(number + 1, number + 10))
+        texts = library.texts(SuffixIndex())
+        assert sum(map(len, texts)) <= 33 + 40 + 11
+        assert any(text.longest([number, number + 1])[0] == 2 for text in texts)
+    assert not any(text.longest([0, 1])[0] for text in texts)
 
 
 def test_nothing_is_remembered_without_a_place_for_it(past: PastAnswers) -> None:

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Sequence
 from spec_local.drafters.past_answers import PastAnswers
 from spec_local.drafters.suffix_index import BREAK, DEPTH, SuffixIndex
 
+_MOST_NEW = 100_000
+"""Remembered tokens after which all are read again, so that no more than are kept stay here."""
+
 
 class Library:
     """Texts in the target's tokens, and which of them are asked first.
@@ -22,10 +25,14 @@ class Library:
         past: where answers are remembered; None remembers nothing.
         """
         self._past = past
-        remembered = [] if past is None else [answer.tolist() for answer in past.read()]
-        self._kept = _joined([*corpora, *remembered])
-        self._new = SuffixIndex()
+        self._corpora = _joined(corpora)
         self._prediction = SuffixIndex()
+        self._read_past()
+
+    def _read_past(self) -> None:
+        answers = () if self._past is None else self._past.read()
+        self._remembered = _joined(answer.tolist() for answer in answers)
+        self._new = SuffixIndex()
 
     def predict(self, prompt: Sequence[int], prediction: Sequence[int]) -> None:
         """Expect such an answer to this prompt, until another one is expected or, if empty, none.
@@ -41,10 +48,12 @@ class Library:
             text = _behind(prompt, answer)
             self._new.extend([*text, BREAK])
             self._past.add(text)
+            if len(self._new) > _MOST_NEW:
+                self._read_past()
 
     def texts(self, own: SuffixIndex) -> list[SuffixIndex]:
         """All texts with the conversation's own among them; of equal matches the first counts."""
-        texts = (self._prediction, own, self._new, self._kept)
+        texts = (self._prediction, own, self._new, self._remembered, self._corpora)
         return [text for text in texts if text.tokens]
 
 
