@@ -44,6 +44,15 @@ def test_of_many_places_some_are_reported_and_all_are_right(
     assert found == sorted(set(found))
 
 
+@given(FEW, FEW, st.integers(0, 5))
+def test_places_of_too_short_a_match_are_not_reported(
+    text: list[int], ending: list[int], beyond: int
+) -> None:
+    length, places = by_comparing(text, ending)
+    expected = places if length > beyond else []
+    assert SuffixIndex(text).longest(ending, beyond) == (length, expected)
+
+
 @given(MORE, st.integers(0, 80))
 def test_the_ending_of_a_text_is_found_before_it_and_not_at_its_end(
     text: list[int], start: int

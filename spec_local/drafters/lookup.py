@@ -50,15 +50,13 @@ class LookupDrafter:
 
     def propose(self, context: Sequence[int], budget: int, pace: Pace | None = None) -> Draft:
         self._text.extend(context[len(self._text) :])
-        texts = self._library.texts(self._text)
-        found = [(*text.longest(context), text.tokens) for text in texts]
-        for length, ends, text in sorted(found, key=lambda match: -match[0]):
-            if length < self._min_match:
-                break
-            tokens, shares = vote(text, ends, budget)
+        best, beyond = NO_DRAFT, self._min_match - 1
+        for text in self._library.texts(self._text):
+            length, ends = text.longest(context, beyond)
+            tokens, shares = vote(text.tokens, ends, budget)
             if tokens:
-                return self._draft(tokens, shares, length)
-        return NO_DRAFT
+                best, beyond = self._draft(tokens, shares, length), length
+        return best
 
     def _draft(self, tokens: Sequence[int], shares: Sequence[float], length: int) -> Draft:
         assert self._sampler is not None
@@ -91,6 +89,8 @@ def vote(text: array[int], ends: Sequence[int], budget: int) -> tuple[list[int],
     """
     known = len(text)
     draft, shares = list[int](), list[float]()
+    if not ends:
+        return draft, shares
     while len(ends) > 1 and len(draft) < budget:
         followers = [text[end] if end < known else draft[end - known] for end in ends]
         votes = Counter(followers)

@@ -66,19 +66,20 @@ class SuffixIndex:
             self.tokens.append(token)
             self._prepend(_backwards((token,)))
 
-    def longest(self, ending: Sequence[int]) -> tuple[int, list[int]]:
+    def longest(self, ending: Sequence[int], beyond: int = 0) -> tuple[int, list[int]]:
         """How many of the ending's last tokens stood here before, and what positions follow them.
 
-        The latest position is last. If there are many, only those whose earlier text is nearest in
-        order are reported, or the latest of those that agree in DEPTH tokens.
+        beyond: no positions are reported of a match that has no more tokens than that. The latest
+        position is last. If there are many, only those whose earlier text is nearest in order are
+        reported, or the latest of those that agree in DEPTH tokens.
         """
         wanted = _backwards(ending[-DEPTH:])
         order, text, size = self._order, self._backwards, len(self._backwards)
         place = self._place(wanted)
         nearest = [size - _WIDTH * p for p in order[max(0, place - 1) : place + 1]]
         length = max((_common(wanted, text[at : at + len(wanted)]) for at in nearest), default=0)
-        if length == 0:
-            return 0, []
+        if length <= beyond:
+            return length, []
         start = wanted[: length * _WIDTH]
 
         def matches(position: int) -> bool:
