@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 from spec_local.engine.logprobs import TokenLogprobs
 from spec_local.engine.rounds import FinishReason, Round, Stats
@@ -51,7 +51,21 @@ class GenerationOptions(TypedDict, total=False):
     sampling: Sampling | None
     stop: str | Sequence[str]
     logprobs: int | None
+    prediction: str | None
     progress: Callable[[str, float], None]
+
+
+class Request(NamedTuple):
+    """What is generated, in tokens and checked."""
+
+    context: list[int]
+    """The prompt; what is generated is appended."""
+    max_tokens: int
+    sampling: Sampling
+    stop: Sequence[str]
+    logprobs: int | None
+    prediction: Sequence[int]
+    """What much of the answer will be; empty if nothing was predicted."""
 
 
 class Cancelled(Exception):

@@ -1,4 +1,4 @@
-"""From a prompt, however it is given, to the target's tokens."""
+"""From a prompt, however it is given, and what is expected of it, to the target's tokens."""
 
 from __future__ import annotations
 
@@ -37,3 +37,15 @@ def rendered_tokens(text: str, vocab: Vocabulary) -> list[int]:
     bos = vocab.special_ids.get("bos")
     written = bos is not None and text.startswith(vocab.text(bos).decode(errors="replace"))
     return vocab.tokenize(text, add_special=not written, parse_special=True)
+
+
+def predicted_tokens(prediction: str | None, vocab: Vocabulary) -> list[int]:
+    """Tokens of what an answer is expected to be; none without an expectation.
+
+    Raises ConfigError for an empty one.
+    """
+    if prediction is None:
+        return []
+    tokens = vocab.tokenize(prediction, add_special=False, parse_special=False)
+    require(bool(tokens), "The prediction is empty; leave it out or say what is expected.")
+    return tokens

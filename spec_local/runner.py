@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 
 from spec_local import drafters
 from spec_local.chat import Chat
-from spec_local.control.widths import ANY
-from spec_local.drafters.build import DraftModel, build
+from spec_local.drafters.library import Library
+from spec_local.drafters.past_answers import PastAnswers
 from spec_local.engine.decode import generate as decode
 from spec_local.engine.logprobs import token_logprobs
-from spec_local.engine.speculate import Adaptive, FixedK
-from spec_local.engine.types import Drafter, EvaluationSession, Speculator
+from spec_local.engine.types import Drafter, EvaluationSession
 from spec_local.engine.verify import VERIFIERS
 from spec_local.errors import ContextOverflow, RunnerBusy, require
 from spec_local.exact.modes import ExactMode, Exactness, check_rule, mode_of
@@ -27,18 +26,20 @@ from spec_local.generation import (
     Completion,
     Generation,
     GenerationOptions,
+    Request,
     to_chunks,
 )
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.sampler_factory import SamplerFactory
 from spec_local.llama.session import Session
 from spec_local.llama.template import ChatTemplate
-from spec_local.machine.learned import LearnedController
 from spec_local.machine.profile import ProfileStore
-from spec_local.models.loading import choose_pair, in_target_tokens
+from spec_local.models.corpus import corpus_tokens, read_corpus
+from spec_local.models.loading import choose_pair
 from spec_local.pair import open_pair
-from spec_local.prompt import Prompt, prompt_tokens
+from spec_local.prompt import Prompt, predicted_tokens, prompt_tokens
 from spec_local.sampling.settings import Sampling
+from spec_local.speculation import speculation
 from spec_local.util.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -62,12 +63,14 @@ class Runner:
         sampling: Sampling | None = None,
         profiles: ProfileStore | None = None,
         exact: Exactness | None = None,
+        library: Library | None = None,
     ) -> None:
         """Use sessions that are already open; the caller closes them and their models after it.
 
         drafter, k: as for `Runner.load`, which opens everything by name, and then the runner owns
         it. draft: left alone by drafters that use none. profiles: where what is learned is kept;
-        None keeps it as long as the runner lives. exact: of the target's session.
+        None keeps it as long as the runner lives. exact: of the target's session. library: what
+        lookup looks into beside the text; None is an empty one.
         """
         drafters.check(drafter, has_draft=draft is not None, k=k)
         self.target = target
@@ -76,8 +79,11 @@ class Runner:
         self.draft = draft if drafters.uses_draft(drafter) else None
         self.sampling = sampling or Sampling()
         self.vocab = target.model.vocab
-        self._learned: LearnedController | None = None
-        self.speculator = self._speculator(drafter, k, profiles)
+        self._drafter = drafter
+        self.library = library or Library()
+        self.speculator, self._learned = speculation(
+            drafter, target, self.draft, self.library, k=k, profiles=profiles, exact=exact
+        )
         self._sampler_factory = SamplerFactory(target)
         self._resources = ExitStack()
         self._busy = threading.Lock()
@@ -103,6 +109,8 @@ class Runner:
         profiles: ProfileStore | None = None,
         options: LoadOptions | None = None,
         exact: bool | ExactMode = False,
+        lookup_corpus: Iterable[str | Path] = (),
+        remember: bool = False,
         progress: Progress = no_progress,
     ) -> Runner:
         """Load a pair by its name in models.toml, or a target and a draft by name or path.
@@ -116,11 +124,16 @@ class Runner:
         directory.
         exact: the same text, bit for bit, whatever is drafted; see `exact/modes.py` for the modes.
         True is "certified". For the first time it takes minutes, in which the machine is examined.
+        lookup_corpus: files whose text answers may quote, such as those being edited.
+        remember: keep answers in a private file, from which similar ones are drafted.
         Raises SpecLocalError.
         """
         spec = choose_pair(pair, target, draft)
         drafter = spec.drafter if drafter is None else drafter
         drafters.check(drafter, has_draft=spec.draft is not None, k=k)
+        corpus = read_corpus(lookup_corpus)
+        if corpus or remember:
+            drafters.check_looks_up(drafter, "a lookup corpus" if corpus else "past answers")
         with ExitStack() as stack:
             opened = stack.enter_context(
                 open_pair(
@@ -133,6 +146,7 @@ class Runner:
                 )
             )
             sessions = opened.sessions(stack)
+            past = PastAnswers.of_user(opened.target.identity) if remember else None
             runner = cls(
                 sessions.target,
                 drafter,
@@ -141,29 +155,10 @@ class Runner:
                 sampling=sampling or spec.sampling,
                 profiles=opened.profiles,
                 exact=opened.exactness(sessions.target),
+                library=Library(corpus_tokens(opened.target.vocab, corpus), past),
             )
             runner._resources = stack.pop_all()
             return runner
-
-    def _speculator(
-        self, drafter: str | Drafter, k: int | None, profiles: ProfileStore | None
-    ) -> Speculator:
-        draft = self._draft_model()
-        if drafter != drafters.AUTO:
-            fixed = FixedK(build(drafter, draft), drafters.DEFAULT_K if k is None else k)
-            most = self.target.max_rows - 1
-            require(fixed.k <= most, f"k can be at most {most}, not {fixed.k}.")
-            return fixed
-        names = ["lookup"] if self.draft is None else ["lookup", "model"]
-        widths = ANY if self.exact is None else self.exact.widths
-        self._learned = LearnedController(self.target, self.draft, names, profiles, widths)
-        return Adaptive([build(name, draft) for name in names], self._learned.controller)
-
-    def _draft_model(self) -> DraftModel | None:
-        if self.draft is None:
-            return None
-        session = in_target_tokens(self.draft, self.target)
-        return DraftModel(session, self.target.n_vocab, self.vocab.is_end)
 
     def tokenize(self, prompt: Prompt) -> list[int]:
         """Tokens of a text, completed as it is, or of messages, through the chat template."""
@@ -177,6 +172,7 @@ class Runner:
         sampling: Sampling | None = None,
         stop: str | Sequence[str] = (),
         logprobs: int | None = None,
+        prediction: str | None = None,
         progress: Progress = no_progress,
     ) -> Generation:
         """Continue the prompt.
@@ -184,6 +180,7 @@ class Runner:
         max_tokens: None generates until the model stops or the context is full.
         stop: strings that end the text; they are not part of it.
         logprobs: report the target's log-probability of every token, and the so many best ones.
+        prediction: a text that much of the answer will be, such as a file before it is edited.
         Raises ContextOverflow for a prompt that does not fit and ConfigError for sampling that does
         not fit the model. The first chunk raises RunnerBusy while another generation runs.
         """
@@ -204,9 +201,11 @@ class Runner:
         limit = n_ctx if max_tokens is None else max_tokens
         setting = sampling or self.sampling
         self.check(setting)
-        generation = Generation(
-            lambda cancel: self._run(cancel, tokens, limit, setting, stops, logprobs, progress)
-        )
+        if prediction is not None:
+            drafters.check_looks_up(self._drafter, "a prediction")
+        expected = predicted_tokens(prediction, self.vocab)
+        request = Request(tokens, limit, setting, stops, logprobs, expected)
+        generation = Generation(lambda cancel: self._run(cancel, request, progress))
         self._generations.add(generation)
         return generation
 
@@ -227,11 +226,7 @@ class Runner:
     def _run(
         self,
         cancel: threading.Event,
-        context: list[int],
-        max_tokens: int,
-        sampling: Sampling,
-        stop: Sequence[str],
-        logprobs: int | None,
+        request: Request,
         progress: Progress,
     ) -> Generator[Chunk, None, None]:
         """One generation, from taking the runner to giving it back."""
@@ -244,9 +239,12 @@ class Runner:
         self._require_open()
         if not self._busy.acquire(blocking=False):
             raise RunnerBusy("This runner is generating already; wait for it or cancel it first.")
+        context, sampling = request.context, request.sampling
+        prompt = tuple(context)
         try:
             self._busy_thread = threading.get_ident()
             with ExitStack() as stack:
+                self.library.predict(context, request.prediction)
                 sampler = self._sampler_factory.open(sampling, context)
                 stack.callback(sampler.close)
                 for session in filter(None, (self.target, self.draft)):
@@ -258,14 +256,15 @@ class Runner:
                     VERIFIERS[sampling.acceptance] if self.exact is None else self.exact.verifier,
                     sampler,
                     context,
-                    max_tokens=max_tokens,
+                    max_tokens=request.max_tokens,
                     is_end=self.vocab.is_end,
-                    inspect=partial(token_logprobs, n=logprobs),
+                    inspect=partial(token_logprobs, n=request.logprobs),
                 )
+                stack.callback(lambda: self.library.remember(prompt, context[len(prompt) :]))
                 if self._learned is not None:
                     stack.callback(self._learned.save)
                 stack.callback(rounds.close)
-                yield from to_chunks(rounds, self.vocab.pieces, stop, cancel, len(context))
+                yield from to_chunks(rounds, self.vocab.pieces, request.stop, cancel, len(prompt))
         finally:
             self._busy_thread = 0
             self._busy.release()

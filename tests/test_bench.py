@@ -176,7 +176,7 @@ def test_a_slowed_contender_is_said_to_be_slower(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
-    builders = {**drafters.BUILDERS, "lookup": lambda _draft: Slow(clock)}
+    builders = {**drafters.BUILDERS, "lookup": lambda _draft, _library: Slow(clock)}
     monkeypatch.setattr(drafters, "BUILDERS", builders)
     asked = schedule(["lookup"], has_draft=False, temperatures=(0.0,))
     with benchmark(asked, tiny) as bench:

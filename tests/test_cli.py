@@ -198,6 +198,7 @@ def test_wrong_inputs_are_one_sentence_each(tiny: Path, tmp_path: Path) -> None:
     text.write_text("hello, I am no model, sorry")
     other = write_tiny(tmp_path / "other.gguf", letters=" zyxwvutsrqponmlkjihgfedcba.,!?\n")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\xfd")
+    (tmp_path / "empty").touch()
     generate = ("generate", "hi", "-m")
     cases: dict[tuple[Argument, ...], str] = {
         (*generate, "none.gguf"): "There is no file none.gguf.",
@@ -229,6 +230,12 @@ def test_wrong_inputs_are_one_sentence_each(tiny: Path, tmp_path: Path) -> None:
         (*generate, tiny, "--file", "x"): "not both",
         ("generate", "-m", tiny, "--file", tmp_path / "none"): "cannot be read",
         ("generate", "-m", tiny, "--file", tmp_path / "binary"): "it is not UTF-8 text",
+        (*generate, tiny, "--remember", "--drafter", "none"): "no use for past answers; take auto",
+        (*generate, tiny, "--lookup-corpus", tmp_path / "none"): "cannot be read",
+        (*generate, tiny, "--lookup-corpus", tmp_path / "empty"): "empty is empty; leave it out",
+        (*generate, tiny, "--prediction", tmp_path / "binary"): "it is not UTF-8 text",
+        (*generate, tiny, "--prediction", tmp_path / "empty"): "The prediction is empty; leave it",
+        (*generate, tiny, "--prediction", text, "--drafter", "none"): "no use for a prediction",
         ("generate", "hi", "-p", "smolm2"): "no pair 'smolm2'; did you mean smollm2",
         ("generate", "hi", "-p", "smollm2", "-d", tiny): "A draft goes with a target",
         (*generate, tiny, "--raw", "-s", "x"): "--system needs the chat template",
@@ -241,6 +248,23 @@ def test_wrong_inputs_are_one_sentence_each(tiny: Path, tmp_path: Path) -> None:
     long = "x" * 5000
     done = spec_local("generate", "-m", tiny, stdin=long)
     assert fails_with(done, "the context 4,096; shorten it")
+
+
+def test_what_is_remembered_is_shown_and_forgotten(tiny: Path, tmp_path: Path) -> None:
+    here = {"SPEC_LOCAL_CACHE": str(tmp_path / "cache")}
+    assert spec_local("remembered", **here).stdout.startswith("Nothing is kept in ")
+    how: list[Argument] = ["generate", "-m", tiny, "-n", "9", "-q", "--temperature", "0"]
+    first = spec_local(*how, "hello", "--remember", **here)
+    again = spec_local(*how, "hello", "--remember", **here)
+    assert first.stdout == again.stdout
+    spec_local(*how, "hello", **here)
+    spec_local(*how, "another prompt", "--remember", **here)
+    assert spec_local("remembered", **here).stdout.startswith("tiny.gguf: 2 answers, ")
+    done = spec_local("remembered", "none.gguf", "--forget", **here)
+    assert fails_with(done, "No answers of none.gguf are kept; see: spec-local remembered")
+    done = spec_local("remembered", "tiny.gguf", "--forget", **here)
+    assert done.stdout.strip().endswith(", forgotten")
+    assert spec_local("remembered", **here).stdout.startswith("Nothing is kept in ")
 
 
 def test_debug_shows_the_traceback() -> None:

@@ -413,3 +413,49 @@ def test_broken_and_refusing_templates(tmp_path: Path) -> None:
         pytest.raises(ConfigError, match="refuses these messages: no system messages"),
     ):
         runner.generate(HELLO)
+
+
+# ---- what lookup may look into -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, Sampling(temperature=0.9, seed=4)], ids=["0", "0.9"])
+@pytest.mark.parametrize("drafter", ["auto", "lookup", "lookup-then-model"])
+def test_a_prediction_or_a_corpus_leaves_the_text_unchanged(
+    tiny: Path, tiny_draft: Path, tmp_path: Path, drafter: str, sampling: Sampling
+) -> None:
+    file = tmp_path / "corpus.txt"
+    how = {"max_tokens": 60, "sampling": sampling}
+    with Runner.load(target=tiny, drafter="none", options=OPTIONS) as plain:
+        expected = plain.complete(HELLO, **how)  # type: ignore[arg-type]
+    file.write_text(expected.text + " and more")
+    with Runner.load(
+        target=tiny, draft=tiny_draft, drafter=drafter, options=OPTIONS, lookup_corpus=[file]
+    ) as runner:
+        for prediction in (None, expected.text, expected.text[10:], "something else"):
+            done = runner.complete(HELLO, prediction=prediction, **how)  # type: ignore[arg-type]
+            assert done.tokens == expected.tokens
+
+
+def test_what_has_no_text_to_look_into_or_no_use_for_it_is_refused(
+    runner: Runner, tiny: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="The prediction is empty; leave it out"):
+        runner.generate(HELLO, prediction="")
+    empty, binary = tmp_path / "empty.txt", tmp_path / "binary"
+    empty.write_text(" \n")
+    binary.write_bytes(b"\xff\xfe\x00")
+    for path, complaint in (
+        (tmp_path / "missing.txt", "cannot be read: No such file"),
+        (empty, "is empty; leave it out"),
+        (binary, "it is not UTF-8 text"),
+    ):
+        with pytest.raises(ConfigError, match=complaint):
+            Runner.load(target=tiny, lookup_corpus=[path])
+    empty.write_text("text")
+    with pytest.raises(ConfigError, match="The drafter model has no use for a lookup corpus"):
+        Runner.load(target=tiny, draft=tiny, drafter="model", lookup_corpus=[empty])
+    with (
+        Runner.load(target=tiny, drafter=ScriptedDrafter(lambda *_: []), options=OPTIONS) as own,
+        pytest.raises(ConfigError, match="The drafter scripted has no use for a prediction"),
+    ):
+        own.generate(HELLO, prediction="x")

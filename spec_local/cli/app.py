@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from spec_local.cli import bench, chat, draft, generate, models, tune, verify
+from spec_local.cli import bench, chat, draft, generate, models, remembered, tune, verify
 
 
 @dataclass(slots=True)
@@ -48,6 +48,7 @@ app.command("generate")(generate.generate)
 app.command("chat")(chat.chat)
 app.command("tune")(tune.tune)
 app.command("verify")(verify.verify)
+app.command("remembered")(remembered.remembered)
 app.add_typer(bench.app, name="bench")
 app.add_typer(models.app, name="models")
 app.add_typer(draft.app, name="draft")

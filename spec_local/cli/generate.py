@@ -53,6 +53,14 @@ def generate(
     stop: Annotated[
         list[str] | None, typer.Option("--stop", help="Stop before this text; repeatable.")
     ] = None,
+    prediction: Annotated[
+        Path | None,
+        typer.Option(
+            "--prediction",
+            metavar="FILE",
+            help="A text that much of the answer will be, such as the file to edit.",
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead of text.")
     ] = False,
@@ -73,6 +81,7 @@ def generate(
         raise ConfigError("The prompt is empty; give at least one word.")
     if logprobs is not None and not as_json:
         raise ConfigError("--logprobs is part of the JSON output; add --json.")
+    expected = None if prediction is None else read_text(prediction)
     with load_runner(models, sampling, machine) as runner:
         full_prompt = text if raw else _messages(runner, system, text)
         with on_terminal() as progress:
@@ -81,6 +90,7 @@ def generate(
                 max_tokens=max_tokens,
                 stop=stop or (),
                 logprobs=logprobs,
+                prediction=expected,
                 progress=progress,
             )
             with interrupt_cancels(generation):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -74,6 +75,18 @@ class ModelOptions(PairOptions):
         _model("-k", help="Tokens a named drafter drafts per round.", default="3", min=0, max=32),
     ] = None
     exact: ExactOption = None
+    lookup_corpus: Annotated[
+        list[Path] | None,
+        _model(
+            "--lookup-corpus",
+            metavar="FILE",
+            help="Text that answers may quote, such as a file being edited; repeatable.",
+        ),
+    ] = None
+    remember: Annotated[
+        bool,
+        _model("--remember", help="Keep answers on disk; similar ones are drafted from them."),
+    ] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +156,8 @@ def load_runner(models: ModelOptions, sampling: SamplingOptions, machine: Machin
             k=models.k,
             options=options,
             exact=False if models.exact is None else models.exact,  # type: ignore[arg-type]
+            lookup_corpus=models.lookup_corpus or (),
+            remember=models.remember,
             progress=progress,
         )
     _say_what_exactness_limits(runner, models.k)

@@ -29,14 +29,16 @@ class Rules(NamedTuple):
     """Whether it cannot run without one."""
     takes_k: bool = True
     """Whether the user may say how many tokens it drafts per round."""
+    looks_up: bool = False
+    """Whether it looks into a library."""
 
 
 RULES: Mapping[str, Rules] = {
-    AUTO: Rules(uses_draft=True, takes_k=False),
+    AUTO: Rules(uses_draft=True, takes_k=False, looks_up=True),
     "none": Rules(),
-    "lookup": Rules(),
+    "lookup": Rules(looks_up=True),
     "model": Rules(uses_draft=True, needs_draft=True),
-    "lookup-then-model": Rules(uses_draft=True, needs_draft=True),
+    "lookup-then-model": Rules(uses_draft=True, needs_draft=True, looks_up=True),
 }
 
 
@@ -55,6 +57,17 @@ def check(drafter: str | Drafter, *, has_draft: bool, k: int | None = None) -> N
     require(
         k is None or rules.takes_k,
         f"The drafter {drafter} decides by itself how much to draft; name another one to set k.",
+    )
+
+
+def check_looks_up(drafter: str | Drafter, what: str) -> None:
+    """Raise ConfigError if that drafter has no use for `what`, a text to look into."""
+    looking = [name for name, rules in RULES.items() if rules.looks_up]
+    name = drafter if isinstance(drafter, str) else drafter.name
+    require(
+        _rules(drafter).looks_up,
+        f"The drafter {name} has no use for {what}; take {', '.join(looking[:-1])} "
+        f"or {looking[-1]}.",
     )
 
 

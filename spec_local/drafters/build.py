@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from spec_local.drafters.library import Library
 from spec_local.drafters.lookup import LookupDrafter
 from spec_local.drafters.model import ModelDrafter
 from spec_local.drafters.none import NoDrafter
@@ -26,23 +27,23 @@ class DraftModel(NamedTuple):
     """Tells end-of-generation tokens."""
 
 
-def build(drafter: str | Drafter, draft: DraftModel | None) -> Drafter:
+def build(drafter: str | Drafter, draft: DraftModel | None, library: Library) -> Drafter:
     """The drafter of that name or the one given; its rules have been checked (`drafters.check`)."""
-    return BUILDERS[drafter](draft) if isinstance(drafter, str) else drafter
+    return BUILDERS[drafter](draft, library) if isinstance(drafter, str) else drafter
 
 
-def _model(draft: DraftModel | None) -> Drafter:
+def _model(draft: DraftModel | None, _library: Library) -> Drafter:
     assert draft is not None
     return ModelDrafter(*draft)
 
 
-def _lookup_then_model(draft: DraftModel | None) -> Drafter:
-    return StagedDrafter([LookupDrafter(min_match=SURE_MATCH), _model(draft)])
+def _lookup_then_model(draft: DraftModel | None, library: Library) -> Drafter:
+    return StagedDrafter([LookupDrafter(SURE_MATCH, library), _model(draft, library)])
 
 
-BUILDERS: Mapping[str, Callable[[DraftModel | None], Drafter]] = {
-    "none": lambda _draft: NoDrafter(),
-    "lookup": lambda _draft: LookupDrafter(),
+BUILDERS: Mapping[str, Callable[[DraftModel | None, Library], Drafter]] = {
+    "none": lambda _draft, _library: NoDrafter(),
+    "lookup": lambda _draft, library: LookupDrafter(library=library),
     "model": _model,
     "lookup-then-model": _lookup_then_model,
 }

@@ -1,65 +1,64 @@
 """Drafting by looking up: what followed the last time these tokens stood here?
 
-Prompt lookup decoding as in llama.cpp and transformers, with two additions: matches are compared
-back to their full length, so the longest context wins (as in suffix automata, arXiv 2411.10666),
-and among equally long ones every drafted token is put to the vote, the most frequent continuation
-first and the most recent one on a tie (as in SuffixDecoding, arXiv 2411.04975).
+Prompt lookup decoding as in llama.cpp and transformers, with two additions: the longest match wins
+(as in suffix automata, arXiv 2411.10666), and among equally long ones every drafted token is put to
+the vote, the most frequent continuation first and the most recent one on a tie (as in
+SuffixDecoding, arXiv 2411.04975).
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
+from array import array
+from collections import Counter
 from collections.abc import Sequence
 
+from spec_local.drafters.library import Library
+from spec_local.drafters.suffix_index import BREAK, SuffixIndex
 from spec_local.engine.types import NO_DRAFT, Draft, Pace, Verdict
 from spec_local.errors import require
 from spec_local.sampling.types import Sampler
 
-_OCCURRENCES = 16
-"""How many of the latest occurrences of an n-gram are remembered; bounds the work of a draft."""
-
-_LONGEST = 64
-"""Matches are compared back this far; longer ones count as equal."""
-
 
 class LookupDrafter:
-    """Drafts from the committed tokens themselves; costs microseconds and needs no model.
+    """Drafts from the committed tokens and a library; costs microseconds and needs no model.
 
-    Every token enters the index once: amortised O(1) per token, O(budget) per draft. The index
-    outlives a generation, so a continued chat is not indexed again.
+    Every token enters the index once. The index outlives a generation, so a continued chat is not
+    indexed again.
     """
 
     name = "lookup"
 
-    def __init__(self, min_match: int = 2) -> None:
-        """min_match: how many tokens must agree before a continuation is proposed."""
+    def __init__(self, min_match: int = 2, library: Library | None = None) -> None:
+        """min_match: how many tokens must agree before a continuation is proposed.
+
+        library: other texts that are searched; its owner may change them between generations.
+        """
         require(min_match >= 1, "the shortest lookup match must be at least 1 token.")
         self._min_match = min_match
-        self._tokens: list[int] = []
         self._sampler: Sampler | None = None
-        self._reset()
-
-    def _reset(self) -> None:
-        self._tokens.clear()
-        # n-gram -> positions just after its latest occurrences
-        self._after: defaultdict[tuple[int, ...], deque[int]] = defaultdict(
-            lambda: deque(maxlen=_OCCURRENCES)
-        )
+        self._text = SuffixIndex()
+        self._library = library or Library()
 
     def begin(self, context: Sequence[int], sampler: Sampler) -> None:
-        if self._tokens != list(context[: len(self._tokens)]):
-            self._reset()
+        known = self._text.tokens
+        if known != array("i", context[: len(known)]):
+            self._text = SuffixIndex()
         self._sampler = sampler
 
     def behind(self, context: Sequence[int]) -> int:
         return 0
 
     def propose(self, context: Sequence[int], budget: int, pace: Pace | None = None) -> Draft:
-        self._index(context)
-        ends, length = self._longest_matches()
-        if not ends:
-            return NO_DRAFT
-        tokens, shares = self._vote(ends, budget)
+        self._text.extend(context[len(self._text) :])
+        best, beyond = NO_DRAFT, self._min_match - 1
+        for text in self._library.texts(self._text):
+            length, ends = text.longest(context, beyond)
+            tokens, shares = vote(text.tokens, ends, budget)
+            if tokens:
+                best, beyond = self._draft(tokens, shares, length), length
+        return best
+
+    def _draft(self, tokens: Sequence[int], shares: Sequence[float], length: int) -> Draft:
         assert self._sampler is not None
         possible = self._sampler.possible(tokens)
         # A long match goes on more often than a short one, and if the first drafted token is right,
@@ -76,51 +75,39 @@ class LookupDrafter:
         self._sampler = None
 
     def close(self) -> None:
-        self._reset()
+        self._text = SuffixIndex()
 
-    def _index(self, context: Sequence[int]) -> None:
-        """Enter the new tokens. An n-gram is entered together with the token after it."""
-        tokens, size = self._tokens, self._min_match
-        for token in context[len(tokens) :]:
-            if len(tokens) >= size:
-                self._after[tuple(tokens[-size:])].append(len(tokens))
-            tokens.append(token)
 
-    def _longest_matches(self) -> tuple[list[int], int]:
-        """Positions that follow the longest earlier occurrences of the text's end; their length."""
-        tokens, size = self._tokens, self._min_match
-        ends = self._after.get(tuple(tokens[-size:]), ()) if len(tokens) >= size else ()
-        lengths = {end: self._match_length(end) for end in ends}
-        longest = max(lengths.values(), default=0)
-        return [end for end, length in lengths.items() if length == longest], longest
+def vote(text: array[int], ends: Sequence[int], budget: int) -> tuple[list[int], list[float]]:
+    """Follow all matches at once; those that disagree with the majority drop out.
 
-    def _match_length(self, end: int) -> int:
-        """How many tokens before `end` equal those at the end of the text, up to _LONGEST."""
-        tokens, last = self._tokens, len(self._tokens)
-        length = self._min_match
-        while length < min(end, _LONGEST) and tokens[end - length - 1] == tokens[last - length - 1]:
-            length += 1
-        return length
+    ends: positions in the text that follow the matches, the latest last. Returns at most `budget`
+    tokens, and the share of the votes that each got.
 
-    def _vote(self, ends: list[int], budget: int) -> tuple[list[int], list[float]]:
-        """Follow all matches at once; those that disagree with the majority drop out.
-
-        Returns the tokens, and the share of the votes that each got.
-
-        A match that reaches the end of the text goes on into the draft itself, so a repetition is
-        continued however short its period.
-        """
-        tokens, known = self._tokens, len(self._tokens)
-        draft, shares = list[int](), list[float]()
-
-        def at(position: int) -> int:
-            return tokens[position] if position < known else draft[position - known]
-
-        for _ in range(budget):
-            votes = Counter(map(at, ends))
-            most = max(votes.values())
-            chosen = next(at(end) for end in reversed(ends) if votes[at(end)] == most)
-            shares.append(most / len(ends))
-            ends = [end + 1 for end in ends if at(end) == chosen]
-            draft.append(chosen)
+    A match that reaches the end of the text goes on into the draft itself, so a repetition is
+    continued however short its period.
+    """
+    known = len(text)
+    draft, shares = list[int](), list[float]()
+    if not ends:
         return draft, shares
+    while len(ends) > 1 and len(draft) < budget:
+        followers = [text[end] if end < known else draft[end - known] for end in ends]
+        votes = Counter(followers)
+        most = max(votes.values())
+        chosen = next(token for token in reversed(followers) if votes[token] == most)
+        if chosen == BREAK:
+            return draft, shares
+        shares.append(most / len(ends))
+        draft.append(chosen)
+        ends = [end + 1 for end, token in zip(ends, followers, strict=True) if token == chosen]
+    end = ends[0]
+    while len(draft) < budget:
+        left = budget - len(draft)
+        run = list(text[end : end + left]) if end < known else draft[end - known :][:left]
+        if BREAK in run:
+            draft += run[: run.index(BREAK)]
+            break
+        draft += run
+        end += len(run)
+    return draft, shares + [1.0] * (len(draft) - len(shares))

@@ -1,15 +1,16 @@
-"""Text to rank tokens by: how often each token of a vocabulary occurs in it.
+"""Text that the user or the machine has: to rank tokens by, or to look answers up in.
 
-Without a corpus of the user's own it is what every installation has: the running interpreter's
-standard library, megabytes of code with English comments and docstrings, and the descriptions of
-this project's dependencies, which are written in Markdown. Where they are silent, about other
-languages say, the order of the vocabulary itself says more (see `trim.py`).
+Tokens are ranked by how often they occur. Without a corpus of the user's own that is counted in
+what every installation has: the running interpreter's standard library, megabytes of code with
+English comments and docstrings, and the descriptions of this project's dependencies, which are
+written in Markdown. Where they are silent, about other languages say, the order of the vocabulary
+itself says more (see `trim.py`).
 """
 
 from __future__ import annotations
 
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from spec_local.errors import require
 from spec_local.llama.vocab import Vocabulary
+from spec_local.util.files import read_text
 from spec_local.util.progress import Share, no_share
 
 Counts = NDArray[np.int64]
@@ -79,6 +81,26 @@ def count_tokens(vocab: Vocabulary, texts: Sequence[str], progress: Share = no_s
         progress(done / total)
     require(bool(counts.any()), "There is no text to rank tokens by; give some with --corpus.")
     return counts
+
+
+def read_corpus(paths: Iterable[str | Path]) -> list[str]:
+    """The texts of files; raises ConfigError for one that cannot be read or has no text."""
+    texts = []
+    for path in map(Path, paths):
+        text = read_text(path)
+        require(bool(text.strip()), f"{path} is empty; leave it out or name a file with text.")
+        texts.append(text)
+    return texts
+
+
+def corpus_tokens(vocab: Vocabulary, texts: Iterable[str]) -> Iterator[list[int]]:
+    """The tokens of each text as they would stand in an answer, with none in front."""
+    for text in texts:
+        passages = (
+            vocab.tokenize(passage, add_special=False, parse_special=False)
+            for passage in _passages([text])
+        )
+        yield [token for passage in passages for token in passage]
 
 
 def _passages(texts: Sequence[str]) -> Iterator[str]:
