@@ -7,6 +7,8 @@ from functools import cache
 import pytest
 
 from spec_local.control.acceptance import Acceptance
+from spec_local.control.costs import CostCurve
+from spec_local.control.drafter_state import DrafterState
 from spec_local.control.stopping import DraftPace
 
 FLAT = [0.0, *[1.0] * 33]
@@ -82,3 +84,33 @@ def test_the_limit_holds_and_a_probe_goes_to_it() -> None:
     assert not dear.more()
     probe = DraftPace(calibrated(), LINEAR, 2.0, 1.0, 3, probe=True)
     assert drafted(probe, [0.3] * 9) == 3
+
+
+def test_a_pace_again_starts_anew_and_is_no_longer_than_the_first() -> None:
+    row = [0.0, *[1.0] * 9]
+    pace = DraftPace(calibrated(), row, step=0.1, rate=1.0, limit=6)
+    assert drafted(pace, [0.995] * 8) == 6
+    assert drafted(pace.again(8), [0.995] * 8) == 6
+    assert drafted(pace.again(2), [0.995] * 8) == 2
+    assert pace.again(6).value == pace.value
+
+
+def test_values_are_computed_anew_after_some_rounds_or_where_the_gain_is_not_clear() -> None:
+    state = DrafterState(CostCurve())
+    row, rounds = [0.0, *[1.0] * 9], state.tuning.hold_rounds
+
+    def values(gain: float) -> DraftPace:
+        pace = state.pace(row, 0.1, 1.0, 6)
+        state.weigh(pace, gain)
+        return pace
+
+    def differing(gain: float) -> int:
+        state.begin("")
+        found = []
+        for _ in range(2 * rounds):
+            found.append(values(gain).value)
+            state.acceptance.observe([0.995], 0, rejected=True)
+        return len(set(found))
+
+    assert differing(gain=state.tuning.clear_gain) == 2
+    assert differing(gain=state.tuning.clear_gain - 0.1) == 2 * rounds

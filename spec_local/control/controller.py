@@ -175,14 +175,14 @@ class Controller:
                 break
             limit -= 1
         if limit > 0:
-            pace = DraftPace(drafter.acceptance, costs, draft.step, rate, limit)
+            pace = drafter.pace(costs, draft.step, rate, limit)
             # The pace counts V(1) and every draft step as `step`: the first one costs `first`.
             gain = pace.value + rate * (1.0 - (draft.first - draft.step))
             # Reading is shared by the rounds to come, which emit about usual_tokens + gain each.
             caution = 1.0 if drafter.started else self._caution
             rounds_left = self._rest / (self.tuning.usual_tokens + gain)
             gain -= rate * caution * draft.reading / rounds_left
-            drafter.asleep = self.tuning.sleep_tokens if gain < 0 else 0
+            drafter.weigh(pace, gain)
             yield gain, Plan(offer.drafter, limit, pace)
 
     def _stretched(self, plan: Plan, moment: Moment) -> Plan:

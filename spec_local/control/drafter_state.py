@@ -10,6 +10,7 @@ from operator import mul
 from spec_local.control.acceptance import Acceptance
 from spec_local.control.constants import Tuning
 from spec_local.control.costs import CostCurve
+from spec_local.control.stopping import DraftPace
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,9 @@ class DrafterState:
     """Tokens emitted since it was last used."""
     asleep: int = field(init=False)
     """Tokens for which it need not be considered: it was far from paying."""
+    _held: DraftPace | None = field(init=False)
+    """The pace whose values are used again, as long as `_hold` is above 0."""
+    _hold: int = field(init=False)
     _run: float = field(init=False)
     """What its last unbroken run of drafts has saved, in plain tokens."""
 
@@ -60,6 +64,7 @@ class DrafterState:
         self.acceptance = self.known[kind]
         self.acceptance.begin()
         self.started, self.failures, self.idle, self.asleep, self._run = False, 0, 0, 0, 0.0
+        self._held, self._hold = None, 0
 
     def survivals(self, confidences: Sequence[float]) -> list[float]:
         """Probabilities that at least 1, 2 … of tokens of these confidences are accepted."""
@@ -75,6 +80,21 @@ class DrafterState:
         first = self.cost.seconds(min(behind, 2), context)
         reading = max(0.0, self.cost.seconds(behind, context) - first)
         return DraftPrices(step / plain, first / plain, reading / plain)
+
+    def pace(self, costs: Sequence[float], step: float, rate: float, limit: int) -> DraftPace:
+        """For the next draft; arguments as `DraftPace` has them. By values held, or by new ones."""
+        self._hold -= 1
+        if self._held is None or self._hold <= 0:
+            return DraftPace(self.acceptance, costs, step, rate, limit)
+        return self._held.again(limit)
+
+    def weigh(self, pace: DraftPace, gain: float) -> None:
+        """Drafting at this pace would gain so much: hold its values where that is clear."""
+        self.asleep = self.tuning.sleep_tokens if gain < 0 else 0
+        if gain < self.tuning.clear_gain:
+            self._held = None
+        elif self._held is None or self._hold <= 0:
+            self._held, self._hold = pace, self.tuning.hold_rounds
 
     def see(self, certainty: float, drafted: Sequence[float]) -> None:
         """The target was so sure of a token; `drafted`: confidences of its draft from there."""

@@ -73,6 +73,14 @@ class DraftPace:
             np.dot(by_point, shares, out=best)  # shares sum to 1, so the cost stays the cost
             np.maximum(best, stop, out=best)
 
+    def again(self, limit: int) -> DraftPace:
+        """A pace for the next draft by the same values, and no longer than this one."""
+        twin = object.__new__(DraftPace)
+        twin._acceptance, twin._probe = self._acceptance, self._probe
+        twin._stop, twin._values = self._stop, self._values
+        twin.limit, twin.taken, twin._survival = min(limit, self.limit), 0, 1.0
+        return twin
+
     @property
     def value(self) -> float:
         """W_0(1): tokens expected of the draft, less what everything costs, verification too."""
