@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.busy_machine import Measured
+from scripts.busy_machine import table as busy_table
 from scripts.exact_speed import summary
 from scripts.fit_constants import fitted
 from spec_local.bench.record.result import Result
@@ -144,3 +146,9 @@ def test_the_fits_of_the_controllers_constants() -> None:
     table = table_after((DOCS / "controller.md").read_text(), "## Where its numbers come from")
     del table["constant"]
     assert {name.strip("`"): tuple(row) for name, row in table.items()} == fitted(answers)
+
+
+def test_the_table_of_ways_to_wait_is_what_was_measured() -> None:
+    kept = json.loads((DOCS / "threads" / "busy.json").read_text())
+    rows = busy_table([Measured(**each) for each in kept["found"]])
+    assert "\n".join(rows) in (DOCS / "threads.md").read_text()
