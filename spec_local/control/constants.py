@@ -118,7 +118,7 @@ class Tuning:
 
     # -- the budget (budget.py): what speculation may lose
 
-    allowance: float = 2.8
+    allowance: float = 2.0
     """What may be lost before anything was earned, and the most that an answer begins with."""
     allowance_per_token: float = 0.0025
     """What more may be lost with every token: so twenty answers of 60 tokens or more lose at most
