@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,8 @@ pytestmark = pytest.mark.llama
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 TYPES = ("Q4_K_M", "Q8_0", "F16")
+HOW = ("without", "remembered")
+DRAFTED = ("accepted", "drafted")
 
 
 def benchmark(name: str) -> Result:
@@ -152,3 +155,71 @@ def test_the_table_of_ways_to_wait_is_what_was_measured() -> None:
     kept = json.loads((DOCS / "threads" / "busy.json").read_text())
     rows = busy_table([Measured(**each) for each in kept["found"]])
     assert "\n".join(rows) in (DOCS / "threads.md").read_text()
+
+
+def lookup_data(name: str) -> Any:
+    return json.loads((DOCS / "lookup" / f"{name}.json").read_text())
+
+
+def test_what_the_index_of_lookup_costs() -> None:
+    table = table_after((DOCS / "lookup.md").read_text(), "## The index")
+    del table["text"]
+    data = lookup_data("index")
+    assert list(table) == list(data)
+    for text, cells in table.items():
+        before, now, automaton = (data[text][each] for each in ("before", "now", "automaton"))
+        all_three = (before, now, automaton)
+        assert cells == [
+            " / ".join(f"{each['index']:.2f}" for each in all_three),
+            " / ".join(f"{each['bytes']:.0f}" for each in all_three),
+            *(
+                " / ".join(f"{each[f'draft of {k}']:.0f}" for each in (before, now))
+                for k in (4, 32)
+            ),
+        ]
+
+
+def test_what_lookup_finds_in_recorded_answers() -> None:
+    page = (DOCS / "lookup.md").read_text()
+    table = table_after(page, "mean of the 18 answers")
+    data = lookup_data("recorded")
+    assert table.pop("k") == list(data)
+    assert table == {k: [f"{figures[k]:.3f}" for figures in data.values()] for k in data["now"]}
+
+
+def test_what_answers_cost_that_are_given_again() -> None:
+    page = (DOCS / "lookup.md").read_text()
+    table = table_after(page, "## Given again")
+    del table["workload, temperature"]
+    cells = lookup_data("again")
+    assert table == {
+        f"{cell['workload']}, {cell['temperature']:g}": [
+            *(f"{cell[each]['tokens a round']:.2f}" for each in ("first", "given again")),
+            f"{cell['predicted']['tokens a round']:.2f}",
+            f"{cell['alike']:.2f}",
+            *(f"{cell[f'changed, {how}']['tokens a round']:.2f}" for how in HOW),
+        ]
+        for cell in cells
+    }
+    same = [cell for cell in cells if cell["identical"]]
+    counts = {
+        how: " of ".join(f"{sum(cell[how][each] for cell in same):,}" for each in DRAFTED)
+        for how in ("first", "given again", "predicted")
+    }
+    prose = " ".join(page.split())
+    assert f"In {len(same)} of {len(cells)} rows every answer" in prose
+    assert f"There {counts['given again']} tokens drafted for the answer given again" in prose
+    assert f"and {counts['predicted']} of the predicted one, against {counts['first']} the" in prose
+
+
+def test_what_continued_drafts_would_earn() -> None:
+    page = (DOCS / "decisions" / "continued-drafts.md").read_text()
+    table = table_after(page, "**Found.**")
+    data = lookup_data("relay")
+    assert table.pop("drafts")[::2] == [f"{name}, bound" for name in data]
+    for row, relay in zip(table.values(), ("none", "lookup, model", "model, lookup"), strict=True):
+        assert row == [
+            f"{speedups[relay][each]:.3f}"
+            for speedups in data.values()
+            for each in ("bound", "greedy")
+        ]
