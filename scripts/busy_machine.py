@@ -1,7 +1,7 @@
 """Speed on a machine that becomes busy and idle again: ways to wait, in turn.
 
-    python scripts/busy_machine.py --competitors 1,2,4 --rounds 3 --json docs/threads/busy.json
-    python scripts/busy_machine.py --show docs/threads/busy.json
+    python -m scripts.busy_machine --competitors 1,2,4 --rounds 3 --json docs/threads/busy.json
+    python -m scripts.busy_machine --show docs/threads/busy.json
 
 Every measurement is a process of its own that writes one answer after the other, 60 tokens each.
 After some idle seconds so many others compute, then they stop. Printed are tokens per second while

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from pathlib import Path
 
@@ -38,11 +39,14 @@ def full(pytestconfig: pytest.Config) -> bool:
     return bool(pytestconfig.getoption("--full"))
 
 
+_NEEDS_LLAMA = re.compile(r"^pytestmark = (\[\s*)?pytest\.mark\.llama", re.MULTILINE)
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Where `-m` leaves llama.cpp out, modules that need it are not even imported."""
     left_out = "not llama" in config.getoption("markexpr", "")
     if left_out and collection_path.suffix == ".py":
-        return "pytestmark = pytest.mark.llama" in collection_path.read_text() or None
+        return bool(_NEEDS_LLAMA.search(collection_path.read_text())) or None
     return None
 
 
