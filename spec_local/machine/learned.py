@@ -71,8 +71,7 @@ class LearnedController:
                     self._draft, self._draft_curve, self._target, self._curve
                 )
         known = {name: state.known for name, state in states.items()}
-        self._store.save_acceptance(self._pair, known)
-        self._store.save_credit(self._pair, self.controller.budget.credit)
+        self._store.save_pair(self._pair, known, self.controller.budget.credit)
 
     def _when_tuned(self) -> list[float]:
         models = [self._target] if self._draft is None else [self._target, self._draft]

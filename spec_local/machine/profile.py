@@ -137,24 +137,23 @@ class ProfileStore:
             for kind, known in (kinds.items() if isinstance(kinds, dict) else ())
         }
 
-    def save_acceptance(
-        self, pair: Identity, known: Mapping[str, Mapping[str, Acceptance]]
+    def save_pair(
+        self, pair: Identity, known: Mapping[str, Mapping[str, Acceptance]], credit: float
     ) -> None:
-        """Keep what is known of the drafters of these models, by the kind of their confidences."""
+        """Keep what is known of the drafters of these models, by the kind of their confidences.
+
+        credit: what their answers may lose yet.
+        """
         acceptance = {
             name: {kind: each.as_dict() for kind, each in kinds.items()}
             for name, kinds in known.items()
         }
-        self.change(pair, {"acceptance": acceptance})
+        self.change(pair, {"acceptance": acceptance, "credit": credit})
 
     def credit(self, pair: Identity, most: float) -> float:
         """What this pair's answers may lose yet (`control/budget.py`), at most so much."""
         kept = self.read(pair).get("credit")
         return min(most, kept) if isinstance(kept, float) and kept >= 0.0 else most
-
-    def save_credit(self, pair: Identity, credit: float) -> None:
-        """Keep it."""
-        self.change(pair, {"credit": credit})
 
     def read(self, identity: Identity) -> dict[str, Any]:
         """All entries kept for an identity; none if it has no profile, or a damaged one."""
