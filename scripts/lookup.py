@@ -11,7 +11,7 @@ answer, with that answer predicted, and with the prompt changed.
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -19,8 +19,8 @@ from statistics import mean
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
+from spec_local.bench.hindsight.looking import AnyToken, look, mean_accepted_length
 from spec_local.drafters.library import Library
-from spec_local.drafters.lookup import LookupDrafter
 from spec_local.drafters.past_answers import PastAnswers
 from spec_local.generation import Completion
 from spec_local.llama.model import Model
@@ -33,45 +33,12 @@ from spec_local.prompt import rendered_tokens
 from spec_local.runner import Runner
 from spec_local.sampling.settings import Sampling
 from spec_local.sampling.types import Sampler
-from spec_local.util.prefix import common_prefix
 from spec_local.util.progress import no_progress
 from spec_local.workloads.workloads import bundled, choose
 
 KS = (3, 8, 32)
 THANKS = " Thank you."
 """What changes a prompt."""
-
-
-class AnyToken:
-    """In place of a sampler: every token is possible."""
-
-    def possible(self, tokens: Sequence[int]) -> int:
-        """All of them."""
-        return len(tokens)
-
-
-Looked = list[tuple[int, tuple[float, ...]]]
-"""After each token of an answer but the last: how many tokens lookup drafts right, and the
-confidences of its whole draft."""
-
-
-def look(context: Sequence[int], answer: Sequence[int]) -> Looked:
-    """What lookup drafts along an answer."""
-    lookup, found = LookupDrafter(), []
-    lookup.begin(context, cast(Sampler, AnyToken()))
-    for position in range(1, len(answer)):
-        draft = lookup.propose([*context, *answer[:position]], max(KS))
-        found.append((common_prefix(draft.tokens, answer[position:]), draft.confidences))
-    return found
-
-
-def mean_accepted_length(right: Sequence[int], k: int) -> float:
-    """Tokens a round, with k drafted in each where there are so many."""
-    position = rounds = 0
-    while position < len(right):
-        position += min(k, right[position]) + 1
-        rounds += 1
-    return len(right) / rounds
 
 
 def contexts(target: Model) -> dict[str, list[int]]:
@@ -87,10 +54,12 @@ def contexts(target: Model) -> dict[str, list[int]]:
 
 def recorded(target: Model, answers: list[dict[str, Any]]) -> dict[str, Any]:
     """Mean accepted length by k: of the drafts in the record, and of those made now."""
-    prompts = contexts(target)
+    prompts, any_token = contexts(target), cast(Sampler, AnyToken())
     found = {
         "before": [answer["looked"] for answer in answers],
-        "now": [look(prompts[answer["workload"]], answer["tokens"]) for answer in answers],
+        "now": [
+            look(prompts[answer["workload"]], answer["tokens"], any_token) for answer in answers
+        ],
     }
     rights = {
         when: [[right for right, _ in each] for each in texts] for when, texts in found.items()

@@ -19,6 +19,7 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
+from spec_local.bench.hindsight.looking import AnyToken, mean_accepted_length
 from spec_local.drafters.lookup import LookupDrafter
 from spec_local.llama.model import Model
 from spec_local.models.corpus import corpus_tokens, default_corpus
@@ -32,14 +33,6 @@ SIZE, DRAFTED = 30_000, 1_000
 BUDGETS = (4, 32)
 OFTEN = 16
 """Occurrences beyond which the automaton does not count, so that it is amortised O(1)."""
-
-
-class AnyToken:
-    """In place of a sampler: every token is possible."""
-
-    def possible(self, tokens: Sequence[int]) -> int:
-        """All of them."""
-        return len(tokens)
 
 
 def began(make: Callable[[], Any]) -> Any:
@@ -169,15 +162,6 @@ def index(target: Model, against: Path | None) -> dict[str, Any]:
         | {"automaton": automaton_figures(tokens)}
         for name, tokens in texts(target).items()
     }
-
-
-def mean_accepted_length(right: Sequence[int], k: int) -> float:
-    """Tokens a round, with k drafted in each where there are so many."""
-    position = rounds = 0
-    while position < len(right):
-        position += min(k, right[position]) + 1
-        rounds += 1
-    return len(right) / rounds
 
 
 def main() -> None:

@@ -17,17 +17,16 @@ from pathlib import Path
 from statistics import geometric_mean
 from typing import Any, cast
 
+from spec_local.bench.hindsight.looking import AnyToken, look
 from spec_local.bench.hindsight.replay import _calibrated
 from spec_local.bench.record.result import Result
 from spec_local.control.costs import MAX_WIDTH
-from spec_local.drafters.lookup import LookupDrafter
 from spec_local.llama.model import Model
 from spec_local.llama.template import ChatTemplate
 from spec_local.models.download import pulled
 from spec_local.models.registry import load_registry
 from spec_local.prompt import rendered_tokens
 from spec_local.sampling.types import Sampler
-from spec_local.util.prefix import common_prefix
 from spec_local.util.progress import no_progress
 from spec_local.workloads.workloads import bundled, choose
 
@@ -148,24 +147,6 @@ def speedups(answers: Sequence[Answer], costs: Costs, relay: str) -> dict[str, f
     }
 
 
-class AnyToken:
-    """In place of a sampler: every token is possible."""
-
-    def possible(self, tokens: Sequence[int]) -> int:
-        """All of them."""
-        return len(tokens)
-
-
-def look(context: Sequence[int], answer: Sequence[int]) -> list[tuple[int, tuple[float, ...]]]:
-    """What lookup drafts after each token: how many are right, and all confidences."""
-    lookup, found = LookupDrafter(), []
-    lookup.begin(context, cast(Sampler, AnyToken()))
-    for position in range(1, len(answer)):
-        draft = lookup.propose([*context, *answer[:position]], MAX_WIDTH - 1)
-        found.append((common_prefix(draft.tokens, answer[position:]), draft.confidences))
-    return found
-
-
 def read_answers(target: Model, record: list[dict[str, Any]]) -> list[Answer]:
     """The recorded answers, looked up anew; confidences become rates as over all of them."""
     template = ChatTemplate(target)
@@ -174,7 +155,11 @@ def read_answers(target: Model, record: list[dict[str, Any]]) -> list[Answer]:
         for prompt in choose(bundled(), [], 1)
     }
     looked = [
-        look(rendered_tokens(prompts[each["workload"]], target.vocab), each["tokens"])
+        look(
+            rendered_tokens(prompts[each["workload"]], target.vocab),
+            each["tokens"],
+            cast(Sampler, AnyToken()),
+        )
         for each in record
     ]
     of_lookup = _calibrated((sure, right) for text in looked for right, sure in text)

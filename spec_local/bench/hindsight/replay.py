@@ -15,6 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from spec_local.bench.hindsight.looking import LookedUp, look
 from spec_local.bench.record.result import CURVE_CONTEXT
 from spec_local.control.acceptance import Acceptance
 from spec_local.control.constants import Tuning
@@ -30,7 +31,6 @@ from spec_local.control.simulation import (
     run,
     static,
 )
-from spec_local.drafters.lookup import LookupDrafter
 from spec_local.llama.sampler_factory import SamplerFactory
 from spec_local.llama.session import Session
 from spec_local.models.loading import in_target_tokens
@@ -48,8 +48,7 @@ class Recording:
     prompt_tokens: int
     certainty: tuple[float, ...]
     """How probable the target found its own best token."""
-    looked: tuple[tuple[int, tuple[float, ...]], ...]
-    """How many tokens lookup would have drafted right, and the confidences of its whole draft."""
+    looked: LookedUp
     drawn: tuple[tuple[bool, float], ...] = ()
     """Whether the token that the draft model would have drawn is right, and its confidence."""
 
@@ -63,18 +62,12 @@ def record(
     target: Session, sampling: Sampling, context: Sequence[int], answer: Sequence[int]
 ) -> Recording:
     """Look at an answer from target and lookup; evaluates the answer in the target once."""
-    lookup, looked = LookupDrafter(), []
     with (
         closing(SamplerFactory(target)) as samplers,
         closing(samplers.open(sampling, context)) as sampler,
     ):
-        lookup.begin(context, sampler)
-        for position in range(1, len(answer)):
-            found = lookup.propose([*context, *answer[:position]], _MOST)
-            rest = answer[position : position + len(found.tokens)]
-            wrong = (i for i, token in enumerate(rest) if found.tokens[i] != token)
-            looked.append((next(wrong, len(rest)), found.confidences))
-    return Recording(len(context), _certainty(target, context, answer), tuple(looked))
+        looked = look(context, answer, sampler)
+    return Recording(len(context), _certainty(target, context, answer), looked)
 
 
 def _certainty(target: Session, context: Sequence[int], answer: Sequence[int]) -> tuple[float, ...]:
