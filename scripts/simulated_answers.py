@@ -5,7 +5,7 @@
     python -m scripts.simulated_answers --show docs/controller/simulated.json
 
 Costs are measured ones (Qwen2.5-Coder 1.5B in three quantizations with its 0.5B draft on two cores)
-and those of a fast device. Prompts have 150 tokens, answers 64 and 200, of five kinds of text. A
+and those of a fast device. Prompts have 150 or 1,000 tokens, answers 64 and 200, of five kinds. A
 controller writes thirty answers; the first ten only teach it. Shares are geometric means of its
 speed over that of
 
@@ -41,6 +41,8 @@ class Costs(NamedTuple):
     """Of a token on the draft model."""
     catch_up: float
     """Of every further one in the same evaluation."""
+    prompt: int = 150
+    """Tokens of every prompt."""
 
 
 MACHINES = {
@@ -49,7 +51,7 @@ MACHINES = {
     "F16": Costs({1: 147, 2: 166, 4: 194, 8: 257, 16: 375, 33: 750}, 24, 2.5),
     "GPU 3ms": Costs({1: 3.0, 2: 3.05, 4: 3.1, 8: 3.3, 16: 3.6, 33: 4.2}, 0.8, 0.01),
 }
-PROMPT = 150
+MACHINES |= {f"{name}, long prompt": MACHINES[name]._replace(prompt=1000) for name in [*MACHINES]}
 LENGTHS = (64, 200)
 KS = (1, 2, 3, 4, 6, 8, 12, 16)
 TEACHING, JUDGED = 10, 20
@@ -73,7 +75,7 @@ def machine_of(costs: Costs) -> SimulatedMachine:
     widths = sorted(costs.verify)
     known = [costs.verify[width] for width in widths]
     verify = [float(np.interp(width, widths, known)) / 1e3 for width in range(1, MAX_WIDTH + 1)]
-    return SimulatedMachine([0.0, *verify], costs.draft / 1e3, costs.catch_up / 1e3, PROMPT)
+    return SimulatedMachine([0.0, *verify], costs.draft / 1e3, costs.catch_up / 1e3, costs.prompt)
 
 
 def best_static(machine: SimulatedMachine, answer: Text, length: int) -> float:
@@ -96,7 +98,9 @@ def measure(name: str, seed: str) -> Found:
                     firsts.append(speed)
                 if number >= TEACHING:
                     all_judged.append(speed)
-                    of_bound.append(speed / clairvoyant(machine, answer, length).speedup)
+                    of_bound.append(
+                        speed / clairvoyant(machine, answer, length, windowed=True).speedup
+                    )
                     of_static.append(speed / best_static(machine, answer, length))
     shares = geometric_mean(of_bound), geometric_mean(of_static)
     return Found(name, seed, *shares, min(all_judged), min(firsts))
