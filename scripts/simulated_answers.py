@@ -5,14 +5,16 @@
     python -m scripts.simulated_answers --show docs/controller/simulated.json
 
 Costs are measured ones (Qwen2.5-Coder 1.5B in three quantizations with its 0.5B draft on two cores)
-and those of a fast device. Prompts have 150 tokens, answers 64 and 200, of five kinds of text. A
+and those of a fast device. Prompts have 150 or 1,000 tokens, answers 64 and 200, of five kinds. A
 controller writes thirty answers; the first ten only teach it. Shares are geometric means of its
 speed over that of
 
     the clairvoyant, who knows every token's acceptance rate (`control/simulation.py`)
     the best static choice, which is chosen anew for each answer, when it is over
 
-and the slowest answer is against plain decoding.
+`told` is the first of them for a controller that is told, before each answer, how sure the draft
+model will be in it: the most that any look at the prompt could tell. The slowest
+answer is against plain decoding.
 """
 
 from __future__ import annotations
@@ -27,8 +29,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from spec_local.control.controller import Controller
 from spec_local.control.costs import MAX_WIDTH
-from spec_local.control.simulation import SimulatedMachine, Text, clairvoyant, run, static
+from spec_local.control.simulation import MODEL, SimulatedMachine, Text, clairvoyant, run, static
 from tests.machines import TEXTS, controller, text
 
 
@@ -41,6 +44,8 @@ class Costs(NamedTuple):
     """Of a token on the draft model."""
     catch_up: float
     """Of every further one in the same evaluation."""
+    prompt: int = 150
+    """Tokens of every prompt."""
 
 
 MACHINES = {
@@ -49,10 +54,12 @@ MACHINES = {
     "F16": Costs({1: 147, 2: 166, 4: 194, 8: 257, 16: 375, 33: 750}, 24, 2.5),
     "GPU 3ms": Costs({1: 3.0, 2: 3.05, 4: 3.1, 8: 3.3, 16: 3.6, 33: 4.2}, 0.8, 0.01),
 }
-PROMPT = 150
+MACHINES |= {f"{name}, long prompt": MACHINES[name]._replace(prompt=1000) for name in [*MACHINES]}
 LENGTHS = (64, 200)
 KS = (1, 2, 3, 4, 6, 8, 12, 16)
 TEACHING, JUDGED = 10, 20
+SAMPLE = 24
+"""How many of an answer's confidences are told; more are forgotten (`Tuning.text_memory`)."""
 
 
 class Found(NamedTuple):
@@ -61,6 +68,7 @@ class Found(NamedTuple):
     machine: str
     seed: str
     of_clairvoyant: float
+    told: float
     of_best_static: float
     slowest: float
     """Speed of the slowest answer against plain decoding, those that teach left out."""
@@ -68,12 +76,34 @@ class Found(NamedTuple):
     """Speed of the slowest first answer."""
 
 
+class Speeds(NamedTuple):
+    """Of one answer, against plain decoding."""
+
+    learned: float
+    told: float
+    clairvoyant: float
+    best_static: float
+
+
+class Told(Controller):
+    """One that is told how sure its draft model will be."""
+
+    coming: Sequence[float] = ()
+    """Confidences from all over the answer that begins next."""
+
+    def begin(self, max_tokens: int, kind: str = "") -> None:
+        """As every controller does, and then be told."""
+        super().begin(max_tokens, kind)
+        for confidence in self.coming:
+            self.drafters[MODEL].acceptance.drafted(confidence)
+
+
 def machine_of(costs: Costs) -> SimulatedMachine:
     """Widths between those measured lie on a line."""
     widths = sorted(costs.verify)
     known = [costs.verify[width] for width in widths]
     verify = [float(np.interp(width, widths, known)) / 1e3 for width in range(1, MAX_WIDTH + 1)]
-    return SimulatedMachine([0.0, *verify], costs.draft / 1e3, costs.catch_up / 1e3, PROMPT)
+    return SimulatedMachine([0.0, *verify], costs.draft / 1e3, costs.catch_up / 1e3, costs.prompt)
 
 
 def best_static(machine: SimulatedMachine, answer: Text, length: int) -> float:
@@ -85,36 +115,50 @@ def best_static(machine: SimulatedMachine, answer: Text, length: int) -> float:
 def measure(name: str, seed: str) -> Found:
     """All kinds of text in all lengths on one machine, each with a controller of its own."""
     machine = machine_of(MACHINES[name])
-    of_bound, of_static, all_judged, firsts = list[float](), list[float](), list[float](), []
+    judged, firsts = list[Speeds](), list[float]()
     for length in LENGTHS:
         for kind in TEXTS:
-            rng, steered = random.Random(f"{seed}{name}{length}{kind}"), controller(machine)
+            rng = random.Random(f"{seed}{name}{length}{kind}")
+            learned, new = controller(machine), controller(machine)
+            told = Told(new.target, new.drafters)
             for number in range(TEACHING + JUDGED):
                 answer = text(rng, kind, length)
-                speed = run(steered, machine, answer, length).speedup
+                speed = run(learned, machine, answer, length).speedup
+                told.coming = answer[MODEL].confidences(0, length)[:: length // SAMPLE]
+                speed_told = run(told, machine, answer, length).speedup
                 if number == 0:
                     firsts.append(speed)
                 if number >= TEACHING:
-                    all_judged.append(speed)
-                    of_bound.append(speed / clairvoyant(machine, answer, length).speedup)
-                    of_static.append(speed / best_static(machine, answer, length))
-    shares = geometric_mean(of_bound), geometric_mean(of_static)
-    return Found(name, seed, *shares, min(all_judged), min(firsts))
+                    bound = clairvoyant(machine, answer, length, windowed=True).speedup
+                    fixed = best_static(machine, answer, length)
+                    judged.append(Speeds(speed, speed_told, bound, fixed))
+    return Found(
+        name,
+        seed,
+        geometric_mean(each.learned / each.clairvoyant for each in judged),
+        geometric_mean(each.told / each.clairvoyant for each in judged),
+        geometric_mean(each.learned / each.best_static for each in judged),
+        min(each.learned for each in judged),
+        min(firsts),
+    )
 
 
 def table(found: Sequence[Found]) -> list[str]:
     """A row for each machine: geometric means over the seeds, and of all seeds the slowest."""
     rows = [
-        "| machine | of the clairvoyant's speed | of the best static choice's | slowest answer | "
-        "slowest first answer |",
-        "|---|---|---|---|---|",
+        "| machine | of the clairvoyant's speed | told | of the best static choice's | "
+        "slowest answer | slowest first answer |",
+        "|---|---|---|---|---|---|",
     ]
     for name in dict.fromkeys(each.machine for each in found):
         here = [each for each in found if each.machine == name]
         bound = geometric_mean(each.of_clairvoyant for each in here)
         fixed = geometric_mean(each.of_best_static for each in here)
         slowest, first = min(each.slowest for each in here), min(each.first for each in here)
-        rows.append(f"| {name} | {bound:.2f} | {fixed:.2f} | {slowest:.2f} | {first:.2f} |")
+        told = geometric_mean(each.told for each in here)
+        rows.append(
+            f"| {name} | {bound:.2f} | {told:.2f} | {fixed:.2f} | {slowest:.2f} | {first:.2f} |"
+        )
     return rows
 
 

@@ -13,7 +13,7 @@ from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
 from spec_local.machine.profile import ProfileStore
-from spec_local.models.loading import load_draft, load_model
+from spec_local.models.loading import draft_session, load_draft, load_model
 from spec_local.models.registry import PairSpec, load_registry
 from spec_local.util.progress import Progress, no_progress
 
@@ -48,7 +48,8 @@ class OpenPair:
     def sessions(self, stack: ExitStack) -> Sessions:
         """New contexts, which the stack must close before the pair."""
         target = stack.enter_context(Session(self.target))
-        return Sessions(target, stack.enter_context(Session(self.draft)) if self.draft else None)
+        draft = stack.enter_context(draft_session(self.draft)) if self.draft else None
+        return Sessions(target, draft)
 
     def exactness(self, target: Session, anew: bool = False) -> Exactness | None:
         """How a context of the target is evaluated in the exact mode asked for; None without one.

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from spec_local import drafters
 from spec_local.control.widths import ANY
-from spec_local.drafters.build import DraftModel, build
+from spec_local.drafters.build import DraftModel, build, build_all
 from spec_local.drafters.library import Library
 from spec_local.engine.speculate import Adaptive, FixedK
 from spec_local.engine.types import Drafter, Speculator
@@ -45,8 +45,7 @@ def speculation(
         most = target.max_rows - 1
         require(fixed.k <= most, f"k can be at most {most}, not {fixed.k}.")
         return Speculation(fixed, None)
-    names = ["lookup"] if draft is None else ["lookup", "model"]
     widths = ANY if exact is None else exact.widths
-    learned = LearnedController(target, draft, names, profiles, widths)
-    built = [build(name, model, library) for name in names]
+    built = build_all(model, library)
+    learned = LearnedController(target, draft, built, profiles, widths)
     return Speculation(Adaptive(built, learned.controller), learned)

@@ -12,7 +12,7 @@ from spec_local.control.costs import MAX_WIDTH, CostCurve, bucket_of
 from spec_local.control.drafter_state import DrafterState
 from spec_local.control.plan import CALIBRATION
 from spec_local.control.report import RoundReport
-from spec_local.control.simulation import SimulatedMachine, Text, Track
+from spec_local.control.simulation import MODEL, WINDOW, SimulatedMachine, Text, Track
 
 PLAIN = 0.05
 """Seconds of one plain token."""
@@ -143,8 +143,9 @@ def controller(machine: SimulatedMachine) -> Controller:
     for width in (1, 8, 1, 8):
         cost.observe(width, 0, machine.draft_seconds(width) * machine.noise())
     states = {
-        "model": DrafterState(cost),
+        MODEL: DrafterState(cost),
         "lookup": DrafterState(),
+        WINDOW: DrafterState(cost),
     }
     return Controller(CostCurve(), states)
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 import re
 from itertools import accumulate
+from operator import mul
 from pathlib import Path
+from statistics import fmean
 
+import pytest
+
+from scripts import draft_windows, simplest_case
 from scripts.simulated_answers import Found, table
 from spec_local.control.constants import Tuning
 from spec_local.control.controller import Controller
@@ -14,6 +19,7 @@ from spec_local.control.costs import CostCurve
 from spec_local.control.drafter_state import DrafterState
 from spec_local.control.plan import Offer
 from spec_local.control.report import Judged, RoundReport
+from spec_local.control.simulation import SimulatedMachine
 
 PAGE = Path(__file__).parents[1] / "docs" / "controller.md"
 COSTS = {1: 1.0, 2: 1.5, 3: 1.8}
@@ -91,6 +97,34 @@ def test_the_page_states_the_constants_as_they_are() -> None:
     assert [width for width, _bound in tuning.calibration] == [2, 4, 8]
     for name in re.findall(r"`([a-z]+_[a-z_]+)`", text):
         assert hasattr(tuning, name) or name == "fit_constants", name
+
+
+def test_the_table_of_the_simplest_case_is_what_was_computed() -> None:
+    data = json.loads((PAGE.parent / "controller" / "simplest.json").read_text())
+    found = [simplest_case.Found(**each) for each in data]
+    assert "\n".join(simplest_case.table(found)) in PAGE.read_text()
+
+
+def test_the_table_of_windows_is_what_was_measured() -> None:
+    data = json.loads((PAGE.parent / "controller" / "windows.json").read_text())
+    found = [draft_windows.Found(**each) for each in data]
+    assert "\n".join(draft_windows.table(found)) in PAGE.read_text()
+    late = [each for each in found if each.setting == "late"]
+    lost = 1 - fmean(each.windows["128"] for each in late) / fmean(each.whole for each in late)
+    assert lost == pytest.approx(SimulatedMachine([], 0, 0).window_loss, abs=0.005)
+
+
+def test_the_best_policy_is_better_than_the_mean_and_worse_than_knowing() -> None:
+    for alpha, beta in simplest_case.BELIEFS:
+        best = simplest_case.least(1.5, alpha, beta, 20)
+        assert best <= simplest_case.least(1.5, alpha, beta, 20, mean=True)
+        knowing = [simplest_case.knowing((i + 0.5) / 100, 1.5, 20) for i in range(100)]
+        weights = [
+            ((i + 0.5) / 100) ** (alpha - 1) * (1 - (i + 0.5) / 100) ** (beta - 1)
+            for i in range(100)
+        ]
+        told = sum(map(mul, knowing, weights)) / sum(weights)
+        assert told < best < 20
 
 
 def test_the_table_of_simulated_answers_is_what_was_measured() -> None:

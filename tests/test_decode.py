@@ -13,6 +13,7 @@ from spec_local.drafters.lookup import LookupDrafter
 from spec_local.drafters.model import ModelDrafter
 from spec_local.drafters.none import NoDrafter
 from spec_local.drafters.staged import StagedDrafter
+from spec_local.drafters.window import WindowDrafter
 from spec_local.engine.rounds import Round
 from spec_local.engine.types import Drafter
 from spec_local.sampling.settings import Sampling
@@ -29,6 +30,8 @@ DRAFTERS: dict[str, Callable[[], Drafter]] = {
     "good model": lambda: ModelDrafter(TableSession(seed=0, sharpness=1.6, end_bias=-4)),
     "bad model": lambda: ModelDrafter(TableSession(seed=99)),
     "adversarial model": lambda: ModelDrafter(TableSession(seed=0, sign=-1.0)),
+    "model with a small context": lambda: ModelDrafter(TableSession(seed=0, n_ctx=14)),
+    "model that reads the end": lambda: WindowDrafter(ModelDrafter(TableSession(seed=0)), width=2),
     "model that wants to end": lambda: ModelDrafter(TableSession(seed=0, end_bias=4.0)),
     "lookup then model": lambda: StagedDrafter(
         [LookupDrafter(min_match=2), ModelDrafter(TableSession(seed=0, sharpness=1.5))]
@@ -210,14 +213,6 @@ def test_a_full_context_ends_the_generation(k: int) -> None:
     assert rounds[-1].finish == "context"
     # Every position is used, and the token drawn after the last one is emitted too.
     assert len(PROMPT) + len(tokens_of_rounds(rounds)) == n_ctx + 1
-
-
-def test_a_draft_model_with_a_smaller_context_stops_drafting() -> None:
-    drafter = ModelDrafter(TableSession(n_ctx=14, end_bias=-60))
-    target = TableSession(end_bias=-60)
-    rounds = run(target, drafter, sampling=Sampling(temperature=0), k=4, max_tokens=40)
-    assert any(round_.drafted for round_ in rounds)
-    assert not any(round_.drafted for round_ in rounds[-10:])
 
 
 def test_the_end_token_ends_the_text_and_nothing_is_verified_after_it() -> None:

@@ -158,10 +158,10 @@ def test_nor_on_a_machine_seen_for_the_first_time(curve: str, full: bool) -> Non
     strict=True,
     reason="A new context bucket takes its shape from the one before, with some doubt. Where wide "
     "evaluations become half as dear again, a part of the surprise moves the scale instead, so "
-    "plain tokens are believed to be dearer too: 39 tokens of 1000 are lost and not noticed.",
+    "plain tokens are believed to be dearer too: 43 tokens of 1000 are lost and not noticed.",
 )
 def test_nor_where_longer_contexts_have_another_shape_at_all() -> None:
-    assert _in_another_shape(seed=7).worst == 0
+    assert _in_another_shape(seed=4).worst == 0
 
 
 def test_nor_usually_where_longer_contexts_have_another_shape() -> None:

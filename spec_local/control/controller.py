@@ -53,6 +53,8 @@ class Controller:
     widths: Widths = ANY
     """Widths at which the target may be evaluated; costs are those after padding."""
     budget: Budget = field(init=False)
+    _drafting: dict[int, CostCurve] = field(init=False)
+    """Curves of draft models, each once, though two drafters may share it."""
     _emitted: int = 0
     _max_tokens: int = 0
     _recent_tokens: float = 1.0
@@ -65,6 +67,8 @@ class Controller:
 
     def __post_init__(self) -> None:
         self.budget = Budget(self.tuning)
+        costs = [each.cost for each in self.drafters.values() if each.cost is not None]
+        self._drafting = {id(cost): cost for cost in costs}
 
     def begin(self, max_tokens: int, kind: str = "") -> None:
         """A generation of at most so many tokens begins.
@@ -205,7 +209,7 @@ class Controller:
         """
         drafter, tuning = self.drafters[offer.drafter], self.tuning
         doubt = tuning.setback**drafter.failures
-        if drafter.cost is None or drafter.idle < tuning.retry_tokens * doubt:
+        if offer.confidences is not None or drafter.idle < tuning.retry_tokens * doubt:
             return None
         draft = drafter.prices(offer.behind, moment.context, moment.plain)
         best, best_value, survival, expected = 0, 0.0, 1.0, 0.0
@@ -275,9 +279,9 @@ class Controller:
             return width
         was_known, before = self.target.has(width, report.context), self.target.scale
         self.target.observe(width, report.context, report.evaluate_seconds)
-        for drafter in self.drafters.values():
-            if was_known and drafter.cost is not None:
-                drafter.cost.rescale(self.target.scale - before)
+        if was_known:
+            for cost in self._drafting.values():
+                cost.rescale(self.target.scale - before)
         return width
 
     def _learn_acceptance(self, report: RoundReport) -> None:

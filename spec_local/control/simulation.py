@@ -8,6 +8,7 @@ the end of the text. Costs and texts may be recorded from real runs or made up.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +16,10 @@ from spec_local.control.controller import Controller
 from spec_local.control.costs import MAX_WIDTH
 from spec_local.control.plan import Offer
 from spec_local.control.report import Judged, RoundReport
+
+MODEL, WINDOW = "model", "window"
+"""Two drafters with the draft model: one reads everything, one the end of it. The second one is
+simulated where the controller knows it."""
 
 _MOST = MAX_WIDTH - 1
 
@@ -31,6 +36,10 @@ class SimulatedMachine:
     """Every further token evaluated in the same batch on the draft model."""
     prompt: int = 0
     """Prompt tokens the draft model has to read before its first draft."""
+    window: int = 128
+    """Tokens of the end that are read where more than twice as many are missing."""
+    window_loss: float = 0.04
+    """Share of its right tokens that are wrong then: of nine answers late in a conversation."""
     noise: Callable[[], float] = lambda: 1.0
     """Factor on every evaluation: what other processes do to the clock."""
 
@@ -138,20 +147,22 @@ def run(
     """
     controller.begin(length + 1)
     controller.learn(RoundReport(1, 1, 0, machine.verify[1]))
-    behind = {name: machine.prompt + 1 for name, track in text.items() if not track.free}
+    reading = _Reading(machine)
+    if WINDOW in controller.drafters and isinstance(model := text.get(MODEL), Track):
+        text = {**text, WINDOW: _through_window(model, machine.window_loss)}
     position, total, rounds = 0, 0.0, 0
     while position < length:
         room = min(_MOST, length - position)
         offers = [
             Offer(name, tuple(track.confidences(position, room)))
             if track.free
-            else Offer(name, behind=behind[name])
+            else reading.offer(name, position)
             for name, track in text.items()
         ]
         plan = controller.plan(offers, position, room)
         k, steps = plan.k, list[tuple[int, float]]()
         if plan.pace is not None:
-            k, waiting = 0, behind[plan.drafter]
+            k, waiting = 0, reading.missing(plan.drafter, position)
             confidences = text[plan.drafter].confidences(position, room)
             while k < len(confidences) and plan.pace.more():
                 steps.append((waiting, machine.draft_seconds(waiting) * machine.noise()))
@@ -165,10 +176,9 @@ def run(
             name: _judge(track, position, accepted + 1, len(steps) if name == plan.drafter else 0)
             for name, track in text.items()
         }
-        for name in behind:
-            behind[name] += accepted + 1
+        reading.advance(accepted + 1)
         if steps:  # the last drafted token is not in the draft's cache
-            behind[plan.drafter] = 1 + (accepted == len(steps))
+            reading.done(plan.drafter, 1 + (accepted == len(steps)))
         emitted = min(accepted + 1, length - position)
         report = RoundReport(
             tokens=emitted,
@@ -185,6 +195,43 @@ def run(
         position += emitted
         rounds += 1
     return Outcome(total, length, length * machine.verify[1], rounds)
+
+
+class _Reading:
+    """What the draft model has read: everything, the end of it, or nothing yet."""
+
+    def __init__(self, machine: SimulatedMachine) -> None:
+        self._machine = machine
+        self._reader = ""
+        self._behind = 0
+
+    def missing(self, name: str, position: int) -> int:
+        """Tokens that it has to evaluate first to draft under this name."""
+        if name == self._reader:
+            return self._behind
+        return self._machine.window if name == WINDOW else self._machine.prompt + 1 + position
+
+    def offer(self, name: str, position: int) -> Offer:
+        """As `WindowDrafter` has it: nothing where everything costs hardly more to read."""
+        spared = self.missing(MODEL, position) > 2 * self._machine.window
+        if name == WINDOW != self._reader and not spared:
+            return Offer(name, ())
+        return Offer(name, behind=self.missing(name, position))
+
+    def advance(self, tokens: int) -> None:
+        """So many were emitted."""
+        self._behind += tokens
+
+    def done(self, name: str, behind: int) -> None:
+        """It has drafted under this name, and now so many tokens are missing."""
+        self._reader, self._behind = name, behind
+
+
+def _through_window(track: Track, loss: float) -> Track:
+    """The same drafter with fewer of its tokens right, and it knows no better which."""
+    rng = random.Random(0)
+    hit = [each and rng.random() >= loss for each in track.hit]
+    return Track([rate * (1 - loss) for rate in track.rate], hit, track.confidence)
 
 
 def _judge(track: Track | Looked, position: int, emitted: int, drafted: int) -> Judged:
@@ -213,15 +260,22 @@ def static(drafter: str, k: int, machine: SimulatedMachine, text: Text, length: 
     return Outcome(total, length, length * machine.verify[1], rounds)
 
 
-def clairvoyant(machine: SimulatedMachine, text: Text, length: int) -> Outcome:
+def clairvoyant(
+    machine: SimulatedMachine, text: Text, length: int, windowed: bool = False
+) -> Outcome:
     """The least expected time, by dynamic programming over positions.
 
-    The draft model has read the prompt before the first token, or is not used at all.
+    The draft model has read the prompt before the first token, or is not used at all; windowed: or
+    has read the end of it.
     """
     free = {name: track for name, track in text.items() if track.free}
-    reading = machine.prompt * machine.catch_up
-    seconds = min(_least(machine, free, length), reading + _least(machine, text, length))
-    return Outcome(seconds, length, length * machine.verify[1], 0)
+    seconds = [_least(machine, free, length)]
+    if isinstance(model := text.get(MODEL), Track):
+        seconds.append(machine.prompt * machine.catch_up + _least(machine, text, length))
+        if windowed:
+            through = {**free, WINDOW: _through_window(model, machine.window_loss)}
+            seconds.append(machine.window * machine.catch_up + _least(machine, through, length))
+    return Outcome(min(seconds), length, length * machine.verify[1], 0)
 
 
 def _least(machine: SimulatedMachine, text: Text, length: int) -> float:

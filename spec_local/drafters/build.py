@@ -10,6 +10,7 @@ from spec_local.drafters.lookup import LookupDrafter
 from spec_local.drafters.model import ModelDrafter
 from spec_local.drafters.none import NoDrafter
 from spec_local.drafters.staged import StagedDrafter
+from spec_local.drafters.window import WindowDrafter
 from spec_local.engine.types import Drafter, EvaluationSession
 
 SURE_MATCH = 6
@@ -30,6 +31,15 @@ class DraftModel(NamedTuple):
 def build(drafter: str | Drafter, draft: DraftModel | None, library: Library) -> Drafter:
     """The drafter of that name or the one given; its rules have been checked (`drafters.check`)."""
     return BUILDERS[drafter](draft, library) if isinstance(drafter, str) else drafter
+
+
+def build_all(draft: DraftModel | None, library: Library) -> list[Drafter]:
+    """Those that a controller chooses from."""
+    lookup = LookupDrafter(library=library)
+    if draft is None:
+        return [lookup]
+    whole = ModelDrafter(*draft)
+    return [lookup, whole, WindowDrafter(whole)]
 
 
 def _model(draft: DraftModel | None, _library: Library) -> Drafter:

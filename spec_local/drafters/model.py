@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from time import perf_counter
 
+from spec_local.drafters.cache import DraftCache
 from spec_local.engine.types import NO_DRAFT, Draft, EvaluationSession, Pace, Verdict
 from spec_local.errors import ContextOverflow, NoTokenAllowed
 from spec_local.sampling.distribution import Distribution
@@ -22,6 +22,8 @@ class ModelDrafter:
     Nothing is evaluated twice. A round of k drafted tokens evaluates k tokens: the pending one,
     then k - 1 drafted ones. After full acceptance the last drafted token is missing from the cache;
     it is evaluated together with the next pending one, in the same batch: k + 1 tokens.
+
+    A context that has outgrown the model's own is read from its last half on, again and again.
     """
 
     name = "model"
@@ -37,46 +39,47 @@ class ModelDrafter:
         n_vocab: how many token ids target and draft share, if the draft pads its vocabulary.
         is_end: tells end-of-generation tokens, after which there is nothing to draft.
         """
-        self._is_end = is_end
-        self._session = session
-        self._n_vocab = session.n_vocab if n_vocab is None else min(n_vocab, session.n_vocab)
+        self.cache = DraftCache(session)
+        self.is_end = is_end
+        self.n_vocab = session.n_vocab if n_vocab is None else min(n_vocab, session.n_vocab)
         self._sampler: Sampler | None = None
         self._target_sampler: Sampler | None = None
 
     def begin(self, context: Sequence[int], sampler: Sampler) -> None:
         """Forget what the context does not share; its evaluation waits for the first draft."""
-        self._session.sync(context)
+        self.cache.follow(context)
         self._target_sampler = sampler
-        self._sampler = sampler.copy()
 
     def behind(self, context: Sequence[int]) -> int:
-        if len(context) > self._session.n_ctx:
-            return 0  # no room to draft: nothing to offer, and that for free
-        return len(context) - len(self._session.tokens)
+        return len(self.cache.missing(context, ModelDrafter._start(self, context)))
+
+    def _start(self, context: Sequence[int]) -> int:
+        """Where in the context the model begins to read for its next draft."""
+        cache = self.cache
+        if len(context) <= cache.capacity:
+            return 0
+        begun = cache.start > 0 and cache.room(context) >= 1
+        return cache.start if begun else len(context) - max(1, cache.capacity // 2)
 
     def propose(self, context: Sequence[int], budget: int, pace: Pace | None = None) -> Draft:
-        assert self._sampler is not None
-        assert self._target_sampler is not None
-        session = self._session
-        # The last drafted token is not evaluated, so this many fit.
-        budget = min(budget, session.n_ctx - len(context) + 1)
-        missing = context[len(session.tokens) :]
-        if budget < 1 or any(token >= session.n_vocab for token in missing):
+        cache, session, start = self.cache, self.cache.session, self._start(context)
+        missing = cache.missing(context, start)
+        if any(token >= session.n_vocab for token in missing):
             return NO_DRAFT
-        self._sampler.follow(self._target_sampler)
+        cache.move(start)
+        budget = min(budget, cache.room(context))
+        sampler = self._followed()
         tokens, confidences, distributions = list[int](), list[float](), list[Distribution]()
         steps = list[tuple[int, float]]()
         refused = None
-        # The target's vocabulary may be larger, and what a trimmed draft spells may be longer than
-        # the context has room for: then the target goes on alone.
-        with suppress(NoTokenAllowed, ContextOverflow):
+        try:
             while len(tokens) < budget and (pace is None or pace.more()):
                 started = perf_counter()
                 rows = session.evaluate(missing)
                 if not tokens:
                     session.mark(budget - 1)
                 steps.append((len(missing), perf_counter() - started))
-                proposal = self._sampler.propose(rows[-1, : self._n_vocab])
+                proposal = sampler.propose(rows[-1, : self.n_vocab])
                 steps[-1] = (len(missing), perf_counter() - started)  # drawing costs as well
                 confidences.append(proposal.confidence)
                 if pace is not None and not pace.take(proposal.confidence):
@@ -86,8 +89,12 @@ class ModelDrafter:
                 missing = [proposal.token]
                 if proposal.distribution is not None:
                     distributions.append(proposal.distribution)
-                if self._is_end(proposal.token):
+                if self.is_end(proposal.token):
                     break
+        except NoTokenAllowed:  # the target's vocabulary may be larger: it goes on alone
+            pass
+        except ContextOverflow:  # what a trimmed draft spells may be longer than there is room for
+            cache.overflow()
         return Draft(
             tuple(tokens),
             self.name,
@@ -99,11 +106,19 @@ class ModelDrafter:
 
     def observe(self, context: Sequence[int], verdict: Verdict) -> None:
         """Keep what was accepted, drop the rest and, should it be there, the pending token."""
-        self._session.truncate(len(context) - 1)
+        self.cache.keep_before(context)
 
     def end(self, context: Sequence[int]) -> None:
-        self._session.truncate(len(context) - 1)
+        self.cache.keep_before(context)
         self._release_sampler()
+
+    def _followed(self) -> Sampler:
+        """A copy of the target's sampler, where that is now; made when it is first needed."""
+        assert self._target_sampler is not None
+        if self._sampler is None:
+            self._sampler = self._target_sampler.copy()
+        self._sampler.follow(self._target_sampler)
+        return self._sampler
 
     def _release_sampler(self) -> None:
         if self._sampler is not None:

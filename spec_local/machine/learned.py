@@ -8,6 +8,8 @@ from spec_local.control.controller import Controller
 from spec_local.control.costs import CostCurve
 from spec_local.control.drafter_state import DrafterState
 from spec_local.control.widths import ANY, Widths
+from spec_local.drafters.model import ModelDrafter
+from spec_local.engine.types import Drafter
 from spec_local.llama.session import Session
 from spec_local.machine.glance import glance
 from spec_local.machine.profile import Identity, ProfileStore
@@ -20,11 +22,11 @@ class LearnedController:
         self,
         target: Session,
         draft: Session | None,
-        drafters: Sequence[str],
+        drafters: Sequence[Drafter],
         store: ProfileStore | None,
         widths: Widths = ANY,
     ) -> None:
-        """drafters: by name; "model" is the one that uses `draft`. store: None keeps nothing.
+        """drafters: a `ModelDrafter` is one that uses `draft`. store: None keeps nothing.
 
         widths: at which the target may be evaluated.
         """
@@ -35,16 +37,16 @@ class LearnedController:
         self._tuned = self._when_tuned()
         self._curve = CostCurve() if store is None else store.curve(self._target)
         self._draft_curve = None if draft is None else self._curve_of(draft)
-        states = {name: self._state(name) for name in drafters}
+        states = {drafter.name: self._state(drafter) for drafter in drafters}
         self.controller = Controller(self._curve, states, widths=widths)
         if store is not None:
             budget = self.controller.budget
             budget.credit = store.credit(self._pair, budget.credit)
 
-    def _state(self, drafter: str) -> DrafterState:
-        cost = self._draft_curve if drafter == "model" else None
-        drawn = cost is not None
-        known = {} if self._store is None else self._store.acceptance(self._pair, drafter, drawn)
+    def _state(self, drafter: Drafter) -> DrafterState:
+        cost = self._draft_curve if isinstance(drafter, ModelDrafter) else None
+        drawn, store = cost is not None, self._store
+        known = {} if store is None else store.acceptance(self._pair, drafter.name, drawn)
         return DrafterState(cost, known)
 
     def _curve_of(self, draft: Session) -> CostCurve:

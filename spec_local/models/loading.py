@@ -14,6 +14,9 @@ from spec_local.models.registry import PairSpec, Registry, load_registry
 from spec_local.models.trimmed import MappedSession
 from spec_local.util.progress import Progress
 
+DRAFT_CONTEXT = 4096
+"""Most tokens of a text that a draft model reads: what it is asked for depends on the last ones."""
+
 
 def choose_pair(
     pair: str | None, target: str | Path | None = None, draft: str | Path | None = None
@@ -46,6 +49,15 @@ def load_draft(name: str, target: Model, registry: Registry, progress: Progress)
             "Choose a draft of the same model family."
         )
     return draft
+
+
+def draft_session(draft: Model) -> Session:
+    """A context on a draft, perhaps smaller than the target's: a long text is not kept twice.
+
+    A draft model goes on from the end of a text that has outgrown its context.
+    """
+    wanted = draft.options.n_ctx or draft.n_ctx_train
+    return Session(draft, n_ctx=min(wanted, DRAFT_CONTEXT))
 
 
 def in_target_tokens(draft: Session, target: Session) -> EvaluationSession:

@@ -20,6 +20,7 @@ from spec_local.llama.model import Model
 from spec_local.llama.session import Session
 from spec_local.machine.profile import ProfileStore
 from spec_local.machine.tune import compare, keep, tune
+from spec_local.models.loading import draft_session
 from spec_local.runner import Runner
 from spec_local.util.progress import Progress
 
@@ -43,7 +44,7 @@ class Field:
         slots = range(min(HEAT, len(contenders)))
         with ExitStack() as stack:
             targets = [stack.enter_context(Session(target)) for _ in slots]
-            drafts = [stack.enter_context(Session(draft)) for _ in slots] if draft else []
+            drafts = [stack.enter_context(draft_session(draft)) for _ in slots] if draft else []
             self.target, self.draft = targets[0], drafts[0] if drafts else None
             sessions = [self.target, *drafts[:1]]
             curves = [curve_of(session, known, tune_seconds, progress) for session in sessions]

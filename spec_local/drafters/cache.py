@@ -1,0 +1,53 @@
+"""What a draft model has read of the context: all of it, or its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spec_local.engine.types import EvaluationSession
+
+
+class DraftCache:
+    """A draft model's session, and where in the context its first token stands."""
+
+    def __init__(self, session: EvaluationSession) -> None:
+        self.session = session
+        self.start = 0
+        """Tokens of the context before the first one that was read; 0: none was left out."""
+        self.capacity = session.n_ctx
+        """Tokens of a context that fit. A draft may spell them longer than the target, so it is
+        halved when they turn out not to."""
+
+    def missing(self, context: Sequence[int], start: int) -> Sequence[int]:
+        """Tokens that are still to be read, to have read everything from `start` on."""
+        held = len(self.session.tokens) if start == self.start else 0
+        return context[start + held :]
+
+    def room(self, context: Sequence[int]) -> int:
+        """Tokens that can be drafted; the last one of them is not evaluated. Below 1: none."""
+        return self.session.n_ctx - (len(context) - self.start) + 1
+
+    def move(self, start: int) -> None:
+        """What is read begins there; forget everything, if it did not."""
+        if start != self.start:
+            self.session.truncate(0)
+            self.start = start
+
+    def overflow(self) -> None:
+        """What was to be read did not fit, so begin anew with less of it."""
+        if self.start == 0:
+            self.capacity = max(1, self.capacity // 2)
+        self.session.truncate(0)
+        self.start = 0
+
+    def follow(self, context: Sequence[int]) -> None:
+        """Keep what another context has in common with the one that was read.
+
+        What comes before `start` was not read, so it may differ.
+        """
+        if self.session.sync(context[self.start :]) == 0:
+            self.start = 0
+
+    def keep_before(self, context: Sequence[int]) -> None:
+        """Drop the context's last token, should it be there, and what was drafted after it."""
+        self.session.truncate(max(0, len(context) - 1 - self.start))
