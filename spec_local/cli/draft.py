@@ -41,6 +41,7 @@ def trim(
             "--type", help="Quantize to F16, Q8_0, Q4_K_M or Q4_0.", show_default="as it is"
         ),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write a draft model with fewer tokens: faster, for the same targets as before.
 
@@ -53,7 +54,9 @@ def trim(
     texts = [read_text(path) for path in corpus] if corpus else None
     with on_terminal() as show:
         path = pulled(source, load_registry(), show)
-        result = write_trimmed(path, out, vocab, corpus=texts, file_type=file_type, progress=show)
+        result = write_trimmed(
+            path, out, vocab, corpus=texts, file_type=file_type, force=force, progress=show
+        )
     print(_summary(out, result))
 
 

@@ -79,18 +79,21 @@ def trim(
     *,
     corpus: Sequence[str] | None = None,
     file_type: str | None = None,
+    force: bool = False,
     progress: Progress = lambda _stage, _fraction: None,
 ) -> Trimmed:
     """Write a draft with `n_vocab` of the source's tokens to `out`, which appears when it is whole.
 
     Kept are the tokens that must be (`required_tokens`), then those most frequent in the corpus'
     texts (see `corpus.py` for the default), then the lowest ids: vocabularies are in the order of
-    how general their tokens are. file_type: quantize to F16, Q8_0, Q4_K_M or Q4_0.
+    how general their tokens are. file_type: quantize to F16, Q8_0, Q4_K_M or Q4_0. force: replace
+    a file that is there.
     Raises ModelFileError for a source that cannot be trimmed or a file that cannot be written,
     ConfigError for what does not make sense.
     """
     if TOKEN_MAP in check_places(source, out).metadata:
         raise ModelFileError(f"{source.name} has been trimmed already; trim the original.")
+    require(force or not out.exists(), f"{out} is there already; add --force to replace it.")
     known = ", ".join(FILE_TYPES)
     require(file_type is None or file_type in FILE_TYPES, f"The type must be one of {known}.")
     with Model(source, vocab_only=True) as model:
