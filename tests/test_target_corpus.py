@@ -17,7 +17,6 @@ from spec_local.llama.model import Model
 from spec_local.models import target_corpus
 from spec_local.models.corpus import Counts
 from spec_local.models.target_corpus import corpus_prompts, expected_counts, target_counts
-from spec_local.models.trim import mixed
 from spec_local.sampling.types import Logits
 from spec_local.util.progress import no_progress
 from spec_local.workloads.workloads import bundled
@@ -90,12 +89,6 @@ def test_unlikely_tokens_are_counted_but_not_drawn() -> None:
     counts = expected_counts(Fixed(), PROMPTS, 200, is_end)
     assert seen == {5, 7}
     assert counts[5] / counts[0] == pytest.approx(23)
-
-
-@pytest.mark.parametrize("length", [1, 1000])
-def test_how_long_a_corpus_is_does_not_matter(length: int) -> None:
-    counts = mixed(np.array([1.0, 3.0, 0.0]), length * np.array([0.0, 0.0, 1.0]))
-    assert counts == pytest.approx([0.05, 0.15, 0.8])
 
 
 def test_the_corpus_is_not_written_from_the_benchmarks_prompts() -> None:
@@ -179,24 +172,24 @@ def test_ctrl_c_leaves_nothing_half_written(tiny: Path, tmp_path: Path, empty_ca
 
 def test_the_command_keeps_what_the_target_writes(tmp_path: Path, empty_cache: Path) -> None:
     source = write_tiny(tmp_path / "source.gguf", extra_tokens=60)
-    words = tmp_path / "words.txt"
+    words, out = tmp_path / "words.txt", tmp_path / "out.gguf"
     words.write_text("abc")
 
-    def kept(*options: str | Path) -> tuple[set[int], str]:
-        out = tmp_path / "out.gguf"
-        command = ["draft", "trim", source, "-o", out, "--vocab", "300", "--corpus", words]
-        done = CliRunner().invoke(app, [*map(str, command), "--force", *map(str, options)])
+    def kept(*options: str | Path) -> tuple[list[int], str]:
+        command = ["draft", "trim", source, "-o", out, "--vocab", "300", "--force", *options]
+        done = CliRunner().invoke(app, list(map(str, command)))
         assert done.exit_code == 0, done
-        tokens = check_model_file(out).metadata["spec_local.draft.token_map"]
-        return set(tokens), done.stdout
+        return list(check_model_file(out).metadata["spec_local.draft.token_map"]), done.stdout
 
-    alone, _ = kept()
+    alone, _ = kept("--corpus", words)
     asked, said = kept("--corpus-from", source, "--corpus-tokens", "40")
     with Model(source, vocab_only=True) as model:
         counts = target_counts(source, 40, model.vocab, no_progress)
-    assert counts[list(asked)].sum() > counts[list(alone)].sum()
-    coverage = counts[list(asked)].sum() / counts.sum()
-    assert f"{coverage:.2%} of the corpus is written with them" in said
+    assert counts[asked].sum() > counts[alone].sum()
+    assert f"{counts[asked].sum() / counts.sum():.2%} of the corpus is written with them" in said
+    both = ["draft", "trim", source, "-o", tmp_path / "none", "--corpus", words]
+    done = CliRunner().invoke(app, [*map(str, both), "--corpus-from", str(source)])
+    assert "files or a target as the corpus, not both" in str(done.exception)
 
 
 @pytest.mark.model("smollm2-135m")

@@ -40,7 +40,7 @@ def trim(
         str | None,
         typer.Option(
             "--corpus-from",
-            help="Target whose answers count more than the corpus: a name or a .gguf file.",
+            help="Target that writes the corpus instead: a name or a .gguf file.",
         ),
     ] = None,
     corpus_tokens: Annotated[

@@ -60,12 +60,10 @@ RARE = 2e-6
 4.7 % of its answers with this one, 7.6 % with all counts trusted, 5.3 % with none.
 """
 RARE_EXPECTED = 5e-7
-"""The same where a target's expectations are mixed in, which chance changes less than counts.
+"""The same for what a target is expected to write, which chance changes less than counts.
 
 A higher one serves English and code a little better, a lower one other languages.
 """
-TARGET_SHARE = 0.8
-"""How much the target weighs in the mixture; `docs/drafts.md` compares rankings."""
 _GUESSED = ("bos", "eos", "eot")
 """Special tokens that llama.cpp guesses where the file is silent; it might guess others after."""
 
@@ -79,7 +77,7 @@ class Trimmed:
     source_bytes: int
     bytes: int
     coverage: float
-    """Share of the corpus' tokens that are kept ones; of what the target wrote, where it did."""
+    """Share of the corpus' tokens that are kept ones."""
 
 
 def trim(
@@ -97,7 +95,7 @@ def trim(
 
     Kept are the tokens that must be (`required_tokens`), then those most frequent in the corpus'
     texts (see `corpus.py` for the default), then the lowest ids: vocabularies are in the order of
-    how general their tokens are. expected: what a target writes is mixed with the corpus.
+    how general their tokens are. expected: what a target writes, in place of a corpus.
     file_type: quantize to F16, Q8_0, Q4_K_M or Q4_0. force: replace a file that is there.
     Raises ModelFileError for a source that cannot be trimmed or a file that cannot be written,
     ConfigError for what does not make sense.
@@ -105,17 +103,18 @@ def trim(
     if TOKEN_MAP in check_places(source, out).metadata:
         raise ModelFileError(f"{source.name} has been trimmed already; trim the original.")
     require(force or not out.exists(), f"{out} is there already; add --force to replace it.")
+    require(corpus is None or expected is None, "Give files or a target as the corpus, not both.")
     known = ", ".join(FILE_TYPES)
     require(file_type is None or file_type in FILE_TYPES, f"The type must be one of {known}.")
     with Model(source, vocab_only=True) as model:
         required = _required_if_possible(model, n_vocab)
-        texts = default_corpus() if corpus is None else corpus
-        counts = count_tokens(model.vocab, texts, partial(progress, "count tokens"))
-        written, rare = counts, RARE
-        if expected is not None:
-            written = expected(model.vocab, progress)
-            counts, rare = mixed(counts, written), RARE_EXPECTED
-        kept = choose_tokens(counts, required, n_vocab, rare)
+        if expected is None:
+            texts = default_corpus() if corpus is None else corpus
+            counts = count_tokens(model.vocab, texts, partial(progress, "count tokens"))
+            kept = choose_tokens(counts, required, n_vocab)
+        else:
+            counts = expected(model.vocab, progress)
+            kept = choose_tokens(counts, required, n_vocab, RARE_EXPECTED)
         guessed = {name: model.vocab.special_ids.get(name) for name in _GUESSED}
     with appears_whole(out) as trimmed:
         whole = trimmed if file_type is None else trimmed.with_name("whole.gguf")
@@ -124,11 +123,11 @@ def trim(
             progress("quantize", 0.0)
             quantize(whole, trimmed, file_type)
     return Trimmed(
-        source_tokens=len(written),
+        source_tokens=len(counts),
         tokens=len(kept),
         source_bytes=source.stat().st_size,
         bytes=out.stat().st_size,
-        coverage=float(written[kept].sum() / written.sum()),
+        coverage=float(counts[kept].sum() / counts.sum()),
     )
 
 
@@ -165,14 +164,6 @@ def required_tokens(vocab: Vocabulary, header: GGUFHeader) -> set[int]:
         *vocab.special_ids.values(),
         *(i for i in range(vocab.n_tokens) if vocab.is_special(i) or len(vocab.piece(i)) == 1),
     }
-
-
-def mixed(counts: Counts, written: Counts) -> Counts:
-    """Shares (n_vocab,) of tokens in what a target writes and in a corpus, whatever their sizes."""
-    shares: Counts = (
-        TARGET_SHARE * written / written.sum() + (1 - TARGET_SHARE) * counts / counts.sum()
-    )
-    return shares
 
 
 def choose_tokens(
