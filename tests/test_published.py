@@ -11,6 +11,7 @@ import pytest
 
 from scripts.busy_machine import Measured
 from scripts.busy_machine import table as busy_table
+from scripts.draft_corpus import table as rankings_table
 from scripts.exact_speed import summary
 from scripts.fit_constants import fitted
 from spec_local.bench.record.result import Result
@@ -155,6 +156,12 @@ def test_the_table_of_ways_to_wait_is_what_was_measured() -> None:
     kept = json.loads((DOCS / "threads" / "busy.json").read_text())
     rows = busy_table([Measured(**each) for each in kept["found"]])
     assert "\n".join(rows) in (DOCS / "threads.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["benchmark", "languages"])
+def test_what_rankings_of_a_drafts_tokens_are_worth(name: str) -> None:
+    prices = json.loads((DOCS / "drafts" / f"{name}.json").read_text())
+    assert "\n".join(rankings_table(prices)) in (DOCS / "drafts.md").read_text()
 
 
 def lookup_data(name: str) -> Any:

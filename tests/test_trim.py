@@ -254,9 +254,19 @@ def test_nothing_unfinished_is_left(bpe: Path, tmp_path: Path, stage: str) -> No
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        trim(bpe, out, 260, corpus=TEXT, file_type="F16", progress=interrupt)
+        trim(bpe, out, 260, corpus=TEXT, file_type="F16", force=True, progress=interrupt)
     assert list(tmp_path.iterdir()) == [out]
     assert out.read_text() == "what was there"
+
+
+def test_a_file_that_is_there_is_replaced_only_if_asked(bpe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.gguf"
+    out.write_text("what was there")
+    command: list[str | Path] = ["draft", "trim", bpe, "--out", out, "--vocab", "265"]
+    assert fails_with(spec_local(*command), "is there already; add --force to replace it")
+    assert out.read_text() == "what was there"
+    assert spec_local(*command, "--force").returncode == 0
+    assert len(token_map(out)) == 265
 
 
 def test_a_model_without_a_tokenizer(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ def on_terminal(time_left: bool = False) -> Iterator[Callable[[str, float], None
     time_left: also guess how long the stages will take, for those that take minutes.
     """
     if not sys.stderr.isatty():
-        yield _announce_certifying()
+        yield _announce_minutes()
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn
@@ -37,12 +37,12 @@ def on_terminal(time_left: bool = False) -> Iterator[Callable[[str, float], None
         yield show
 
 
-def _announce_certifying() -> Callable[[str, float], None]:
+def _announce_minutes() -> Callable[[str, float], None]:
     """Without a terminal only what takes minutes is said, once."""
     said: set[str] = set()
 
     def announce(stage: str, _fraction: float) -> None:
-        if stage.startswith("certify ") and stage not in said:
+        if stage.startswith(("certify ", "ask ")) and stage not in said:
             said.add(stage)
             print(f"note: {stage}: this takes minutes, and only once.", file=sys.stderr)
 

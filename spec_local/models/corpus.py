@@ -23,8 +23,8 @@ from spec_local.llama.vocab import Vocabulary
 from spec_local.util.files import read_text
 from spec_local.util.progress import Share, no_share
 
-Counts = NDArray[np.int64]
-"""How often each token occurs, shape (n_vocab,)."""
+Counts = NDArray[np.float64]
+"""How often each token occurs, or is expected to occur, shape (n_vocab,)."""
 
 _MOST_CHARACTERS = 16_000_000
 """CPython 3.11 has 10 million; the rest is for what others add."""
@@ -72,7 +72,7 @@ def _descriptions() -> Iterator[str]:
 
 def count_tokens(vocab: Vocabulary, texts: Sequence[str], progress: Share = no_share) -> Counts:
     """How often each token occurs in the texts; raises ConfigError if there is none at all."""
-    counts = np.zeros(vocab.n_tokens, np.int64)
+    counts = np.zeros(vocab.n_tokens)
     total, done = sum(map(len, texts)), 0
     for passage in _passages(texts):
         tokens = vocab.tokenize(passage, add_special=False, parse_special=False)
