@@ -158,7 +158,7 @@ def test_nor_on_a_machine_seen_for_the_first_time(curve: str, full: bool) -> Non
     strict=True,
     reason="A new context bucket takes its shape from the one before, with some doubt. Where wide "
     "evaluations become half as dear again, a part of the surprise moves the scale instead, so "
-    "plain tokens are believed to be dearer too: 39 tokens of 1000 are lost and not noticed.",
+    "plain tokens are believed to be dearer too: 37 tokens of 1000 are lost and not noticed.",
 )
 def test_nor_where_longer_contexts_have_another_shape_at_all() -> None:
     assert _in_another_shape(seed=7).worst == 0
@@ -206,9 +206,9 @@ def test_nor_where_the_text_turns_against_all_that_was_learned(curve: str, full:
     strict=True,
     reason="The budget is charged what V(w) is believed to be. On a machine whose clock is off by "
     "5 %, V(w) / V(1) was learned up to 6 % too low: where drafts cost so little, losing that in "
-    "every round is not noticed. 1 to 7 tokens of 300 are lost beyond the promise.",
+    "every round is not noticed. Some 2 tokens of 300 are lost beyond the promise.",
 )
-@pytest.mark.parametrize("seed", [0, 52, 54])
+@pytest.mark.parametrize("seed", [52, 54])
 def test_nor_if_the_clock_is_noisy_then(seed: int) -> None:
     assert turned("flat as a GPU", seed, quiet=False).worst == 0
 

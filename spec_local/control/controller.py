@@ -36,7 +36,7 @@ from operator import mul
 from spec_local.control.budget import Budget
 from spec_local.control.constants import Tuning
 from spec_local.control.costs import MAX_WIDTH, CostCurve, bucket_of
-from spec_local.control.drafter_state import DrafterState
+from spec_local.control.drafter_state import DrafterState, Intent
 from spec_local.control.plan import CALIBRATION, PLAIN, Moment, Offer, Plan
 from spec_local.control.report import UNJUDGED, RoundReport
 from spec_local.control.stopping import DraftPace
@@ -103,11 +103,11 @@ class Controller:
 
     def _calibrate(self, moment: Moment) -> Plan | None:
         """Measure the next width that is missing, right after a plain round."""
+        if self._since_plain > 0:
+            return None
         width = self._width_to_measure(moment)
         affordable = self.budget.bears(moment.costs[width] - 1.0)
-        if 0 < width <= moment.room + 1 and self._since_plain == 0 and affordable:
-            return Plan(CALIBRATION, width - 1)
-        return None
+        return Plan(CALIBRATION, width - 1) if 0 < width <= moment.room + 1 and affordable else None
 
     def _recheck(self, moment: Moment) -> Plan | None:
         """Decode plainly once in so many rounds and context lengths, if width 1 is used at all."""
@@ -163,6 +163,10 @@ class Controller:
         drafter, rate, costs = self.drafters[offer.drafter], moment.rate, moment.costs
         if drafter.asleep > 0:
             return
+        held = drafter.held(moment.room) if offer.behind <= 2 else None  # else it has to read
+        if held is not None and self.budget.bears(held.price):
+            yield held.gain, Plan(offer.drafter, held.pace.limit, held.pace)
+            return
         draft = drafter.prices(offer.behind, moment.context, moment.plain)
         catch_up = draft.reading if drafter.started else 0.0
         survivals = list(accumulate(repeat(drafter.acceptance.typical, moment.room), mul))
@@ -175,14 +179,14 @@ class Controller:
                 break
             limit -= 1
         if limit > 0:
-            pace = drafter.pace(costs, draft.step, rate, limit)
+            pace = DraftPace(drafter.acceptance, costs, draft.step, rate, limit)
             # The pace counts V(1) and every draft step as `step`: the first one costs `first`.
             gain = pace.value + rate * (1.0 - (draft.first - draft.step))
             # Reading is shared by the rounds to come, which emit about usual_tokens + gain each.
             caution = 1.0 if drafter.started else self._caution
             rounds_left = self._rest / (self.tuning.usual_tokens + gain)
             gain -= rate * caution * draft.reading / rounds_left
-            drafter.weigh(pace, gain)
+            drafter.weigh(Intent(pace, gain, price + catch_up))
             yield gain, Plan(offer.drafter, limit, pace)
 
     def _stretched(self, plan: Plan, moment: Moment) -> Plan:
