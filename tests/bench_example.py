@@ -121,6 +121,7 @@ def _cell(
         mean_accepted_length=2.1 if drafts else 1.0 if own else None,
         shares={"draft": 0.3, "verify": 0.66, "sampling": 0.01, "other": 0.03} if drafts else {},
         overhead_us=310.0 if own else None,
+        usual_overhead_us=240.0 if own else None,
         predicted=speedup * 1.05 if name == "model k=3" else None,
         own_speedup=0.97 if name.startswith("llama-server -") else None,
     )

@@ -17,7 +17,9 @@ from spec_local.drafters.model import ModelDrafter
 from spec_local.drafters.none import NoDrafter
 from spec_local.engine.speculate import Adaptive
 from spec_local.engine.types import Drafter
+from spec_local.sampling.distribution import top_probability
 from spec_local.sampling.settings import Sampling
+from spec_local.sampling.types import Logits
 from tests.fake import PROMPT, TableSession, run, start, tokens_of
 
 
@@ -82,6 +84,24 @@ def test_a_perfect_draft_is_used_and_a_useless_one_is_not() -> None:
         found = run(target, adaptive(draft), sampling=sampling, max_tokens=200)
         assert len(found) in rounds
         assert target.calls == [round_.evaluated for round_ in found]  # one evaluation each
+
+
+def test_the_targets_certainty_is_looked_at_rarely_while_a_model_drafts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = list[float]()
+
+    def counted(row: Logits) -> float:
+        looks.append(top_probability(row))
+        return looks[-1]
+
+    monkeypatch.setattr("spec_local.engine.speculate.top_probability", counted)
+    target, draft = (TableSession(seed=0, end_bias=-60) for _ in range(2))
+    found = run(target, adaptive(draft), sampling=Sampling(temperature=1.0), max_tokens=400)
+    drafted = sum(round_.draft_evaluated > 0 for round_ in found)
+    assert drafted > 20
+    others = len(found) - drafted
+    assert others + drafted // 8 <= len(looks) <= others + drafted // 4
 
 
 def test_drafts_are_as_long_as_they_pay() -> None:

@@ -188,6 +188,9 @@ def test_a_slowed_contender_is_said_to_be_slower(
     assert verdicts == {PLAIN: "same", "lookup k=3": "slower"}
     assert all(c.speedup.median < 0.5 for c in result.cells if c.contender != PLAIN)
     assert all(c.shares["draft"] > 0.5 for c in result.cells if c.contender != PLAIN)
+    usual = {c.contender: c.usual_overhead_us or 0.0 for c in result.cells}
+    assert usual["lookup k=3"] == pytest.approx(1e6 + usual[PLAIN], rel=0.01)  # what drafting takes
+    assert 1e3 <= usual[PLAIN] < 3e4  # each look at the clock takes a millisecond
 
 
 def test_a_perfect_draft_is_found_and_verified(tiny: Path, tiny_draft: Path) -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from spec_local.bench.record.result import Contender, Result
 from spec_local.bench.report.headline import conclusion
+from spec_local.bench.report.sections import tables
 from spec_local.bench.report.tables import Entry, Table, row, size, speedup, split, widths
 from spec_local.bench.report.terminal import print_report
 from tests.bench_example import CONTENDERS, SPEEDUPS, example
@@ -115,3 +116,13 @@ def test_splitting_keeps_the_labels_and_every_column() -> None:
     assert [part.columns for part in parts] == [("name", "a", "b"), ("name", "c")]
     assert [part.title for part in parts] == ["t", "t (continued)"]
     assert widths(parts[0]) == [4, 7, 7]
+
+
+def test_what_a_round_costs_beside_evaluations_and_files_from_before_it_was_kept() -> None:
+    def shown(result: Result) -> str:
+        return "".join(text for table in tables(result) for text in table.columns)
+
+    found = example()
+    assert "its median" in shown(found)
+    cells = tuple(replace(cell, usual_overhead_us=None) for cell in found.cells)
+    assert "its median" not in shown(replace(found, cells=cells))

@@ -130,6 +130,14 @@ def test_shares_add_up() -> None:
     )
 
 
+def test_usual_overhead_is_the_median_of_what_the_runs_found() -> None:
+    plain = [run(PLAIN, 2.0, repeat=i) for i in range(3)]
+    found = [run("auto", 2.0, repeat=i, overhead_us=us) for i, us in enumerate((9e3, 1e2, 3e2))]
+    before, auto = cells([*plain, *found], AUTO, CostCurve(), None)
+    assert auto.usual_overhead_us == 3e2
+    assert before.usual_overhead_us is None  # as in files written before there was this field
+
+
 def test_a_peer_is_compared_with_its_own_plain_decoding_too() -> None:
     peers = [Contender("srv plain", "srv"), Contender("srv md", "srv")]
     runs = [run(PLAIN, 2.0), run("srv plain", 1.6), run("srv md", 3.2)]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import random
 
+import numpy as np
 import pytest
 
 from spec_local.control.costs import MAX_WIDTH, CostCurve, bucket_of
+from spec_local.control.lines import Lines
 
 SHAPE = {1: 1.0, 2: 1.5, 3: 1.9, 4: 1.6, 5: 2.1, 8: 2.8, 16: 3.5}
 PLAIN = 0.05
@@ -50,6 +52,28 @@ def test_unmeasured_widths_are_interpolated_and_extrapolated() -> None:
     assert curve.seconds(6, 100) == pytest.approx(PLAIN * (2.1 + (2.8 - 2.1) / 3), rel=0.02)
     assert curve.seconds(32, 100) == pytest.approx(PLAIN * 7.0, rel=0.02)
     assert curve.seconds(64, 100) == pytest.approx(PLAIN * (1 + 2.5 * 63 / 15), rel=0.02)
+
+
+def test_several_evaluations_at_once_teach_what_they_teach_one_by_one() -> None:
+    at_once, one_by_one, rng = learned(), learned(), random.Random(2)
+    for _ in range(20):
+        seconds = [0.8 * PLAIN * SHAPE[4] * (1 + rng.gauss(0, 0.05)) for _ in range(4)]
+        at_once.observe(4, 100, *seconds)
+        for each in seconds:
+            one_by_one.observe(4, 100, each)
+    for width in (1, 4):
+        assert at_once.seconds(width, 100) == pytest.approx(
+            one_by_one.seconds(width, 100), rel=0.03
+        )
+    assert at_once.seconds(4, 100) == pytest.approx(0.8 * PLAIN * SHAPE[4], rel=0.03)
+
+
+def test_one_width_costs_what_it_costs_in_the_row() -> None:
+    state = np.log([1.5, 1.6, 2.8])
+    for known in ([], [(2, 0)], [(2, 0), (4, 1), (8, 2)]):
+        lines = Lines(known, most=33)
+        found = [lines.at(width, state) for width in range(1, 34)]
+        assert lines.row(state).tolist() == pytest.approx(found)
 
 
 def test_noise_averages_out() -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from spec_local.llama.chain import LlamaChain
-from spec_local.sampling.distribution import Probabilities
+from spec_local.sampling.distribution import Probabilities, top_probability, top_token
 from spec_local.sampling.noise import keyed_gumbel
 from spec_local.sampling.prefilter import candidates
 from spec_local.sampling.sampler import TokenSampler
@@ -158,6 +158,39 @@ def test_without_truncation_only_negligible_tokens_are_dropped() -> None:
 def test_a_top_k_prefilter_is_small() -> None:
     row = np.random.default_rng(0).normal(size=151_936).astype(np.float32)
     assert 40 <= len(candidates(row, Sampling())) < 200
+
+
+@pytest.mark.parametrize(
+    ("setting", "rival", "alone"),
+    [
+        ({}, 16.5, True),
+        ({}, 17.1, False),  # min-p keeps what is less than ln 20 = 3.0 below the best
+        ({"min_p": 0.0}, 16.5, False),
+        ({"typical_p": 0.9}, 16.5, False),  # may remove the best one
+    ],
+    ids=str,
+)
+def test_a_token_that_min_p_is_sure_to_leave_alone_is_alone(
+    setting: dict[str, Any], rival: float, alone: bool
+) -> None:
+    row = np.random.default_rng(0).normal(size=20_000).astype(np.float32)
+    row[[7, 7 + 40 * 32]] = 20.0, rival  # both in the same block
+    sampling = Sampling(**setting)
+    assert (candidates(row, sampling).tolist() == [7]) == alone
+    full, filtered = full_chain(row, sampling, ()), filtered_chain(row, sampling, ())
+    assert filtered == pytest.approx(full, abs=1e-5)
+
+
+@pytest.mark.parametrize("n_vocab", [300, 20_000, 151_936])
+def test_the_top_tokens_probability_is_about_that_of_the_softmax(n_vocab: int) -> None:
+    rng = np.random.default_rng(3)
+    for spread in (2.0, 3.0, 4.0):
+        row = (rng.normal(size=n_vocab) * spread).astype(np.float32)
+        row[-1] = row.max()  # an equal one
+        token, probability = top_token(row)
+        assert token == row.argmax()
+        assert probability == top_probability(row)
+        assert probability == pytest.approx(softmax(row).max(), rel=0.2, abs=0.02)
 
 
 # ---- the draw ------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 
 from spec_local.control.acceptance import Acceptance
 from spec_local.control.costs import CostCurve
-from spec_local.control.drafter_state import DrafterState
+from spec_local.control.drafter_state import DrafterState, Intent
 from spec_local.control.stopping import DraftPace
 
 FLAT = [0.0, *[1.0] * 33]
@@ -95,22 +95,29 @@ def test_a_pace_again_starts_anew_and_is_no_longer_than_the_first() -> None:
     assert pace.again(6).value == pace.value
 
 
-def test_values_are_computed_anew_after_some_rounds_or_where_the_gain_is_not_clear() -> None:
+def test_a_draft_is_weighed_anew_after_some_rounds_or_where_its_gain_is_not_clear() -> None:
     state = DrafterState(CostCurve())
-    row, rounds = [0.0, *[1.0] * 9], state.tuning.hold_rounds
+    rounds = state.tuning.hold_rounds
+    pace = DraftPace(state.acceptance, [0.0, *[1.0] * 9], step=0.1, rate=1.0, limit=6)
 
-    def values(gain: float) -> DraftPace:
-        pace = state.pace(row, 0.1, 1.0, 6)
-        state.weigh(pace, gain)
-        return pace
-
-    def differing(gain: float) -> int:
+    def weighed(gain: float) -> int:
         state.begin("")
-        found = []
+        times = 0
         for _ in range(2 * rounds):
-            found.append(values(gain).value)
-            state.acceptance.observe([0.995], 0, rejected=True)
-        return len(set(found))
+            if state.held(8) is None:
+                state.weigh(Intent(pace, gain, price=0.5))
+                times += 1
+        return times
 
-    assert differing(gain=state.tuning.clear_gain) == 2
-    assert differing(gain=state.tuning.clear_gain - 0.1) == 2 * rounds
+    assert weighed(gain=state.tuning.clear_gain) == 2
+    assert weighed(gain=state.tuning.clear_gain - 0.1) == 2 * rounds
+
+
+def test_what_is_held_is_a_draft_that_starts_anew_and_fits_the_room() -> None:
+    state = DrafterState(CostCurve())
+    pace = DraftPace(calibrated(), [0.0, *[1.0] * 9], step=0.1, rate=1.0, limit=6)
+    state.weigh(Intent(pace, gain=1.0, price=0.5))
+    assert drafted(pace, [0.995] * 8) == 6
+    held = state.held(4)
+    assert held is not None
+    assert drafted(held.pace, [0.995] * 8) == 4

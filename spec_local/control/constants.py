@@ -100,8 +100,8 @@ class Tuning:
     clear_gain: float = 0.25
     """Tokens of gain beyond which a little more or less of it decides nothing …"""
     hold_rounds: int = 4
-    """… and the value of going on is computed once in so many rounds: it takes more time than all
-    else that is decided."""
+    """… and such a draft is weighed once in so many rounds: that takes more time than all else that
+    is decided."""
     recheck_rounds: int = 32
     """At least one round in so many is plain, since V(1) cannot be learned from wider ones."""
     retry_tokens: int = 32

@@ -36,7 +36,7 @@ from operator import mul
 from spec_local.control.budget import Budget
 from spec_local.control.constants import Tuning
 from spec_local.control.costs import MAX_WIDTH, CostCurve, bucket_of
-from spec_local.control.drafter_state import DrafterState
+from spec_local.control.drafter_state import DrafterState, Intent
 from spec_local.control.plan import CALIBRATION, PLAIN, Moment, Offer, Plan
 from spec_local.control.report import UNJUDGED, RoundReport
 from spec_local.control.stopping import DraftPace
@@ -103,15 +103,13 @@ class Controller:
         """Seconds of one token in plain decoding at present; 0.0 before that is known."""
         return self.target.row(context)[1]
 
-    # ---- the four steps of a plan ---------------------------------------------------------------
-
     def _calibrate(self, moment: Moment) -> Plan | None:
         """Measure the next width that is missing, right after a plain round."""
+        if self._since_plain > 0:
+            return None
         width = self._width_to_measure(moment)
         affordable = self.budget.bears(moment.costs[width] - 1.0)
-        if 0 < width <= moment.room + 1 and self._since_plain == 0 and affordable:
-            return Plan(CALIBRATION, width - 1)
-        return None
+        return Plan(CALIBRATION, width - 1) if 0 < width <= moment.room + 1 and affordable else None
 
     def _recheck(self, moment: Moment) -> Plan | None:
         """Decode plainly once in so many rounds and context lengths, if width 1 is used at all."""
@@ -134,8 +132,6 @@ class Controller:
         """Try the first drafter thought useless that may have become useful and can be paid for."""
         probes = (self._probe_of(offer, moment) for offer in moment.offers)
         return next((probe for probe in probes if probe is not None), None)
-
-    # ---- what the steps ask ---------------------------------------------------------------------
 
     def _width_to_measure(self, moment: Moment) -> int:
         """The next width of the first calibration, 0 if none is needed yet."""
@@ -167,6 +163,10 @@ class Controller:
         drafter, rate, costs = self.drafters[offer.drafter], moment.rate, moment.costs
         if drafter.asleep > 0:
             return
+        held = drafter.held(moment.room) if offer.behind <= 2 else None  # else it has to read
+        if held is not None and self.budget.bears(held.price):
+            yield held.gain, Plan(offer.drafter, held.pace.limit, held.pace)
+            return
         draft = drafter.prices(offer.behind, moment.context, moment.plain)
         catch_up = draft.reading if drafter.started else 0.0
         survivals = list(accumulate(repeat(drafter.acceptance.typical, moment.room), mul))
@@ -179,14 +179,14 @@ class Controller:
                 break
             limit -= 1
         if limit > 0:
-            pace = drafter.pace(costs, draft.step, rate, limit)
+            pace = DraftPace(drafter.acceptance, costs, draft.step, rate, limit)
             # The pace counts V(1) and every draft step as `step`: the first one costs `first`.
             gain = pace.value + rate * (1.0 - (draft.first - draft.step))
             # Reading is shared by the rounds to come, which emit about usual_tokens + gain each.
             caution = 1.0 if drafter.started else self._caution
             rounds_left = self._rest / (self.tuning.usual_tokens + gain)
             gain -= rate * caution * draft.reading / rounds_left
-            drafter.weigh(pace, gain)
+            drafter.weigh(Intent(pace, gain, price + catch_up))
             yield gain, Plan(offer.drafter, limit, pace)
 
     def _stretched(self, plan: Plan, moment: Moment) -> Plan:
@@ -242,7 +242,8 @@ class Controller:
         """A round is over: learn what things cost, who was right, and settle the budget."""
         is_first = self._emitted == 0
         width = self._learn_speed(report, is_prompt=is_first and report.width > 1)
-        self._learn_acceptance(report)
+        for name, drafter in self.drafters.items():
+            drafter.learn_verdict(report.judged.get(name, UNJUDGED), report.certainty)
         drafting = 0.0
         if report.steps:
             drafting = self.drafters[report.drafter].learn_drafting(report.steps, report.context)
@@ -283,14 +284,6 @@ class Controller:
             for cost in self._drafting.values():
                 cost.rescale(self.target.scale - before)
         return width
-
-    def _learn_acceptance(self, report: RoundReport) -> None:
-        """Count every draft's verdict, also those that were only watched."""
-        for name, drafter in self.drafters.items():
-            verdict = report.judged.get(name, UNJUDGED)
-            drafter.acceptance.observe(verdict.confidences, verdict.accepted, verdict.rejected)
-            if report.certainty is not None:
-                drafter.see(report.certainty, verdict.confidences)
 
     def _settle(self, report: RoundReport, cost: float) -> None:
         """Enter what the round saved, or lost, against plain decoding; cost in plain tokens."""

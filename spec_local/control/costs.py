@@ -12,15 +12,16 @@ some standard deviations is clipped (Huber's psi, Annals of Mathematical Statist
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
-from math import log, sqrt
+from math import exp, log, sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spec_local.control.constants import Tuning
+from spec_local.control.lines import Lines
 
 MAX_WIDTH = 33
 """Widths up to this one are kept apart; above, costs are kept at powers of two."""
@@ -58,11 +59,11 @@ class CostCurve:
         """By bucket, what `row` answers, until anything changes."""
         self._shapes: dict[int, NDArray[np.float64]] = {}
         """By bucket, the shape of such a row, until more than the scale changes."""
-        self._knots: dict[int, tuple[list[int], NDArray[np.intp]]] = {}
-        """By bucket, the widths measured and where they stand in the state, until one is added."""
+        self._drawn: dict[int, Lines] = {}
+        """By bucket, what draws such a shape, until a width is added."""
         self._unrest = 0.0
         """How much the speed jumps from one decode to the next: variance that nothing explains."""
-        self._early: tuple[int, int, float] | None = None
+        self._early: tuple[int, int, tuple[float, ...]] | None = None
 
     @property
     def is_known(self) -> bool:
@@ -73,48 +74,54 @@ class CostCurve:
         """Whether this width was measured near this context length."""
         return self.is_known and (self._nearest(bucket_of(context)), width) in self._factors
 
-    def observe(self, width: int, context: int, seconds: float) -> None:
-        """One evaluation of `width` tokens after `context` took so long."""
-        if seconds <= 0.0:
+    def observe(self, width: int, context: int, *seconds: float) -> None:
+        """An evaluation of `width` tokens after `context` took so long, or several alike did."""
+        if min(seconds) <= 0.0:
             return
         if not self.is_known and width > 1:
             self._early = (width, context, seconds)  # until V(1) is known, as the prompt's is
             return
-        width, seconds = _to_knot(width, seconds)
-        factor, measured = (bucket_of(context), width), log(seconds)
+        knot = _knot(width)
+        factor = bucket_of(context), knot
+        per_token = sum(map(log, seconds)) / len(seconds) - log(width)
+        measured = per_token + log(knot)
         parts = self._parts(*factor, measured)
-        self._filter(parts, measured, new=factor in self._guessed)
+        self._filter(parts, measured, len(seconds), new=factor in self._guessed)
         self._guessed.discard(factor)
         self._rows.clear()
         self._shapes.clear()
         if self._early is not None:
             early, self._early = self._early, None
-            self.observe(*early)
+            width, context, seconds = early
+            self.observe(width, context, *seconds)
 
-    def _filter(self, parts: list[int], measured: float, new: bool) -> None:
+    def _filter(self, parts: list[int], measured: float, decodes: int, new: bool) -> None:
         """Correct the state by one measurement of the sum of some of its parts.
 
-        new: one of them is only a guess as yet, so a surprise says nothing about the machine.
+        decodes: of how many the measurement is the mean. new: one of the parts is only a guess as
+        yet, so a surprise says nothing about the machine.
         """
         tuning, state, covariance = self._tuning, self._state, self._covariance
         # Predict: P <- P + Q, where Q is how far scale and shape wander from decode to decode.
-        covariance[_SCALE, _SCALE] += max(tuning.speed_drift**2, self._unrest)
+        covariance[_SCALE, _SCALE] += decodes * max(tuning.speed_drift**2, self._unrest)
         for part in parts[2:]:
-            covariance[part, part] += tuning.shape_drift**2
+            covariance[part, part] += decodes * tuning.shape_drift**2
         # H x: the measured logarithm is the sum of its parts, so H is 1 there and 0 elsewhere.
         # Parts are two or three: adding them one by one takes numpy less than indexing with a list.
         reach = covariance[_SCALE].copy()  # P H', by rows, as P is symmetric
         for part in parts[1:]:
             reach += covariance[part]
-        variance = sum(map(reach.item, parts)) + tuning.timing_noise**2  # S = H P H' + R
+        noise = tuning.timing_noise**2 / decodes
+        variance = sum(map(reach.item, parts)) + noise  # S = H P H' + R
         surprise = measured - sum(map(state.item, parts))  # z - H x
         if not new:
             unexplained = min(1.0, max(0.0, surprise**2 - variance + self._unrest))
             self._unrest += (unexplained - self._unrest) / tuning.unrest_memory
         bound = tuning.outlier * sqrt(variance)
         clipped = max(-bound, min(bound, surprise))
-        state += reach * (clipped / variance)  # x <- x + P H' / S (z - H x)
-        covariance -= reach[:, None] * reach / variance  # P <- P - P H' H P / S
+        gain = reach / variance  # K = P H' / S
+        state += gain * clipped  # x <- x + K (z - H x)
+        covariance -= gain[:, None] * reach  # P <- P - K H P
         covariance[_SCALE, _SCALE] += tuning.spike_memory * (surprise - clipped) ** 2
 
     def _parts(self, bucket: int, width: int, measured: float) -> list[int]:
@@ -128,7 +135,7 @@ class CostCurve:
             for other, index in [(w, i) for (b, w), i in self._factors.items() if b == near]:
                 self._add((bucket, other), self._state[index], tuning.bucket_doubt**2, index)
         if (bucket, width) not in self._factors:
-            guess = log(float(self._shape(bucket, [width])[0]))
+            guess = log(self._lines(bucket).at(width, self._state))
             self._add(
                 (bucket, width), guess, tuning.no_idea**2
             )  # the first measurement decides alone
@@ -140,7 +147,7 @@ class CostCurve:
         size = len(self._state)
         self._factors[factor] = size
         self._guessed.add(factor)
-        self._knots.clear()
+        self._drawn.clear()
         self._state = np.append(self._state, value)
         grown = np.zeros((size + 1, size + 1))
         grown[:size, :size] = self._covariance
@@ -168,7 +175,7 @@ class CostCurve:
         if not self.is_known:
             return 0.0
         near = self._nearest(bucket_of(context))
-        return float(self._plain(near)) * self._prompt_shape(near, width)
+        return self._plain(near) * self._prompt_shape(near, width)
 
     def row(self, context: int) -> list[float]:
         """Expected seconds for every width from 0 (no time) to MAX_WIDTH."""
@@ -180,7 +187,7 @@ class CostCurve:
     def _row(self, bucket: int) -> list[float]:
         near = self._nearest(bucket)
         if near not in self._shapes:
-            self._shapes[near] = self._shape(near, range(1, MAX_WIDTH + 1))
+            self._shapes[near] = self._lines(near).row(self._state)
         return [0.0, *(self._plain(near) * self._shapes[near]).tolist()]
 
     @property
@@ -196,36 +203,28 @@ class CostCurve:
             for bucket in buckets
         }
 
-    def _plain(self, bucket: int) -> np.float64:
+    def _plain(self, bucket: int) -> float:
         """V(1) in seconds."""
-        plain: np.float64 = np.exp(self._state[_SCALE] + self._state[self._factors[bucket, 1]])
-        return plain
+        value = self._state.item
+        return exp(value(_SCALE) + value(self._factors[bucket, 1]))
 
-    def _shape(self, bucket: int, widths: Sequence[int]) -> NDArray[np.float64]:
-        """V(width) / V(1) of ascending widths: measured, else linear between neighbours.
-
-        Beyond the widest one measured, the cost per token stays what it was there: pessimistic, as
-        wider evaluations are cheaper per token on every backend known.
-        """
-        if bucket not in self._knots:
+    def _lines(self, bucket: int) -> Lines:
+        """The shape of that bucket's costs."""
+        if bucket not in self._drawn:
             known = sorted((w, i) for (b, w), i in self._factors.items() if b == bucket and w > 1)
-            places = np.array([index for _width, index in known], np.intp)
-            self._knots[bucket] = [1, *(width for width, _index in known)], places
-        knots, places = self._knots[bucket]
-        costs = [1.0, *np.exp(self._state[places]).tolist()]
-        beyond = max(widths[-1], 2 * knots[-1])
-        points = [*knots, beyond], [*costs, costs[-1] * beyond / knots[-1]]
-        return np.asarray(np.interp(widths, *points), np.float64)
+            self._drawn[bucket] = Lines(known, MAX_WIDTH)
+        return self._drawn[bucket]
 
     def _prompt_shape(self, bucket: int, width: int) -> float:
         """V(width) / V(1) of a prompt's width: beyond the widest one measured on the same line.
 
         Where nobody evaluates unless it is thought to pay, pessimism would never be found out.
         """
-        widest = max(known for b, known in self._factors if b == bucket)
+        lines = self._lines(bucket)
+        widest = lines.widest
         if width <= widest or widest == 1:
-            return float(self._shape(bucket, [width])[0])
-        each = (float(self._shape(bucket, [widest])[0]) - 1.0) / (widest - 1)
+            return lines.at(width, self._state)
+        each = (lines.at(widest, self._state) - 1.0) / (widest - 1)
         return 1.0 + max(0.0, each) * (width - 1)
 
     def _nearest(self, bucket: int) -> int:
@@ -258,7 +257,7 @@ class CostCurve:
         curve._state = np.array([_number(data["scale"])])
         curve._covariance = np.full((1, 1), curve._tuning.shape_doubt**2)
         for bucket, width, value, variance in data["factors"]:
-            knot = isinstance(width, int) and _to_knot(width, 1.0)[0] == width >= 1
+            knot = isinstance(width, int) and width >= 1 and _knot(width) == width
             if bucket not in range(_LAST_BUCKET + 1) or not knot or not 0 <= variance < 50:
                 raise ValueError("a factor that cannot be")
             curve._add((bucket, width), _number(value), variance)
@@ -275,9 +274,6 @@ def _number(value: float) -> float:
     return float(value)
 
 
-def _to_knot(width: int, seconds: float) -> tuple[int, float]:
-    """Move an evaluation wider than MAX_WIDTH to a power of two, at the same cost per token."""
-    if width <= MAX_WIDTH:
-        return width, seconds
-    knot = min(_WIDEST, 1 << max(6, round(log(width, 2))))
-    return knot, seconds * knot / width
+def _knot(width: int) -> int:
+    """The width by which the cost of this one is kept: wider than MAX_WIDTH a power of two."""
+    return width if width <= MAX_WIDTH else min(_WIDEST, 1 << max(6, round(log(width, 2))))

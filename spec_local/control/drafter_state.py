@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from operator import mul
+from typing import NamedTuple
 
 from spec_local.control.acceptance import Acceptance
 from spec_local.control.constants import Tuning
 from spec_local.control.costs import CostCurve
+from spec_local.control.report import Judged
 from spec_local.control.stopping import DraftPace
 
 
@@ -27,6 +29,16 @@ class DraftPrices:
     def of(self, k: int) -> float:
         """k drafted tokens."""
         return self.first + (k - 1) * self.step
+
+
+class Intent(NamedTuple):
+    """Drafting as it has been found worth while."""
+
+    pace: DraftPace
+    gain: float
+    """Tokens beyond plain decoding, as the controller weighs them."""
+    price: float
+    """What a round takes beyond a plain one at most, in plain tokens."""
 
 
 @dataclass(slots=True)
@@ -47,9 +59,9 @@ class DrafterState:
     idle: int = field(init=False)
     """Tokens emitted since it was last used."""
     asleep: int = field(init=False)
-    """Tokens for which it need not be considered: it was far from paying."""
-    _held: DraftPace | None = field(init=False)
-    """The pace whose values are used again, as long as `_hold` is above 0."""
+    """Tokens for which it need not be considered: it did not pay."""
+    _held: Intent | None = field(init=False)
+    """What is used again, as long as `_hold` is above 0."""
     _hold: int = field(init=False)
     _run: float = field(init=False)
     """What its last unbroken run of drafts has saved, in plain tokens."""
@@ -81,27 +93,29 @@ class DrafterState:
         reading = max(0.0, self.cost.seconds(behind, context) - first)
         return DraftPrices(step / plain, first / plain, reading / plain)
 
-    def pace(self, costs: Sequence[float], step: float, rate: float, limit: int) -> DraftPace:
-        """For the next draft; arguments as `DraftPace` has them. By values held, or by new ones."""
+    def held(self, room: int) -> Intent | None:
+        """What was clearly worth while lately, for at most so many tokens; None: weigh it anew."""
         self._hold -= 1
         if self._held is None or self._hold <= 0:
-            return DraftPace(self.acceptance, costs, step, rate, limit)
-        return self._held.again(limit)
+            return None
+        return self._held._replace(pace=self._held.pace.again(room))
 
-    def weigh(self, pace: DraftPace, gain: float) -> None:
-        """Drafting at this pace would gain so much: hold its values where that is clear."""
-        self.asleep = self.tuning.sleep_tokens if gain < 0 else 0
-        if gain < self.tuning.clear_gain:
-            self._held = None
-        elif self._held is None or self._hold <= 0:
-            self._held, self._hold = pace, self.tuning.hold_rounds
+    def weigh(self, intent: Intent) -> None:
+        """Such drafting was looked into: hold it where its gain is clear."""
+        self.asleep = self.tuning.sleep_tokens if intent.gain < self.tuning.margin else 0
+        self._held = intent if intent.gain >= self.tuning.clear_gain else None
+        self._hold = self.tuning.hold_rounds
 
-    def see(self, certainty: float, drafted: Sequence[float]) -> None:
-        """The target was so sure of a token; `drafted`: confidences of its draft from there."""
-        if self.cost is None:
+    def learn_verdict(self, verdict: Judged, certainty: float | None) -> None:
+        """Count what became of its draft, also of one that was only watched.
+
+        certainty: how sure the target was of the first token; None if nobody looked.
+        """
+        self.acceptance.observe(verdict.confidences, verdict.accepted, verdict.rejected)
+        if self.cost is None or certainty is None:
             return
-        if drafted:
-            self.acceptance.relate(certainty, drafted[0])
+        if verdict.confidences:
+            self.acceptance.relate(certainty, verdict.confidences[0])
         else:
             self.acceptance.foresee(certainty)
 
@@ -110,8 +124,11 @@ class DrafterState:
         if not steps:
             return 0.0
         assert self.cost is not None
+        alike = dict[int, list[float]]()
         for width, seconds in steps:
-            self.cost.observe(width, context - width, seconds)
+            alike.setdefault(width, []).append(seconds)
+        for width, each in alike.items():
+            self.cost.observe(width, context - width, *each)
         drafting = sum(seconds for _width, seconds in steps)
         if not self.started:  # reading the prompt was an investment, and is not this round's cost
             self.started = True

@@ -38,7 +38,7 @@ class SimulatedMachine:
     """Prompt tokens the draft model has to read before its first draft."""
     window: int = 128
     """Tokens of the end that are read where more than twice as many are missing."""
-    window_loss: float = 0.04
+    window_loss: float = 0.03
     """Share of its right tokens that are wrong then: of nine answers late in a conversation."""
     noise: Callable[[], float] = lambda: 1.0
     """Factor on every evaluation: what other processes do to the clock."""

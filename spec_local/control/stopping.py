@@ -15,6 +15,7 @@ plateau of V, where more tokens cost nothing.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,6 +26,8 @@ from spec_local.control.constants import Tuning
 
 _GRID = np.geomspace(Tuning().least_survival, 1.0, Tuning().survival_points)
 """Survival probabilities for which W is computed; between them it is interpolated."""
+
+_POINTS: list[float] = _GRID.tolist()
 
 _SLOPES = 1.0 / np.diff(_GRID)
 """Slopes of the lines between its points, shape (points - 1,)."""
@@ -103,7 +106,13 @@ class DraftPace:
         return True
 
     def _value(self, taken: int, survival: float) -> float:
-        return float(np.interp(survival, _GRID, self._values[taken]))
+        above = bisect_right(_POINTS, survival)
+        value = self._values.item
+        if above == 0 or above == len(_POINTS):  # the grid ends there
+            return value(taken, min(above, len(_POINTS) - 1))
+        low, high = _POINTS[above - 1 : above + 1]
+        share = (survival - low) / (high - low)
+        return value(taken, above - 1) * (1.0 - share) + value(taken, above) * share
 
 
 def _taking(survivals: NDArray[np.float64], cost: float) -> NDArray[np.float64]:

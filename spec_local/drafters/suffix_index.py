@@ -100,11 +100,11 @@ class SuffixIndex:
 
     def _place(self, ending: bytes | bytearray) -> int:
         """Where in the order an ending belongs, given backwards; after those that are the same."""
-        text, size = self._backwards, len(self._backwards)
+        text, size, depth = self._backwards, len(self._backwards), DEPTH * _WIDTH
 
         def before(position: int) -> bytearray:
             at = size - _WIDTH * position
-            return text[at : at + DEPTH * _WIDTH]
+            return text[at : at + depth]
 
         return bisect_right(self._order, ending, key=before)
 

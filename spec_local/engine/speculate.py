@@ -17,6 +17,11 @@ from spec_local.errors import require
 from spec_local.sampling.distribution import top_probability
 from spec_local.sampling.types import Logits, Sampler
 
+_COMPARED = 4
+"""While a draft model drafts, the target's certainty is compared with its confidence once in so
+many rounds: that teaches something about texts to come only, and every look passes over all
+logits."""
+
 
 class FixedK:
     """Drafts k tokens in every round with one drafter; k = 0 is plain decoding."""
@@ -63,7 +68,7 @@ class Adaptive:
         self.controller = controller
         self._drafters = {drafter.name: drafter for drafter in drafters}
         self._has_model = any(each.cost is not None for each in controller.drafters.values())
-        self._length = 0
+        self._length = self._uncompared = 0
         self._forget_round()
 
     def _forget_round(self) -> None:
@@ -103,7 +108,9 @@ class Adaptive:
 
     def observe(self, context: Sequence[int], verdict: Verdict, row: Logits) -> None:
         self._length = len(context)
-        self._certainty = top_probability(row) if self._has_model else None
+        self._uncompared = self._uncompared + 1 if self._plan.pace else _COMPARED
+        if self._has_model and self._uncompared >= _COMPARED:
+            self._certainty, self._uncompared = top_probability(row), 0
         for drafter in self._drafters.values():
             drafter.observe(context, verdict)
 

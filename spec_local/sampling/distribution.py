@@ -54,9 +54,6 @@ class Distribution:
         return float(self.probabilities[place]) if self.ids[place] == token else 0.0
 
 
-_NEARBY_NATS = np.float32(10.0)
-"""Tokens further below the maximum are left out of a sum that only has to rank confidences."""
-
 _BLOCKS = 4096
 """As many as are reduced fastest: a line of so many is 16 KB."""
 
@@ -64,21 +61,30 @@ _BLOCKS = 4096
 def top_token(row: NDArray[np.float32]) -> tuple[int, float]:
     """The most probable token by a logits row (n_vocab,), and about its probability.
 
-    Of equal ones the first, as argmax has it. A whole softmax takes several times as long and tells
-    the controller nothing more.
+    Of equal ones the first, as argmax has it.
     """
     blocks = Blocks.of(row, _BLOCKS)
     best = blocks.best()
     if not best > -np.inf:  # nothing to choose from, or not numbers
         return int(row.argmax()), 0.0
-    nearby = blocks.reaching(np.nextafter(best - _NEARBY_NATS, best))  # above that, not at it
-    logits = row[nearby]
-    return int(nearby[logits.argmax()]), 1.0 / float(np.exp(logits - best).sum())
+    return int(blocks.reaching(best)[0]), _best_share(blocks, best)
 
 
 def top_probability(row: NDArray[np.float32]) -> float:
     """About the probability of the most probable token, by a logits row (n_vocab,)."""
-    return top_token(row)[1]
+    blocks = Blocks.of(row, _BLOCKS)
+    best = blocks.best()
+    return _best_share(blocks, best) if best > -np.inf else 0.0
+
+
+def _best_share(blocks: Blocks, best: np.float32) -> float:
+    """About the probability of the most probable token: its share among the best of each block.
+
+    Two tokens that matter are rarely in one block. A whole softmax takes several times as long and
+    tells the controller nothing more.
+    """
+    rest = float(np.exp(blocks.rest - best).sum()) if len(blocks.rest) else 0.0
+    return 1.0 / (float(np.exp(blocks.maxima - best).sum()) + rest)
 
 
 def on_common_support(p: Distribution, q: Distribution) -> tuple[Ids, Probabilities, Probabilities]:

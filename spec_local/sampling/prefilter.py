@@ -31,6 +31,7 @@ def candidates(row: Logits, sampling: Sampling, shifted: Ids = NO_IDS) -> Ids:
     The cut is taken over the tokens that are not `shifted`, because a penalty or a bias moves
     those; of the shifted ones all are kept that may end up above it. What is left out is either
     certain to be removed by top-k or min-p, or lies more than NEGLIGIBLE_NATS below the maximum.
+    Where min-p is sure to leave one token only, which in most texts is most rows, it is alone.
     """
     if needs_all(sampling, len(row)):
         return np.arange(len(row), dtype=np.int32)
@@ -39,7 +40,9 @@ def candidates(row: Logits, sampling: Sampling, shifted: Ids = NO_IDS) -> Ids:
         others = row.copy()
         others[shifted] = -np.inf
     if _in_blocks(sampling, len(row)):
-        kept, cut = _reach_top_k(others, sampling.top_k)
+        alone = sampling.min_p > 0 and sampling.typical_p == 1 and not len(shifted)
+        spread = _min_p_nats(sampling) if alone else 0.0
+        kept, cut = _reach_top_k(others, sampling.top_k, spread)
     else:
         cut = float(others.max() - margin(sampling))
         kept = np.flatnonzero(others >= cut).astype(np.int32)
@@ -72,16 +75,28 @@ def margin(sampling: Sampling) -> float:
     hottest = sampling.temperature + sampling.dynatemp_range
     nats = NEGLIGIBLE_NATS * max(1.0, hottest)
     if sampling.min_p > 0 and sampling.top_p == sampling.typical_p == 1:
-        nats = min(nats, 1e-3 - math.log(sampling.min_p))  # 1e-3: rounding in the chain
+        nats = min(nats, _min_p_nats(sampling))
     return nats
 
 
-def _reach_top_k(row: Logits, k: int) -> tuple[Ids, float]:
+def _min_p_nats(sampling: Sampling) -> float:
+    """What lies so far below the best token is removed by min-p, if that token gets there."""
+    return 1e-3 - math.log(sampling.min_p)  # 1e-3: rounding in the chain
+
+
+def _reach_top_k(row: Logits, k: int, spread: float) -> tuple[Ids, float]:
     """The top k ids and a few more, in one pass over the row, and the logit they all reach.
 
+    spread: the best one alone, if all others are further below it than that; 0.0: all the same.
     At least k tokens reach the k-th largest of the maxima of disjoint blocks, so every token of the
     top k does.
     """
     blocks = Blocks.of(row, k * _BLOCKS_PER_CANDIDATE)
+    if spread:
+        cut = blocks.best() - np.float32(spread)
+        if np.count_nonzero(blocks.maxima >= cut) == 1:
+            found = blocks.reaching(cut)
+            if len(found) == 1:
+                return found.astype(np.int32), float(cut)
     cut = np.partition(blocks.maxima, -k)[-k]
     return blocks.reaching(cut).astype(np.int32), float(cut)

@@ -232,6 +232,8 @@ class TokenSampler:
         logits, banned = row[ids], self._chain.banned
         possible = logits[~np.isin(ids, banned)] if len(banned) else logits
         _require_possible(possible.max(initial=-np.inf), row)
+        if len(ids) == 1:  # no sampler removes the last one
+            return Distribution.point(int(ids[0]))
         exclude_top = sampling.excludes_top and (
             xtc_coin(sampling.seed, self._position) <= sampling.xtc_probability
         )

@@ -117,6 +117,8 @@ class Run:
     sample_seconds: float = 0.0
     overhead_seconds: float = 0.0
     """Time outside llama.cpp's evaluations: deciding, sampling, bookkeeping, text."""
+    overhead_us: float | None = None
+    """Microseconds of that in a round, the median over the rounds; None of a peer."""
     widths: Mapping[str, int] = field(default_factory=dict)
     """Evaluations of the target by their width."""
     offered_at: tuple[int, ...] = ()
@@ -163,12 +165,14 @@ class Cell:
     shares: Mapping[str, float]
     """Shares of the time: draft, verify, sampling, other; empty for peers, which do not tell."""
     overhead_us: float | None
-    """Microseconds outside llama.cpp's evaluations, per round."""
+    """Microseconds outside llama.cpp's evaluations, per round: the mean."""
     joules_per_token: float | None = None
     predicted: float | None = None
     """Speed-up by the formula of arXiv 2211.17192 with measured costs, for a fixed k."""
     own_speedup: float | None = None
     """Speed-up of a peer over its own plain decoding; None for contenders."""
+    usual_overhead_us: float | None = None
+    """The median over rounds instead, which no other process nor a slow round moves."""
 
 
 @dataclass(frozen=True, slots=True)

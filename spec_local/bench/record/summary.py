@@ -125,6 +125,7 @@ def _cell(
         joules_per_token=sum(joules) / tokens if joules and len(joules) == len(runs) else None,
         predicted=_predicted(runs, contender, target, draft),
         own_speedup=known_median(_ratio(r, own[place(r)]) for r in runs if place(r) in own),
+        usual_overhead_us=known_median(run.overhead_us for run in runs),
     )
 
 

@@ -153,6 +153,7 @@ _TIME: tuple[Figure, ...] = (
     _share("sampling"),
     _share("other"),
     ("overhead µs a round", lambda cells: number(known_median(c.overhead_us for c in cells), 0)),
+    ("its median", lambda cells: number(known_median(c.usual_overhead_us for c in cells), 0)),
     ("J a token", lambda cells: number(known_median(c.joules_per_token for c in cells), 1)),
 )
 

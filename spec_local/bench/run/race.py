@@ -30,8 +30,8 @@ class Answer:
     text: str = ""
     prompt_seconds: float = 0.0
     seconds: float = 0.0
-    evaluating_seconds: float = 0.0
-    """Spent in llama.cpp's evaluations, target and draft."""
+    overheads: list[float] = field(default_factory=list)
+    """For each round, what it spent outside llama.cpp's evaluations, of target and draft."""
     joules: float | None = None
     stats: Stats = field(default_factory=Stats)
     first: Stats = field(default_factory=Stats)
@@ -89,8 +89,9 @@ class RunningContender:
         answer, evaluating, joules = self.answer, self._evaluating(), self._meter.joules()
         begun = perf_counter()
         chunk = next(self._generation)
-        answer.seconds += perf_counter() - begun
-        answer.evaluating_seconds += self._evaluating() - evaluating
+        took = perf_counter() - begun
+        answer.seconds += took
+        answer.overheads.append(took - (self._evaluating() - evaluating))
         used = self._meter.joules()
         if joules is not None and used is not None:
             answer.joules = (answer.joules or 0.0) + used - joules

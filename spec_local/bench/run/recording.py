@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 
 from spec_local.bench.peers.specs import PeerAnswer
 from spec_local.bench.record.result import Divergence, Lossless, Run
@@ -21,9 +22,9 @@ def to_run(where: Where, turns: Sequence[Answer], fresh: bool) -> Run:
     widths: dict[str, int] = {}
     for _drafted, _accepted, width in rounds:
         widths[str(width)] = widths.get(str(width), 0) + 1
+    overheads = [each for turn in turns for each in turn.overheads]
     longest = max((drafted for drafted, _accepted, _width in rounds), default=0)
     joules = [turn.joules for turn in turns if turn.joules is not None]
-    seconds = sum(turn.seconds for turn in turns)
     return Run(
         *where,
         prompt_tokens=sum(turn.stats.prompt_tokens - turn.stats.cached_tokens for turn in turns)
@@ -31,14 +32,15 @@ def to_run(where: Where, turns: Sequence[Answer], fresh: bool) -> Run:
         else 0,
         prompt_seconds=sum(turn.prompt_seconds for turn in turns) if fresh else None,
         tokens=sum(len(turn.tokens) - 1 for turn in turns),
-        seconds=seconds,
+        seconds=sum(turn.seconds for turn in turns),
         rounds=len(rounds),
         drafted=sum(drafted for drafted, _accepted, _width in rounds),
         accepted=sum(accepted for _drafted, accepted, _width in rounds),
         draft_seconds=sum(turn.stats.draft_seconds for turn in turns),
         verify_seconds=sum(turn.stats.evaluate_seconds for turn in turns),
         sample_seconds=sum(turn.stats.sample_seconds - turn.first.sample_seconds for turn in turns),
-        overhead_seconds=seconds - sum(turn.evaluating_seconds for turn in turns),
+        overhead_seconds=sum(overheads),
+        overhead_us=median(overheads) * 1e6 if overheads else None,
         widths=dict(sorted(widths.items(), key=lambda item: int(item[0]))),
         offered_at=tuple(sum(drafted > i for drafted, _a, _w in rounds) for i in range(longest)),
         accepted_at=tuple(sum(right > i for _d, right, _w in rounds) for i in range(longest)),
