@@ -24,10 +24,11 @@ LOOK_SECONDS = 0.25
 """How often the load is looked at, at most."""
 STALE_SECONDS = 2.0
 """After so long without an evaluation the load since the last look says nothing of now."""
-BUSY = 0.25
-"""Processors that others use beyond those we leave free, from which on threads sleep."""
-CALM = 0.10
-"""Processors below which others disturb nobody, and threads may spin again …"""
+BUSY = 0.45
+"""Processors that others use beyond those we leave free, from which on threads sleep. One that
+always works gets half of a processor at least, while we spin; beside less, spinning is faster."""
+CALM = 0.35
+"""Processors below which threads may spin again …"""
 CALM_SECONDS = 0.2
 """… after so long, which is one look. Waiting costs more than half of an idle machine's speed …"""
 PATIENCE_SECONDS = 2.0
@@ -88,7 +89,7 @@ class Waiting:
             self._calm_since = None
             if others > free + BUSY:
                 self._sleep()
-                self._keep_on(round(len(self.processors) - others), threads, idle_first)
+                self._keep_on(int(len(self.processors) - others + BUSY), threads, idle_first)
             return
         if self._calm_since is None:
             self._calm_since = self._at - LOOK_SECONDS  # all the time since the last look
