@@ -3,6 +3,8 @@
     python -m scripts.busy_machine --competitors 1,2,4 --rounds 3 --json docs/threads/busy.json
     python -m scripts.busy_machine --show docs/threads/busy.json
 
+What is measured is added to what the file of --json holds, so a long table can be made in parts.
+
 Every measurement is a process of its own that writes one answer after the other, 60 tokens each.
 After some idle seconds so many others compute, then they stop. Printed are tokens per second while
 the machine is idle, in the first second in which it is busy, in those after that, and when it is
@@ -25,6 +27,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from spec_local.bench.run.environment import this_machine
+from spec_local.llama.backend import default_threads
 from spec_local.llama.options import LoadOptions
 
 _OURS = """
@@ -64,6 +67,48 @@ while time.time() < until:
     found.append(times)
 print(json.dumps(found))
 """
+_SERVER = """
+import json, socket, subprocess, sys, time
+from urllib.request import ProxyHandler, Request, build_opener
+with socket.socket() as probe:
+    probe.bind(("127.0.0.1", 0))
+    port = probe.getsockname()[1]
+where = ["--host", "127.0.0.1", "--port", str(port), "--offline", "--no-webui"]
+how = ["-m", sys.argv[3], "-c", "2048", "-t", sys.argv[5], "--parallel", "1", "--cache-ram", "0"]
+quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+server = subprocess.Popen([sys.argv[4], *where, *how], **quiet)
+ask = build_opener(ProxyHandler({})).open
+url = f"http://127.0.0.1:{port}"
+found = []
+try:
+    while True:
+        try:
+            ask(url + "/health").close()
+            break
+        except OSError:  # it is still loading
+            assert server.poll() is None
+            time.sleep(0.05)
+    question = {
+        "messages": [{"role": "user", "content": "Why is the sky blue?"}],
+        "max_tokens": 60, "temperature": 0, "stream": True, "cache_prompt": False,
+    }
+    body, kind = json.dumps(question).encode(), {"Content-Type": "application/json"}
+    print("ready", flush=True)
+    until = time.time() + float(sys.argv[2])
+    while time.time() < until:
+        times = [time.time()]
+        with ask(Request(url + "/v1/chat/completions", body, kind)) as lines:
+            for line in lines:
+                if b'"content":"' in line:
+                    times.append(time.time())
+                if times[-1] > until:
+                    break
+        found.append(times)
+finally:
+    server.kill()
+    server.wait()
+print(json.dumps(found))
+"""
 
 
 class Setting(NamedTuple):
@@ -72,6 +117,8 @@ class Setting(NamedTuple):
     program: str
     """Python source of the process that writes."""
     variables: dict[str, str] = {}  # noqa: RUF012 (nobody writes to it)
+    needs: str = ""
+    """An option of this script, without which it is left out."""
 
 
 def _with(options: str) -> str:
@@ -84,9 +131,11 @@ SETTINGS = {
     "passive": Setting(_with("None"), {"OMP_WAIT_POLICY": "passive"}),
     "libgomp's default": Setting(_with("None"), {"GOMP_SPINCOUNT": "300000"}),
     "long spinning": Setting(_with("None"), {"GOMP_SPINCOUNT": "10000000"}),
-    "llama-cpp-python": Setting(_PYTHON),
+    "llama-cpp-python": Setting(_PYTHON, needs="file"),
+    "llama-server": Setting(_SERVER, needs="llama_server"),
 }
-IDLE_SECONDS, BUSY_SECONDS, AFTER_SECONDS = 3.0, 6.0, 4.0
+SECONDS = (3.0, 6.0, 4.0)
+"""Idle, busy, and idle again."""
 PHASES = ("idle", "first busy second", "busy", "idle again")
 
 
@@ -100,29 +149,29 @@ class Measured(NamedTuple):
     """Of the answers that began on the busy machine, the median; None if none got so far."""
 
 
-def measure(model: str, path: str, setting: str, competitors: int) -> Measured:
+def measure(how: argparse.Namespace, name: str, competitors: int) -> Measured:
     """Let one process write while the machine becomes busy and idle again."""
-    how = SETTINGS[setting]
+    setting, (idle, busy, after) = SETTINGS[name], how.seconds
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}
-    total = IDLE_SECONDS + BUSY_SECONDS + AFTER_SECONDS
-    arguments = [sys.executable, "-c", how.program, model, str(total), path]
+    given = (how.model, idle + busy + after, how.file, how.llama_server, default_threads())
+    arguments = [sys.executable, "-c", setting.program, *map(str, given)]
     writer = subprocess.Popen(
-        arguments, env=clean | how.variables, stdout=subprocess.PIPE, text=True
+        arguments, env=clean | setting.variables, stdout=subprocess.PIPE, text=True
     )
     assert writer.stdout is not None
     assert writer.stdout.readline() == "ready\n"
-    time.sleep(IDLE_SECONDS)
+    time.sleep(idle)
     started = time.time()
     loop = [sys.executable, "-c", "while True: pass"]
     others = [subprocess.Popen(loop) for _ in range(competitors)]
-    time.sleep(BUSY_SECONDS)
+    time.sleep(busy)
     ended = time.time()
     for other in others:
         other.kill()
         other.wait()
     answers: list[list[float]] = json.loads(writer.stdout.readline())
     writer.wait()
-    return Measured(setting, competitors, *_phases(answers, started, ended))
+    return Measured(name, competitors, *_phases(answers, started, ended))
 
 
 def _phases(
@@ -147,7 +196,9 @@ def table(found: Sequence[Measured]) -> list[str]:
         f"| competitors | way to wait | {' | '.join(PHASES)} | first token |",
         f"|---|---|{'---|' * (len(PHASES) + 1)}",
     ]
-    for count, setting in dict.fromkeys((each.competitors, each.setting) for each in found):
+    names = list(SETTINGS)
+    kinds = {(each.competitors, each.setting) for each in found}
+    for count, setting in sorted(kinds, key=lambda kind: (kind[0], names.index(kind[1]))):
         here = [e for e in found if (e.competitors, e.setting) == (count, setting)]
         cells = [_cell([each.speeds[phase] for each in here]) for phase in PHASES]
         firsts = [each.first_token_seconds for each in here]
@@ -168,22 +219,31 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", default="smollm2-135m")
-    parser.add_argument("--file", help="its file, for llama-cpp-python; left out without one")
+    parser.add_argument("--file", help="its file, for other programs; they are left out without")
+    parser.add_argument("--llama-server", help="llama.cpp's server; left out without")
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
+    parser.add_argument(
+        "--seconds", type=float, nargs=3, default=SECONDS, help="idle, busy, idle again"
+    )
     parser.add_argument("--competitors", default="1,2,4")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--show", type=Path)
     how = parser.parse_args()
+    if how.llama_server and not how.file:
+        parser.error("--llama-server needs --file.")
     if how.show:
         kept = json.loads(how.show.read_text())
         print("\n".join(table([Measured(**each) for each in kept["found"]])))
         return
-    settings = [name for name in SETTINGS if how.file or name != "llama-cpp-python"]
+    settings = [name for name in how.settings if getattr(how, SETTINGS[name].needs or "model")]
     found: list[Measured] = []
+    if how.json and how.json.exists():
+        found = [Measured(**each) for each in json.loads(how.json.read_text())["found"]]
     for count in map(int, how.competitors.split(",")):
         for turn in range(how.rounds):
             for setting in settings if turn % 2 == 0 else settings[::-1]:
-                found.append(measure(how.model, how.file or "", setting, count))
+                found.append(measure(how, setting, count))
                 print(*found[-1], flush=True)
     print("\n".join(table(found)))
     if how.json:

@@ -41,8 +41,9 @@ def command_lines(page: Path) -> Iterator[str]:
         if line.startswith("$ ")
     )
     prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.M)
-    spans = re.findall(r"`((?:spec-local|python scripts/\S+) [^`]+)`", prose)
-    call = r"(?:spec-local|python scripts/\S+)(?=\s).*"
+    program = r"(?:spec-local|python scripts/\S+|python -m scripts\.\w+)"
+    spans = re.findall(rf"`({program} [^`]+)`", prose)
+    call = rf"{program}(?=\s|$).*"
     for line in _whole_lines(shell.replace("\\\n", " ")):
         if found := re.search(call, re.sub(r"\s#\s.*", "", line)):
             yield " ".join(found[0].split())

@@ -142,12 +142,13 @@ def test_commands_and_options_exist(line: str) -> None:
 
 @pytest.mark.parametrize("line", [line for line in calls() if line.startswith("python")])
 def test_scripts_exist_and_explain_themselves(line: str) -> None:
-    script = ROOT / shlex.split(line)[1]
+    words = shlex.split(line)[1:]
+    script = words[: 2 if words[0] == "-m" else 1]
     done = subprocess.run(
-        [sys.executable, script, "--help"], capture_output=True, text=True, cwd=ROOT
+        [sys.executable, *script, "--help"], capture_output=True, text=True, cwd=ROOT
     )
     assert done.returncode == 0, done.stderr
-    options = [word.split("=")[0] for word in shlex.split(line) if word.startswith("--")]
+    options = [word.split("=")[0] for word in words if word.startswith("--")]
     assert set(options) <= set(re.findall(r"--[a-z-]+", done.stdout)), line
 
 

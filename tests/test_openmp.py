@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ import pytest
 
 from spec_local.llama import backend
 from spec_local.llama.model import Model
-from spec_local.llama.openmp import IdleTeam, waiting
+from spec_local.llama.openmp import IdleTeam, Threads, threads_by_load
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
 from spec_local.llama.waiting import Waiting
@@ -37,10 +39,24 @@ def until(count: int) -> None:
     raise AssertionError(f"{threads()} threads, not {count}")
 
 
-def test_the_team_comes_and_goes_and_changes_no_bit(tiny: Path) -> None:
-    found = waiting()
+@pytest.fixture
+def by_load(monkeypatch: pytest.MonkeyPatch) -> Threads:
+    """The choice for this process, of which nothing is chosen: it looks at no load."""
+    usual, found = backend._threads, threads_by_load()
     assert found is not None
-    switch = found._switch
+    monkeypatch.setattr(Waiting, "look", lambda _self, _threads: None)
+    monkeypatch.setattr(backend, "_threads", found)
+    if usual is not None:  # where the machine is busy it has chosen something by now
+        usual.waiting.kept_on, usual.waiting.sleeping = None, False
+        usual.waiting._switch(False)
+        with usual.computing(2):
+            pass
+        time.sleep(0.1)  # for its team to end
+    return found
+
+
+def test_the_team_comes_and_goes_and_changes_no_bit(tiny: Path, by_load: Threads) -> None:
+    switch = by_load.waiting._switch
     assert isinstance(switch, IdleTeam)
     with Model(tiny, LoadOptions(n_ctx=128, n_threads=2)) as model, Session(model) as session:
         spinning = session.evaluate([1, 270, 271, 272], rows=4).copy()
@@ -55,11 +71,60 @@ def test_the_team_comes_and_goes_and_changes_no_bit(tiny: Path) -> None:
         assert np.array_equal(session.evaluate([1, 270, 271, 272], rows=4), spinning)
 
 
+def places() -> list[set[int]]:
+    """Where each thread of this process may run."""
+    found = []
+    for thread in os.listdir("/proc/self/task"):
+        with suppress(OSError):  # it may have ended
+            found.append(os.sched_getaffinity(int(thread)))
+    return found
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="there is nowhere else to run")
+def test_threads_keep_to_processors_while_they_compute_and_change_no_bit(
+    tiny: Path, by_load: Threads
+) -> None:
+    everywhere = os.sched_getaffinity(0)
+    one = frozenset({min(everywhere)})
+    with Model(tiny, LoadOptions(n_ctx=128, n_threads=2)) as model, Session(model) as session:
+        alone = session.evaluate([1, 270, 271, 272], rows=4).copy()
+        assert one not in places()
+        by_load.waiting.kept_on = one
+        session.truncate(0)
+        assert np.array_equal(session.evaluate([1, 270, 271, 272], rows=4), alone)
+        assert os.sched_getaffinity(0) == everywhere  # whatever is started now inherits it
+        assert places().count(set(one)) == 1  # the other thread, asleep
+        with by_load.computing(2):
+            assert os.sched_getaffinity(0) == one
+        by_load.waiting.kept_on = None
+        session.truncate(0)
+        assert np.array_equal(session.evaluate([1, 270, 271, 272], rows=4), alone)
+        assert one not in places()
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="there is nowhere else to run")
+def test_a_thread_with_a_place_of_its_own_keeps_it(by_load: Threads) -> None:
+    low, high = min(os.sched_getaffinity(0)), max(os.sched_getaffinity(0))
+    by_load.waiting.kept_on = frozenset({low})
+    seen = []
+
+    def compute() -> None:
+        os.sched_setaffinity(0, {high})
+        with by_load.computing(2):
+            seen.append(os.sched_getaffinity(0))
+        seen.append(os.sched_getaffinity(0))
+
+    thread = threading.Thread(target=compute)
+    thread.start()
+    thread.join()
+    assert seen == [{high}, {high}]
+
+
 def test_the_load_is_looked_at_before_evaluations(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[int] = []
-    monkeypatch.setattr(backend, "_waiting", waiting())
+    monkeypatch.setattr(backend, "_threads", threads_by_load())
     monkeypatch.setattr(Waiting, "look", lambda _self, threads: looked.append(threads))
     options = LoadOptions(n_ctx=128, n_threads=2, n_batch=32)
     with Model(tiny, options) as model, Session(model) as session:
@@ -70,7 +135,7 @@ def test_the_load_is_looked_at_before_evaluations(
 @pytest.mark.parametrize("variable", ["OMP_WAIT_POLICY=passive", "GOMP_SPINCOUNT=1000"])
 def test_what_the_user_has_set_is_left_alone(variable: str) -> None:
     name, _, value = variable.partition("=")
-    code = "from spec_local.llama import backend; print(backend._waiting)"
+    code = "from spec_local.llama import backend; print(backend._threads)"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, name: value},

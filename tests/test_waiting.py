@@ -9,8 +9,8 @@ import pytest
 
 from spec_local.llama.waiting import (
     BUSY,
-    CALM_SECONDS,
     LOOK_SECONDS,
+    PATIENCE_SECONDS,
     STALE_SECONDS,
     Load,
     Waiting,
@@ -19,81 +19,125 @@ from spec_local.llama.waiting import (
 
 
 class Machine:
-    """Two processors; this process uses both while it evaluates."""
+    """Processors of which others use some; this process takes what is left of those it is on."""
 
-    def __init__(self, others: float = 0.0) -> None:
-        self.now, self.busy, self.own = 100.0, 5.0, 3.0
-        self.others, self.running = others, 1
+    def __init__(self, *others: float) -> None:
+        """others: how much of each processor other processes use."""
+        self.now, self.own, self.running = 100.0, 3.0, 1
+        self.others, self.busy = list(others), [5.0] * len(others)
+        self.share = 1.0
+        """How much of what is left of a processor this process takes."""
         self.switched: list[bool] = []
         self.waiting = Waiting(
-            lambda: Load(self.busy, self.running),
+            lambda: Load(dict(enumerate(self.busy)), self.running),
             self.switched.append,
             clock=lambda: self.now,
             own_seconds=lambda: self.own,
-            processors=2,
+            processors=frozenset(range(len(others))),
         )
 
     def evaluate(self, seconds: float, threads: int = 2) -> None:
         """Evaluations one after the other, each of a twentieth of a second."""
         for _ in range(round(seconds / 0.05)):
             self.waiting.look(threads)
-            mine = 0.05 * max(0.0, 2 - self.others)
-            self.now, self.own = self.now + 0.05, self.own + mine
-            self.busy += mine + 0.05 * self.others
+            self.now += 0.05
+            kept_on = self.waiting.kept_on or set(range(threads))
+            for each, others in enumerate(self.others):
+                mine = self.share * (1.0 - others) if each in kept_on else 0.0
+                self.own += 0.05 * mine
+                self.busy[each] += 0.05 * (mine + others)
 
 
-def test_alone_they_spin() -> None:
-    machine = Machine()
+def test_alone_they_spin_anywhere() -> None:
+    machine = Machine(0.0, 0.0)
     machine.evaluate(5)
     assert machine.switched == []
+    assert machine.waiting.kept_on is None
 
 
 def test_beside_others_they_sleep_from_the_first_look_on() -> None:
-    machine = Machine(others=1.0)
+    machine = Machine(1.0, 0.0)
     machine.evaluate(LOOK_SECONDS + 0.11)
     assert machine.switched == [True]
     machine.evaluate(5)
     assert machine.switched == [True]
 
 
+@pytest.mark.parametrize(
+    ("others", "threads", "room"),
+    [
+        ((0.0, 1.0), 2, 1),
+        ((1.0, 1.0), 2, 1),  # at least one
+        ((0.0, 1.0), 1, None),  # one thread needs no more than is left
+        ((0.4, 0.0), 2, None),
+        ((1.0, 0.0, 0.0, 1.0), 4, 2),
+        ((1.0, 0.0, 0.0, 0.0), 4, 3),
+        ((1.0, 0.0, 0.0, 0.0), 3, None),
+    ],
+)
+def test_they_keep_to_as_many_processors_as_are_free(
+    others: tuple[float, ...], threads: int, room: int | None
+) -> None:
+    machine = Machine(*others)
+    machine.evaluate(2, threads)
+    kept_on = machine.waiting.kept_on
+    assert (None if kept_on is None else len(kept_on)) == room
+
+
+@pytest.mark.parametrize(("others", "best"), [((1.0, 0.0), 1), ((0.0, 1.0), 0)])
+def test_they_keep_to_those_that_others_use_least(others: tuple[float, ...], best: int) -> None:
+    machine = Machine(*others)
+    machine.share = 0.5  # threads that wait leave some of a processor idle
+    machine.evaluate(2)
+    assert machine.waiting.kept_on == frozenset({best})
+
+
 def test_they_follow_the_load_in_both_directions() -> None:
-    machine = Machine()
-    machine.evaluate(1)
-    machine.others = 0.8
+    machine = Machine(0.0, 0.0)
+    machine.evaluate(3)
+    machine.others = [0.0, 0.8]
     machine.evaluate(1)
     assert machine.waiting.sleeping
-    machine.others = 0.0
-    machine.evaluate(CALM_SECONDS / 2)
-    assert machine.waiting.sleeping  # whoever compiles starts the next file
-    machine.evaluate(CALM_SECONDS + 2 * LOOK_SECONDS)
+    machine.others = [0.0, 0.0]
+    machine.evaluate(2 * LOOK_SECONDS + 0.1)  # the one in which they ended, and a calm one
     assert not machine.waiting.sleeping
+    assert machine.waiting.kept_on is None
     assert machine.switched == [True, False]
 
 
-def test_short_pauses_of_the_others_change_nothing() -> None:
-    machine = Machine(others=1.0)
-    for _ in range(10):
-        machine.others = 1.0
+def test_short_pauses_of_the_others_soon_change_nothing() -> None:
+    machine = Machine(1.0, 0.0)
+    for _ in range(20):
+        machine.others = [1.0, 0.0]
         machine.evaluate(0.5)
-        machine.others = 0.0
-        machine.evaluate(0.5)
-    assert machine.switched == [True]
+        machine.others = [0.0, 0.0]
+        machine.evaluate(0.6)
+    assert machine.waiting.sleeping
+    assert 3 <= len(machine.switched) <= 7
+    machine.evaluate(PATIENCE_SECONDS + 2 * LOOK_SECONDS)
+    assert not machine.waiting.sleeping
+    machine.evaluate(2 * PATIENCE_SECONDS)
+    machine.others = [1.0, 0.0]  # a visitor
+    machine.evaluate(1)
+    machine.others = [0.0, 0.0]
+    machine.evaluate(2 * LOOK_SECONDS + 0.1)
+    assert not machine.waiting.sleeping
 
 
 def test_what_leaves_enough_processors_does_not_disturb() -> None:
-    machine = Machine(others=1.0)
+    machine = Machine(0.0, 1.0)
     machine.evaluate(3, threads=1)
     assert machine.switched == []
-    machine.others = 1.0 + 2 * BUSY
+    machine.others = [2 * BUSY, 1.0]
     machine.evaluate(1, threads=1)
     assert machine.switched == [True]
 
 
 def test_after_a_long_silence_this_moment_counts() -> None:
-    machine = Machine()
+    machine = Machine(0.0, 0.0)
     machine.evaluate(1)
     machine.now += 3600.0  # others worked for half of it, and have ended
-    machine.busy += 3600.0
+    machine.busy = [each + 1800.0 for each in machine.busy]
     machine.evaluate(0.05)
     assert machine.switched == []
     machine.now += 2 * STALE_SECONDS
@@ -106,7 +150,13 @@ def test_after_a_long_silence_this_moment_counts() -> None:
 def test_linux_tells_its_load(tmp_path: Path) -> None:
     before = linux_load()
     assert before.running >= 1
-    assert linux_load().busy_seconds >= before.busy_seconds > 0
+    after = linux_load().busy_seconds
+    assert all(after[each] >= seconds > 0 for each, seconds in before.busy_seconds.items())
     stat = tmp_path / "stat"
-    stat.write_text("cpu  100 20 30 5000 700 8 9 33 40 0\ncpu0 1 1\nprocs_running 4\n")
-    assert linux_load(stat) == Load(2.0, 4)
+    lines = (
+        "cpu  1 1 1 1 1 1 1 1 1 0",
+        "cpu0 100 20 30 5000 700 8 9 33 40 0",
+        "cpu3 1 1 1 9 0 0 0 0",
+    )
+    stat.write_text("\n".join([*lines, "intr 7", "procs_running 4"]))
+    assert linux_load(stat) == Load({0: 2.0, 3: 0.03}, 4)

@@ -11,13 +11,13 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import psutil
 
 from spec_local.errors import ConfigError
 from spec_local.llama.amx import amx_is_permitted, amx_is_wanted, deny_amx
-from spec_local.llama.openmp import waiting
+from spec_local.llama.openmp import threads_by_load
 
 logger = logging.getLogger("spec_local.llama")
 logger.addHandler(logging.NullHandler())  # silent unless the application configures logging
@@ -38,16 +38,19 @@ _users_choice = any(name in os.environ for name in _WAIT_VARIABLES)
 def _bounded_spinning() -> Iterator[None]:
     """Let libgomp, which reads its settings while it is loaded, see SPIN_COUNT.
 
-    What the user has set is left alone, and child processes inherit nothing.
+    "passive" beside it means not to spin at all while there are more threads than processors, and
+    nothing else (openmp.py makes use of it). What the user has set is left alone, and child
+    processes inherit nothing.
     """
     if _users_choice:
         yield
         return
-    os.environ["GOMP_SPINCOUNT"] = str(SPIN_COUNT)
+    os.environ |= {"GOMP_SPINCOUNT": str(SPIN_COUNT), "OMP_WAIT_POLICY": "passive"}
     try:
         yield
     finally:
-        del os.environ["GOMP_SPINCOUNT"]
+        for name in _WAIT_VARIABLES:
+            del os.environ[name]
 
 
 with _bounded_spinning():
@@ -84,13 +87,12 @@ def _log(level: int, text: bytes, _user_data: int | None) -> None:
 lib.llama_log_set(_log, ctypes.c_void_p(0))
 lib.llama_backend_init()
 deny_amx(_libggml)
-_waiting = None if _users_choice else waiting()
+_threads = None if _users_choice else threads_by_load()
 
 
-def wait_well(threads: int) -> None:
-    """Before an evaluation with so many threads: let them wait as suits the machine's load."""
-    if _waiting is not None:
-        _waiting.look(threads)
+def computing(threads: int) -> AbstractContextManager[None]:
+    """Around an evaluation with so many threads: they wait and run as suits the machine's load."""
+    return nullcontext() if _threads is None else _threads.computing(threads)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from spec_local.errors import ContextOverflow, EngineError
-from spec_local.llama.backend import collected_errors, default_threads, lib, wait_well
+from spec_local.llama.backend import collected_errors, computing, default_threads, lib
 from spec_local.llama.memory import KV_TYPES, require_memory
 from spec_local.llama.model import Model
 from spec_local.sampling.types import Logits
@@ -180,9 +180,9 @@ class Session:
         self._batch_outputs[count - rows : count] = 1
         self._batch.n_tokens = count
         self._dirty = True
-        wait_well(self._threads)
         started = perf_counter()
-        status = lib.llama_decode(self.handle, self._batch)
+        with computing(self._threads):
+            status = lib.llama_decode(self.handle, self._batch)
         self.decode_seconds += perf_counter() - started
         self.decode_calls += 1
         if status != 0:

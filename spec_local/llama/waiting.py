@@ -1,17 +1,21 @@
-"""How llama.cpp's threads wait: spinning while the machine is ours, asleep while others work too.
+"""How llama.cpp's threads wait and where they run, by what else the machine does.
 
 A token is some hundred short barriers. A thread that spins at them is there at once when the others
 are; but where another process has taken a processor, it spins away the very time slice that the
-thread it waits for would need, and most of the speed is lost. No setting that is fixed when the
-OpenMP library is loaded serves both, so it is chosen again while evaluations run, by what other
-processes use. docs/threads.md has the measurements.
+thread it waits for would need, and most of the speed is lost. A thread that sleeps there instead
+still waits for the other one to get its turn on the processor they share with somebody. So beside
+others threads sleep *and* keep to as many processors as are free. Fewer threads would do the same,
+but what llama.cpp computes depends on their number, in the low bits (docs/threads.md).
+
+No setting that is fixed when the OpenMP library is loaded serves both, so it is chosen again while
+evaluations run, by what other processes use. docs/threads.md has the measurements.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic, process_time
 from typing import NamedTuple
@@ -20,25 +24,28 @@ LOOK_SECONDS = 0.25
 """How often the load is looked at, at most."""
 STALE_SECONDS = 2.0
 """After so long without an evaluation the load since the last look says nothing of now."""
-BUSY = 0.25
-"""Processors that others use beyond those we leave free, from which on threads sleep."""
-CALM = 0.10
-"""Processors below which others disturb nobody, and threads may spin again …"""
-CALM_SECONDS = 1.0
-"""… after so long: whoever compiles starts the next file within that."""
+BUSY = 0.45
+"""Processors that others use beyond those we leave free, from which on threads sleep. One that
+always works gets half of a processor at least, while we spin; beside less, spinning is faster."""
+CALM = 0.35
+"""Processors below which threads may spin again …"""
+CALM_SECONDS = 0.2
+"""… after so long, which is one look. Waiting costs more than half of an idle machine's speed …"""
+PATIENCE_SECONDS = 2.0
+"""… so this is doubled, up to here, whenever the others are back within so long."""
 
 
 class Load(NamedTuple):
     """What the system tells of its processors."""
 
-    busy_seconds: float
-    """Time that all processors together have worked, for whomever."""
+    busy_seconds: Mapping[int, float]
+    """Time that each processor has worked, for whomever."""
     running: int
     """Threads that run or would run at this moment, the one that asks among them."""
 
 
 class Waiting:
-    """The choice for one process: looks at the load, and switches between spinning and sleeping."""
+    """The choice for one process: looks at the load, and says how threads wait and where."""
 
     def __init__(
         self,
@@ -47,59 +54,94 @@ class Waiting:
         *,
         clock: Callable[[], float] = monotonic,
         own_seconds: Callable[[], float] = process_time,
-        processors: int | None = None,
+        processors: frozenset[int] | None = None,
     ) -> None:
         """switch: told whether threads shall sleep; they spin at first.
 
         own_seconds: processor time this process has used, all threads together.
-        processors: None is all there are.
+        processors: those this process may use; None asks the system.
         """
         self._read, self._switch = read, switch
         self._clock, self._own_seconds = clock, own_seconds
-        self._processors = processors or os.cpu_count() or 1
+        self.processors = processors or frozenset(os.sched_getaffinity(0))
+        self.kept_on: frozenset[int] | None = None
+        """The processors that threads keep to; None are all."""
+        self.sleeping = False
         self._lock = threading.Lock()
         self._calm_since: float | None = None
-        self.sleeping = False
+        self._calm_seconds = CALM_SECONDS
         self._seen, self._at, self._own = read(), clock(), own_seconds()
+        self._woken_at = self._at
 
     def look(self, threads: int) -> None:
         """Before an evaluation with so many threads: look at the load if it is time to."""
         if self._clock() - self._at < LOOK_SECONDS or not self._lock.acquire(blocking=False):
             return
         try:
-            others = self._others()
-            free = max(0, self._processors - threads)
-            if others > free + BUSY:
-                self._calm_since = None
-                self._set(True)
-            elif others > free + CALM:
-                self._calm_since = None
-            elif self._calm_since is None:
-                self._calm_since = self._at
-            elif self._at - self._calm_since >= CALM_SECONDS:
-                self._set(False)
+            self._choose(threads)
         finally:
             self._lock.release()
 
-    def _others(self) -> float:
-        """Processors that other processes have used since the last look, or use now."""
-        seen, at, own = self._read(), self._clock(), self._own_seconds()
-        passed, worked = at - self._at, seen.busy_seconds - self._seen.busy_seconds
-        ours = own - self._own
-        self._seen, self._at, self._own = seen, at, own
-        return float(seen.running - 1) if passed > STALE_SECONDS else (worked - ours) / passed
+    def _choose(self, threads: int) -> None:
+        others, idle_first = self._others()
+        free = max(0, len(self.processors) - threads)
+        if others > free + CALM:
+            self._calm_since = None
+            if others > free + BUSY:
+                self._sleep()
+                self._keep_on(int(len(self.processors) - others + BUSY), threads, idle_first)
+            return
+        if self._calm_since is None:
+            self._calm_since = self._at - LOOK_SECONDS  # all the time since the last look
+        if self.sleeping and self._at - self._calm_since >= self._calm_seconds:
+            self._switch(False)
+            self.sleeping, self.kept_on, self._woken_at = False, None, self._at
 
-    def _set(self, sleeping: bool) -> None:
-        if sleeping != self.sleeping:
-            self._switch(sleeping)
-            self.sleeping = sleeping
+    def _sleep(self) -> None:
+        if self.sleeping:
+            return
+        relapse = self._at - self._woken_at < PATIENCE_SECONDS
+        longer = min(2 * self._calm_seconds, PATIENCE_SECONDS)
+        self._calm_seconds = longer if relapse else CALM_SECONDS
+        self._switch(True)
+        self.sleeping = True
+
+    def _keep_on(self, room: int, threads: int, idle_first: list[int]) -> None:
+        """Choose processors if there is room on fewer than threads; the same as long as it does."""
+        room = max(1, room)
+        if room >= threads:
+            self.kept_on = None
+        elif self.kept_on is None or len(self.kept_on) != room:
+            self.kept_on = frozenset(idle_first[:room])
+
+    def _others(self) -> tuple[float, list[int]]:
+        """Processors that other processes have used since the last look, or use now.
+
+        And all processors, those first that were idle for longest.
+        """
+        seen, at, own = self._read(), self._clock(), self._own_seconds()
+        passed, ours = at - self._at, own - self._own
+        worked = {
+            each: seen.busy_seconds.get(each, 0.0) - self._seen.busy_seconds.get(each, 0.0)
+            for each in self.processors
+        }
+        self._seen, self._at, self._own = seen, at, own
+        idle_first = sorted(worked, key=lambda each: (worked[each], each))
+        if passed > STALE_SECONDS:
+            return float(seen.running - 1), idle_first
+        return (sum(worked.values()) - ours) / passed, idle_first
 
 
 def linux_load(stat: Path = Path("/proc/stat")) -> Load:
     """The load by Linux's /proc/stat; raises OSError or ValueError where there is none."""
     lines = stat.read_text(encoding="ascii").splitlines()
-    # user, nice, system, idle, iowait, irq, softirq, steal, in ticks; guests are users
-    ticks = [int(field) for field in lines[0].split()[1:9]]
-    busy = sum(ticks) - ticks[3] - ticks[4]
+    tick = os.sysconf("SC_CLK_TCK")
+    busy = {}
+    for line in lines:
+        name, *fields = line.split()
+        if name.startswith("cpu") and name != "cpu":
+            # user, nice, system, idle, iowait, irq, softirq, steal, in ticks; guests are users
+            ticks = [int(field) for field in fields[:8]]
+            busy[int(name[3:])] = (sum(ticks) - ticks[3] - ticks[4]) / tick
     (running,) = (line.split()[1] for line in lines if line.startswith("procs_running "))
-    return Load(busy / os.sysconf("SC_CLK_TCK"), int(running))
+    return Load(busy, int(running))
