@@ -95,6 +95,13 @@ def test_a_pace_again_starts_anew_and_is_no_longer_than_the_first() -> None:
     assert pace.again(6).value == pace.value
 
 
+def test_no_error_of_rounding_makes_going_on_look_better_than_stopping() -> None:
+    for rate in (1.0, 1.1, 1.3, 1.7):
+        pace = DraftPace(calibrated(), LINEAR, step=2.0, rate=rate, limit=6)  # no draft ever pays
+        for survival in range(1, 1000):
+            assert pace._value(0, survival / 1000) == pace._stop[0]
+
+
 def test_a_draft_is_weighed_anew_after_some_rounds_or_where_its_gain_is_not_clear() -> None:
     state = DrafterState(CostCurve())
     rounds = state.tuning.hold_rounds

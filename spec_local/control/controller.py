@@ -94,8 +94,7 @@ class Controller:
         costs = [cost / row[1] for cost in row]
         moment = Moment(offers, context, room, row[1], costs, rate)
         for step in (self._calibrate, self._recheck, self._best, self._probe):
-            plan = step(moment)
-            if plan is not None:
+            if (plan := step(moment)) is not None:
                 return plan
         return PLAIN
 
@@ -105,11 +104,9 @@ class Controller:
 
     def _calibrate(self, moment: Moment) -> Plan | None:
         """Measure the next width that is missing, right after a plain round."""
-        if self._since_plain > 0:
-            return None
-        width = self._width_to_measure(moment)
-        affordable = self.budget.bears(moment.costs[width] - 1.0)
-        return Plan(CALIBRATION, width - 1) if 0 < width <= moment.room + 1 and affordable else None
+        width = self._width_to_measure(moment) if self._since_plain == 0 else 0
+        affordable = 0 < width <= moment.room + 1 and self.budget.bears(moment.costs[width] - 1.0)
+        return Plan(CALIBRATION, width - 1) if affordable else None
 
     def _recheck(self, moment: Moment) -> Plan | None:
         """Decode plainly once in so many rounds and context lengths, if width 1 is used at all."""
@@ -184,8 +181,7 @@ class Controller:
             gain = pace.value + rate * (1.0 - (draft.first - draft.step))
             # Reading is shared by the rounds to come, which emit about usual_tokens + gain each.
             caution = 1.0 if drafter.started else self._caution
-            rounds_left = self._rest / (self.tuning.usual_tokens + gain)
-            gain -= rate * caution * draft.reading / rounds_left
+            gain -= rate * caution * draft.reading * (self.tuning.usual_tokens + gain) / self._rest
             drafter.weigh(Intent(pace, gain, price + catch_up))
             yield gain, Plan(offer.drafter, limit, pace)
 

@@ -112,7 +112,8 @@ class DraftPace:
             return value(taken, min(above, len(_POINTS) - 1))
         low, high = _POINTS[above - 1 : above + 1]
         share = (survival - low) / (high - low)
-        return value(taken, above - 1) * (1.0 - share) + value(taken, above) * share
+        before, after = value(taken, above - 1), value(taken, above)
+        return before + (after - before) * share  # exactly that of stopping, where both are
 
 
 def _taking(survivals: NDArray[np.float64], cost: float) -> NDArray[np.float64]:
