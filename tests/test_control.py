@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from spec_local.control.acceptance import Acceptance
+from spec_local.control.budget import Budget
 from spec_local.control.constants import Tuning
 from spec_local.control.controller import Controller
 from spec_local.control.costs import CostCurve
@@ -224,17 +225,35 @@ def test_a_run_of_failures_costs_no_more_than_the_allowance() -> None:
     assert 1.0 < lost <= tuning.allowance + tuning.allowance_per_token * tokens + 0.2
 
 
-def test_what_an_answer_lost_is_lost_to_the_next_and_what_it_saved_is_its_own() -> None:
-    controller = a_controller(linear)
+def test_answers_share_what_they_save_and_none_begins_with_more_than_the_allowance() -> None:
+    controller, tuning = a_controller(linear), Tuning()
     for _ in range(50):
         fail(controller, controller.plan(lookup(), 100, 32), linear)
     lost = controller.budget.credit
-    assert lost < 2.0
+    assert tuning.least_allowance < lost < tuning.allowance
     controller.begin(100)
     assert controller.budget.credit == lost
-    controller.budget.credit = 20.0
-    controller.begin(100)
-    assert controller.budget.credit == Tuning().allowance
+    controller.budget.credit = 3 * tuning.allowance  # this answer saves that much
+    for _ in range(3):
+        controller.begin(100)
+        assert controller.budget.credit == tuning.allowance
+        controller.budget.credit = 0.0  # and these lose all they have
+    for _ in range(2):
+        controller.begin(100)
+        assert controller.budget.credit == tuning.least_allowance
+        controller.budget.credit = -1.0
+
+
+def test_what_answers_have_saved_is_gone_on_from() -> None:
+    budget, tuning = Budget(Tuning()), Tuning()
+    budget.resume(5.0)
+    assert budget.total == 5.0
+    budget.begin()
+    assert budget.credit == tuning.allowance
+    assert budget.total == 5.0
+    budget.resume(1e9)
+    budget.begin()
+    assert budget.total == tuning.most_saved
 
 
 def test_a_new_context_length_begins_with_a_plain_round() -> None:

@@ -86,7 +86,8 @@ def test_the_worked_example_is_what_the_controller_does() -> None:
 def test_the_page_states_the_constants_as_they_are() -> None:
     text, tuning = PAGE.read_text(), Tuning()
     for sentence in (
-        f"starts with `allowance` = {tuning.allowance}",
+        f"first answer is `allowance` = {tuning.allowance}.",
+        f"`least_allowance` = {tuning.least_allowance} ",
         f"C <- min( C + s + {tuning.allowance_per_token} n,  {tuning.most_saved:g} )",
         f"`caution` = {tuning.caution} times",
         f"{tuning.caution} · (1 + {tuning.hesitation:g}/n)",

@@ -77,7 +77,7 @@ def test_acceptance_is_kept_by_drafter_and_kind_of_confidence(tmp_path: Path) ->
     for _ in range(30):
         known.observe([0.9], accepted=0, rejected=True)
     store.save_pair(IDENTITY, {"lookup": {"greedy": known, "drawn": Acceptance()}}, credit=1.5)
-    assert store.credit(IDENTITY, most=2.0) == 1.5
+    assert store.credit(IDENTITY) == 1.5
     found = store.acceptance(IDENTITY, "lookup", drawn=False)
     assert found["greedy"].rate(0.9) < 0.2
     assert found["drawn"].rate(0.9) == pytest.approx(0.9)

@@ -2,11 +2,12 @@
 
 Time saved against plain decoding is paid in, time lost is taken out, in units of one plain token.
 No round may cost more than there is (conservative bandits, Wu et al., arXiv 1602.04282). An answer
-begins with what the one before left, at most the allowance. So however wrong the estimates of
-acceptance are, any number of answers in a row lose no more than one allowance and a share of their
-tokens; with credits C, allowance A and a share p of n tokens each,
+begins with one allowance A, taken from what all before have left together, and earns more; if they
+left less, with that, but never less than a small part a, so that bad luck ends. So however wrong
+the estimates of acceptance are, an answer of n tokens loses at most A + p n, with p the share of
+its tokens that is given to it, and m answers together at most
 
-    lost_i <= C_i + p n_i - C_(i+1)     summed up     lost <= A + p n
+    lost <= A + m a + p n     more only after it was earned
 
 Outside the budget: the draft model's reading of the prompt (`controller.py`).
 """
@@ -26,10 +27,24 @@ class Budget:
     def __init__(self, tuning: Tuning) -> None:
         self._tuning = tuning
         self.credit = tuning.allowance
+        """What the present answer may put at risk."""
+        self.saved = 0.0
+        """What earlier answers have left beyond that."""
+
+    @property
+    def total(self) -> float:
+        """What answers to come may begin with, one allowance each."""
+        return min(self.saved + self.credit, self._tuning.most_saved)
+
+    def resume(self, total: float) -> None:
+        """Go on from what `total` was."""
+        self.saved = total - self.credit
 
     def begin(self) -> None:
-        """An answer begins: what earlier ones have lost is lost, what they have saved is theirs."""
-        self.credit = min(self.credit, self._tuning.allowance)
+        """An answer begins."""
+        total = max(self.total, self._tuning.least_allowance)
+        self.credit = min(total, self._tuning.allowance)
+        self.saved = total - self.credit
 
     def settle(self, tokens: int, saved: float) -> None:
         """A round emitted so many tokens and saved so much, or lost it if that is negative."""

@@ -120,6 +120,9 @@ class Tuning:
 
     allowance: float = 2.0
     """What may be lost before anything was earned, and the most that an answer begins with."""
+    least_allowance: float = 0.5
+    """What an answer begins with even if those before it have lost everything: enough for a short
+    draft that costs little, with which a text earns more."""
     allowance_per_token: float = 0.0025
     """What more may be lost with every token: so twenty answers of 60 tokens or more lose at most
     half a per cent. Probes are paid from this, and the controller's own time."""

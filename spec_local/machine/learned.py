@@ -39,9 +39,9 @@ class LearnedController:
         self._draft_curve = None if draft is None else self._curve_of(draft)
         states = {drafter.name: self._state(drafter) for drafter in drafters}
         self.controller = Controller(self._curve, states, widths=widths)
-        if store is not None:
-            budget = self.controller.budget
-            budget.credit = store.credit(self._pair, budget.credit)
+        kept = None if store is None else store.credit(self._pair)
+        if kept is not None:
+            self.controller.budget.resume(kept)
 
     def _state(self, drafter: Drafter) -> DrafterState:
         cost = self._draft_curve if isinstance(drafter, ModelDrafter) else None
@@ -73,7 +73,7 @@ class LearnedController:
                     self._draft, self._draft_curve, self._target, self._curve
                 )
         known = {name: state.known for name, state in states.items()}
-        self._store.save_pair(self._pair, known, self.controller.budget.credit)
+        self._store.save_pair(self._pair, known, self.controller.budget.total)
 
     def _when_tuned(self) -> list[float]:
         models = [self._target] if self._draft is None else [self._target, self._draft]

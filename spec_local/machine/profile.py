@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from time import time
 from typing import Any, TypeVar
@@ -150,10 +151,10 @@ class ProfileStore:
         }
         self.change(pair, {"acceptance": acceptance, "credit": credit})
 
-    def credit(self, pair: Identity, most: float) -> float:
-        """What this pair's answers may lose yet (`control/budget.py`), at most so much."""
+    def credit(self, pair: Identity) -> float | None:
+        """What this pair's answers may lose yet (`control/budget.py`); None if that is not kept."""
         kept = self.read(pair).get("credit")
-        return min(most, kept) if isinstance(kept, float) and kept >= 0.0 else most
+        return kept if isinstance(kept, float) and isfinite(kept) else None
 
     def read(self, identity: Identity) -> dict[str, Any]:
         """All entries kept for an identity; none if it has no profile, or a damaged one."""
