@@ -15,7 +15,9 @@ from statistics import mean, quantiles
 import pytest
 
 from spec_local.control.budget import Budget
-from spec_local.control.costs import MAX_WIDTH
+from spec_local.control.controller import Controller
+from spec_local.control.costs import MAX_WIDTH, CostCurve
+from spec_local.control.drafter_state import DrafterState
 from spec_local.control.simulation import SimulatedMachine, Track, clairvoyant, run, static
 from tests.machines import (
     CURVES,
@@ -275,3 +277,17 @@ def test_the_clairvoyant_plan_is_the_best_of_all_plans() -> None:
 
     track = Track(rates, [True] * 6, rates)
     assert clairvoyant(here, {"model": track}, 6).seconds == pytest.approx(best(0))
+
+
+def test_an_answer_that_lost_more_than_it_had_does_not_silence_the_next() -> None:
+    here = SimulatedMachine([0.0, *(1.0 + 0.2 * width for width in range(MAX_WIDTH))], 1.0, 1.0)
+    steered, rng = Controller(CostCurve(), {"lookup": DrafterState()}), random.Random(0)
+
+    def answer() -> float:
+        hit = [rng.random() < 0.95 for _ in range(100)]
+        text = {"lookup": Track([0.95] * 100, hit, [0.9] * 100, free=True)}
+        return run(steered, here, text, 100).speedup
+
+    assert answer() > 1.5
+    steered.budget.settle(0, -steered.budget.credit - 0.5)  # costs were misjudged
+    assert answer() > 1.5
