@@ -15,19 +15,17 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from spec_local.llama.options import LoadOptions
-from spec_local.llama.session import Session
-from spec_local.llama.template import Message
-from spec_local.models.loading import load_draft
-from spec_local.models.registry import load_registry
-from spec_local.runner import Runner
 from spec_local.sampling.settings import Sampling
 from spec_local.util.progress import no_progress
 from spec_local.workloads.workloads import bundled
+
+if TYPE_CHECKING:
+    from spec_local.llama.session import Session
+    from spec_local.llama.template import Message
 
 WINDOWS = (32, 64, 128, 256, 512)
 ROWS = 32
@@ -74,11 +72,18 @@ def agreement(draft: Session, context: Sequence[int], answer: Sequence[int]) -> 
 
 def measure(how: argparse.Namespace) -> Iterator[Found]:
     """Answer every prompt and lead the draft model along it."""
+    # The table of a file needs no llama.cpp.
+    from spec_local.llama.options import LoadOptions
+    from spec_local.llama.session import Session
+    from spec_local.models.loading import load_draft
+    from spec_local.models.registry import load_registry
+    from spec_local.runner import Runner
+
     options = LoadOptions(n_ctx=how.context)
     with Runner.load(target=how.target, drafter="lookup", options=options) as runner:
         model = load_draft(how.draft, runner.target.model, load_registry(), no_progress)
         with model, Session(model, n_ctx=how.context) as whole, Session(model) as window:
-            spoken = list[Message]()
+            spoken: list[Message] = []
             for setting, workload, text in conversations(how.prompts):
                 before = spoken if setting == "late" else []
                 messages: list[Message] = [*before, {"role": "user", "content": text}]
