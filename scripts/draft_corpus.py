@@ -16,8 +16,8 @@ costs of committed benchmarks, whose draft has the usual size.
 import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
-from itertools import pairwise
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from statistics import geometric_mean
 from tempfile import TemporaryDirectory
@@ -32,7 +32,6 @@ from spec_local.bench.record.result import CURVE_CONTEXT, Result
 from spec_local.control.costs import CostCurve
 from spec_local.llama.model import Model
 from spec_local.llama.quantize import quantize
-from spec_local.llama.sampler_factory import SamplerFactory
 from spec_local.llama.session import Session
 from spec_local.llama.vocab import Vocabulary
 from spec_local.models import trim
@@ -43,6 +42,7 @@ from spec_local.models.target_corpus import target_counts
 from spec_local.pair import open_pair
 from spec_local.runner import Runner
 from spec_local.sampling.settings import Sampling
+from spec_local.sampling.types import Logits
 from spec_local.util.progress import no_progress
 from spec_local.workloads.workloads import WorkloadPrompt, bundled, read_prompts
 
@@ -116,27 +116,16 @@ def led_along(
     draft: Session, target: Session, answer: Mapping[str, Any], kept: Sequence[trim.TokenIds]
 ) -> list[list[tuple[bool, float]]]:
     """What a draft of each set of tokens would have drafted (`Recording.drawn`)."""
-    context, said = answer["context"], answer["tokens"]
-    drawn: list[list[tuple[bool, float]]] = [[] for _ in kept]
     left = np.full(target.n_vocab, -np.inf, np.float32)
-    draft.truncate(0)
-    draft.evaluate([*context, said[0]][:-1])
-    with (
-        closing(SamplerFactory(target)) as samplers,
-        closing(samplers.open(SAMPLING, context)) as sampler,
-    ):
-        sampler.accept(said[0])  # the first token is the target's own
-        with closing(sampler.copy()) as own:
-            for before, token in pairwise(said):
-                row = draft.evaluate([before])[-1]
-                for tokens, found in zip(kept, drawn, strict=True):
-                    left.fill(-np.inf)
-                    left[tokens] = row[tokens]
-                    own.follow(sampler)
-                    proposal = own.propose(left)
-                    found.append((proposal.token == token, round(proposal.confidence, 4)))
-                sampler.accept(token)
-    return drawn
+
+    def only(tokens: trim.TokenIds, row: Logits) -> Logits:
+        left.fill(-np.inf)
+        left[tokens] = row[tokens]
+        return left
+
+    views = [partial(only, tokens) for tokens in kept]
+    drawn = replay.led_along(draft, target, SAMPLING, answer["context"], answer["tokens"], views)
+    return [[(right, round(confidence, 4)) for right, confidence in each] for each in drawn]
 
 
 def agree(spec: PairSpec, said: list[dict[str, Any]], n_tokens: int) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """How much of a text must a draft model read? Its agreement with the target, by what it has read.
 
-    python scripts/draft_windows.py --json docs/controller/windows.json
-    python scripts/draft_windows.py --show docs/controller/windows.json
+    python -m scripts.draft_windows --json docs/controller/windows.json
+    python -m scripts.draft_windows --show docs/controller/windows.json
 
 The target answers the first prompts of every bundled workload greedily: each alone, and all of them
 in one long conversation. The draft model is led along each answer, having read only the last tokens
@@ -11,14 +11,13 @@ of what came before it; agreement is the share of the answer's tokens that it th
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from scripts.kept import measure_or_show
 from spec_local.sampling.settings import Sampling
 from spec_local.util.progress import no_progress
 from spec_local.workloads.workloads import bundled
@@ -129,16 +128,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=1, help="of each workload")
     parser.add_argument("--tokens", type=int, default=96, help="of each answer, at most")
     parser.add_argument("--context", type=int, default=4096)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--show", type=Path)
-    how = parser.parse_args()
-    if how.show:
-        found = [Found(**each) for each in json.loads(how.show.read_text())]
-    else:
-        found = list(measure(how))
-    print("\n".join(table(found)))
-    if how.json:
-        how.json.write_text(json.dumps([each._asdict() for each in found], indent=1) + "\n")
+    measure_or_show(parser, Found, measure, table)
 
 
 if __name__ == "__main__":

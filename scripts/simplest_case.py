@@ -21,14 +21,13 @@ controllers after a hundred texts that only teach them.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
+from scripts.kept import measure_or_show
 from spec_local.control.constants import Tuning
 from spec_local.control.controller import Controller
 from spec_local.control.costs import MAX_WIDTH, CostCurve
@@ -147,14 +146,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--show", type=Path)
-    how = parser.parse_args()
-    kept = json.loads(how.show.read_text()) if how.show else None
-    found = measure() if kept is None else [Found(**each) for each in kept]
-    print("\n".join(table(found)))
-    if how.json:
-        how.json.write_text(json.dumps([each._asdict() for each in found], indent=1) + "\n")
+    measure_or_show(parser, Found, lambda _how: measure(), table)
 
 
 if __name__ == "__main__":

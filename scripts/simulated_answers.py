@@ -20,15 +20,14 @@ answer is against plain decoding.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import geometric_mean
 from typing import NamedTuple
 
 import numpy as np
 
+from scripts.kept import measure_or_show
 from spec_local.control.controller import Controller
 from spec_local.control.costs import MAX_WIDTH
 from spec_local.control.simulation import MODEL, SimulatedMachine, Text, clairvoyant, run, static
@@ -143,6 +142,11 @@ def measure(name: str, seed: str) -> Found:
     )
 
 
+def measure_all(how: argparse.Namespace) -> list[Found]:
+    """Every machine with every seed."""
+    return [measure(name, seed) for seed in how.seed or ["0"] for name in MACHINES]
+
+
 def table(found: Sequence[Found]) -> list[str]:
     """A row for each machine: geometric means over the seeds, and of all seeds the slowest."""
     rows = [
@@ -168,16 +172,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seed", action="append", help="may be given several times")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--show", type=Path)
-    how = parser.parse_args()
-    if how.show:
-        found = [Found(**each) for each in json.loads(how.show.read_text())]
-    else:
-        found = [measure(name, seed) for seed in how.seed or ["0"] for name in MACHINES]
-    print("\n".join(table(found)))
-    if how.json:
-        how.json.write_text(json.dumps([each._asdict() for each in found], indent=1) + "\n")
+    measure_or_show(parser, Found, measure_all, table)
 
 
 if __name__ == "__main__":

@@ -18,10 +18,10 @@ class DraftCache:
         """Tokens of a context that fit. A draft may spell them longer than the target, so it is
         halved when they turn out not to."""
 
-    def missing(self, context: Sequence[int], start: int) -> Sequence[int]:
-        """Tokens that are still to be read, to have read everything from `start` on."""
+    def behind(self, context: Sequence[int], start: int) -> int:
+        """How many tokens are still to be read, to have read everything from `start` on."""
         held = len(self.session.tokens) if start == self.start else 0
-        return context[start + held :]
+        return len(context) - start - held
 
     def room(self, context: Sequence[int]) -> int:
         """Tokens that can be drafted; the last one of them is not evaluated. Below 1: none."""

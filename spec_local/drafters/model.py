@@ -51,7 +51,7 @@ class ModelDrafter:
         self._target_sampler = sampler
 
     def behind(self, context: Sequence[int]) -> int:
-        return len(self.cache.missing(context, ModelDrafter._start(self, context)))
+        return self.cache.behind(context, self._start(context))
 
     def _start(self, context: Sequence[int]) -> int:
         """Where in the context the model begins to read for its next draft."""
@@ -63,7 +63,7 @@ class ModelDrafter:
 
     def propose(self, context: Sequence[int], budget: int, pace: Pace | None = None) -> Draft:
         cache, session, start = self.cache, self.cache.session, self._start(context)
-        missing = cache.missing(context, start)
+        missing = context[len(context) - cache.behind(context, start) :]
         if any(token >= session.n_vocab for token in missing):
             return NO_DRAFT
         cache.move(start)

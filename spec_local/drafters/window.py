@@ -39,9 +39,9 @@ class WindowDrafter(ModelDrafter):
 
     def behind(self, context: Sequence[int]) -> int:
         everything = super()._start(context)
-        spared = len(self.cache.missing(context, everything)) > _WORTH_IT * self._width
+        spared = self.cache.behind(context, everything) > _WORTH_IT * self._width
         if self._in_use(context) or everything > 0 or spared:
-            return len(self.cache.missing(context, self._start(context)))
+            return super().behind(context)
         return 0
 
     def propose(self, context: Sequence[int], budget: int, pace: Pace | None = None) -> Draft:

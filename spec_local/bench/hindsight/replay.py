@@ -31,11 +31,13 @@ from spec_local.control.simulation import (
     run,
     static,
 )
+from spec_local.engine.types import EvaluationSession
 from spec_local.llama.sampler_factory import SamplerFactory
 from spec_local.llama.session import Session
 from spec_local.models.loading import in_target_tokens
 from spec_local.sampling.distribution import top_probability
 from spec_local.sampling.settings import Sampling
+from spec_local.sampling.types import Logits
 
 KS = (1, 2, 3, 4, 6, 8, 12, 16)
 _MOST = MAX_WIDTH - 1
@@ -92,7 +94,27 @@ def with_draft(
     answer: Sequence[int],
 ) -> Recording:
     """Look at the same answer from a draft model, which is led along it token by token."""
-    session, drawn = in_target_tokens(draft, target), []
+    session = in_target_tokens(draft, target)
+    (drawn,) = led_along(
+        session, target, sampling, context, answer, [lambda row: row[: target.n_vocab]]
+    )
+    return replace(recording, drawn=tuple(drawn))
+
+
+def led_along(
+    session: EvaluationSession,
+    target: Session,
+    sampling: Sampling,
+    context: Sequence[int],
+    answer: Sequence[int],
+    views: Sequence[Callable[[Logits], Logits]],
+) -> list[list[tuple[bool, float]]]:
+    """What a draft model would have drawn after each token of an answer (`Recording.drawn`).
+
+    session: its, in the target's token ids. views: from its logits to those that are drawn from;
+    each gives an entry of the result.
+    """
+    drawn: list[list[tuple[bool, float]]] = [[] for _ in views]
     session.truncate(0)
     session.evaluate([*context, answer[0]][:-1])
     with (
@@ -103,11 +125,12 @@ def with_draft(
         with closing(sampler.copy()) as own:
             for before, token in pairwise(answer):
                 row = session.evaluate([before])[-1]
-                own.follow(sampler)
-                proposal = own.propose(row[: target.n_vocab])
-                drawn.append((proposal.token == token, proposal.confidence))
+                for view, found in zip(views, drawn, strict=True):
+                    own.follow(sampler)
+                    proposal = own.propose(view(row))
+                    found.append((proposal.token == token, proposal.confidence))
                 sampler.accept(token)
-    return replace(recording, drawn=tuple(drawn))
+    return drawn
 
 
 @dataclass(frozen=True, slots=True)
