@@ -233,7 +233,7 @@ class Bookkeeper(Controller):
         else:
             self.lost += beyond
         self.written += report.tokens
-        self.worst = max(self.worst, self.lost - promised(self.written))
+        self.worst = max(self.worst, self.lost - promised_one(self.written))
         return replace(
             report,
             evaluate_seconds=report.evaluate_seconds * factor,
@@ -241,6 +241,11 @@ class Bookkeeper(Controller):
         )
 
 
-def promised(tokens: int, answers: int = 1) -> float:
-    """Plain tokens that answers of so many in all may lose to trying, by the README."""
-    return 3.0 + 0.0025 * tokens + 0.5 * (answers - 1)
+def promised_one(tokens: int) -> float:
+    """Plain tokens that an answer of so many may lose to trying, by the README."""
+    return 3.0 + 0.015 * tokens
+
+
+def promised(tokens: int, answers: int) -> float:
+    """Plain tokens that all answers of a pair may lose, so many tokens in all, by the README."""
+    return 11.0 + 0.5 * (answers - 1) + 0.0025 * tokens

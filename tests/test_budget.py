@@ -1,22 +1,27 @@
-"""The budget as a property: whatever the verdicts, an answer loses no more than the README says."""
+"""The budget: what it holds, and that no answers lose more than the README says."""
 
 from __future__ import annotations
 
 import random
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spec_local.control.budget import Budget
+from spec_local.control.constants import Tuning
 from spec_local.control.plan import Offer
 from spec_local.control.report import Judged, RoundReport
-from tests.machines import promised
-from tests.test_control import a_controller
+from tests.machines import promised, promised_one
+from tests.test_control import a_controller, fail, linear, lookup, play
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 PROMISE = (
-    "An answer may lose the time of three tokens and a quarter per cent to trying; many together "
-    "no more than that and half a token each, unless it was earned before."
+    "One answer may lose the time of three tokens and one and a half per cent to trying, and what "
+    "the draft model reads of its prompt; all of a pair's answers together no more than eleven "
+    "tokens, half a token each and a quarter per cent, reading included, unless it was earned "
+    "before."
 )
 
 
@@ -36,8 +41,7 @@ def test_whatever_the_verdicts_answers_in_a_row_lose_no_more(
 ) -> None:
     """Two drafters that were trusted before; a draft survives as long as `honesty` lets it.
 
-    V and D are known, as they are once a machine was measured. What the draft reads before its
-    first draft of an answer is left out, as the README does.
+    V and D are known, as they are once a machine was measured.
     """
     rng = random.Random(seed)
 
@@ -45,12 +49,14 @@ def test_whatever_the_verdicts_answers_in_a_row_lose_no_more(
         return 1.0 + slope * (width - 1)
 
     controller = a_controller(cost, model_step=draft, max_tokens=400)
-    lost, written, behind, answer, answers = 0.0, 0, 1, 0, 1
+    written, behind, begun, answers = 0, 1, 0, 1
+    lost = lost_here = 0.0
     while written < 600:
-        if written - answer >= 60:
+        if written - begun >= 60:
             controller.begin(400)
             controller.learn(RoundReport(tokens=1, width=50, context=0, evaluate_seconds=cost(50)))
-            answer, answers = written, answers + 1
+            begun, lost_here, answers = written, 0.0, answers + 1
+            behind = rng.randint(1, 40)
         read = controller.drafters["model"].started
         sure = tuple(rng.choice([0.5, 0.9, 0.995]) for _ in range(rng.randint(0, 16)))
         offers = [Offer("lookup", sure), Offer("model", behind=behind)]
@@ -82,5 +88,76 @@ def test_whatever_the_verdicts_answers_in_a_row_lose_no_more(
         behind = min(2, 1 + (accepted == k > 0))
         written += tokens
         reading = steps[0][1] - draft if steps and not read else 0.0
-        lost += cost(k + 1) + sum(seconds for _width, seconds in steps) - reading - tokens
+        spent = cost(k + 1) + sum(seconds for _width, seconds in steps)
+        lost += spent - tokens
+        lost_here += spent - reading - tokens
         assert lost <= promised(written, answers)
+        assert lost_here <= promised_one(written - begun)
+
+
+def test_a_run_of_failures_costs_no_more_than_the_allowance() -> None:
+    controller = a_controller(linear)
+    tuning, lost, tokens = Tuning(), 0.0, 0
+    for _ in range(400):
+        plan = controller.plan(lookup(), 100, 32)
+        lost += linear(plan.k + 1) - 1
+        tokens += 1
+        play(controller, plan, linear)  # and it never learns that it was wrong
+    given = tuning.allowance_per_token + tuning.flow_per_token
+    assert 1.0 < lost <= tuning.allowance + given * tokens + 0.2
+
+
+def test_answers_share_what_they_save_and_none_begins_with_more_than_the_allowance() -> None:
+    controller, tuning = a_controller(linear), Tuning()
+    controller.budget.saved = 0.0  # what a new pair is given has been lost
+    for _ in range(50):
+        fail(controller, controller.plan(lookup(), 100, 32), linear)
+    lost = controller.budget.credit
+    assert tuning.least_allowance < lost < tuning.allowance
+    controller.begin(100)
+    assert controller.budget.credit == lost
+    controller.budget.credit = 3 * tuning.allowance  # this answer saves that much
+    for _ in range(3):
+        controller.begin(100)
+        assert controller.budget.credit == tuning.allowance
+        controller.budget.credit = 0.0  # and these lose all they have
+    for _ in range(2):
+        controller.begin(100)
+        assert controller.budget.credit == tuning.least_allowance
+        controller.budget.credit = -1.0
+
+
+def test_what_answers_have_saved_is_gone_on_from() -> None:
+    budget, tuning = Budget(Tuning()), Tuning()
+    budget.resume(5.0)
+    assert budget.total == 5.0
+    budget.begin()
+    assert budget.credit == tuning.allowance
+    assert budget.total == 5.0
+    budget.resume(1e9)
+    budget.begin()
+    assert budget.total == tuning.most_saved
+
+
+def test_an_answer_that_lost_its_allowance_gets_some_of_what_others_have_left() -> None:
+    budget, tuning = Budget(Tuning()), Tuning()
+    budget.resume(3.0)
+    budget.begin()
+    budget.settle(0, -tuning.allowance)
+    assert (budget.credit, budget.saved) == (0.0, 1.0)
+    budget.settle(40, 0.0)
+    given = 40 * tuning.allowance_per_token
+    assert budget.credit == pytest.approx(given + 40 * tuning.flow_per_token)
+    assert budget.total == pytest.approx(1.0 + given)
+    budget.settle(100, 0.0)  # no more than there is
+    assert budget.saved == 0.0
+
+
+def test_reading_a_prompt_is_paid_from_what_others_have_left_then_from_the_credit() -> None:
+    budget, tuning = Budget(Tuning()), Tuning()
+    assert budget.affords(tuning.first_saved + tuning.stake * tuning.allowance)
+    assert not budget.affords(tuning.first_saved + tuning.allowance)
+    budget.invest(5.0)
+    assert (budget.saved, budget.credit) == (tuning.first_saved - 5.0, tuning.allowance)
+    budget.invest(tuning.first_saved - 4.0)
+    assert (budget.saved, budget.credit) == (0.0, tuning.allowance - 1.0)

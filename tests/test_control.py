@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from spec_local.control.acceptance import Acceptance
-from spec_local.control.budget import Budget
 from spec_local.control.constants import Tuning
 from spec_local.control.controller import Controller
 from spec_local.control.costs import CostCurve
@@ -183,10 +182,18 @@ def linear_third(width: int) -> float:
 
 
 def reads_after(
-    certainty: float, prompt: int, max_tokens: int = 400, step: float = 0.1
+    certainty: float,
+    prompt: int,
+    max_tokens: int = 400,
+    step: float = 0.1,
+    saved: float = 100.0,
 ) -> int | None:
-    """Plain tokens, each so certain, after which the model begins to read the prompt."""
+    """Plain tokens, each so certain, after which the model begins to read the prompt.
+
+    saved: plain tokens that earlier answers have left.
+    """
     controller = a_controller(linear_third, model_step=step, max_tokens=max_tokens)
+    controller.budget.saved = saved
     for token in range(2, max_tokens - 1):
         room = min(32, max_tokens - token)
         if controller.plan([Offer("model", behind=prompt + token)], prompt + token, room).pace:
@@ -214,46 +221,9 @@ def test_the_less_there_is_to_gain_the_longer_the_text_is_looked_at() -> None:
     assert waits[-1] >= 4
 
 
-def test_a_run_of_failures_costs_no_more_than_the_allowance() -> None:
-    controller = a_controller(linear)
-    tuning, lost, tokens = Tuning(), 0.0, 0
-    for _ in range(400):
-        plan = controller.plan(lookup(), 100, 32)
-        lost += linear(plan.k + 1) - 1
-        tokens += 1
-        play(controller, plan, linear)  # and it never learns that it was wrong
-    assert 1.0 < lost <= tuning.allowance + tuning.allowance_per_token * tokens + 0.2
-
-
-def test_answers_share_what_they_save_and_none_begins_with_more_than_the_allowance() -> None:
-    controller, tuning = a_controller(linear), Tuning()
-    for _ in range(50):
-        fail(controller, controller.plan(lookup(), 100, 32), linear)
-    lost = controller.budget.credit
-    assert tuning.least_allowance < lost < tuning.allowance
-    controller.begin(100)
-    assert controller.budget.credit == lost
-    controller.budget.credit = 3 * tuning.allowance  # this answer saves that much
-    for _ in range(3):
-        controller.begin(100)
-        assert controller.budget.credit == tuning.allowance
-        controller.budget.credit = 0.0  # and these lose all they have
-    for _ in range(2):
-        controller.begin(100)
-        assert controller.budget.credit == tuning.least_allowance
-        controller.budget.credit = -1.0
-
-
-def test_what_answers_have_saved_is_gone_on_from() -> None:
-    budget, tuning = Budget(Tuning()), Tuning()
-    budget.resume(5.0)
-    assert budget.total == 5.0
-    budget.begin()
-    assert budget.credit == tuning.allowance
-    assert budget.total == 5.0
-    budget.resume(1e9)
-    budget.begin()
-    assert budget.total == tuning.most_saved
+def test_a_prompt_is_not_read_where_nothing_is_left_to_pay_for_it() -> None:
+    assert reads_after(0.995, prompt=500, saved=0.0) is None
+    assert reads_after(0.995, prompt=500, saved=30.0) is not None
 
 
 def test_a_new_context_length_begins_with_a_plain_round() -> None:

@@ -56,7 +56,8 @@ def worked_example() -> list[str]:
     first, *others = choices(controller)
     lines = [f"a           = {first}              nothing was counted: the confidence itself"]
     cost = COSTS[3]
-    before, per_token = controller.budget.credit, controller.tuning.allowance_per_token
+    before, tuning = controller.budget.credit, controller.tuning
+    given, flow = tuning.allowance_per_token, tuning.flow_per_token
     controller.learn(
         RoundReport(
             tokens=1,
@@ -70,7 +71,7 @@ def worked_example() -> list[str]:
     lines += [
         *others,
         f"first wrong : 1 token emitted in {cost:.1f}, lost {cost - 1:.1f}",
-        f"credit      = {before:.1f} - {cost - 1:.1f} + {per_token:.4f} "
+        f"credit      = {before:.1f} - {cost - 1:.1f} + {given:.4f} + {flow:.4f} "
         f"= {controller.budget.credit:.3f}",
     ]
     first, *others = choices(controller)
@@ -88,6 +89,8 @@ def test_the_page_states_the_constants_as_they_are() -> None:
     for sentence in (
         f"first answer is `allowance` = {tuning.allowance}.",
         f"`least_allowance` = {tuning.least_allowance} ",
+        f"`first_saved` = {tuning.first_saved} ",
+        f"{tuning.flow_per_token} n more flows",
         f"C <- min( C + s + {tuning.allowance_per_token} n,  {tuning.most_saved:g} )",
         f"`caution` = {tuning.caution} times",
         f"{tuning.caution} · (1 + {tuning.hesitation:g}/n)",

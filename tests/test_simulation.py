@@ -167,7 +167,7 @@ def test_nor_where_longer_contexts_have_another_shape_at_all() -> None:
 
 
 def test_nor_usually_where_longer_contexts_have_another_shape() -> None:
-    """Of seeds 0 to 39 all but 7, 8, 18 and 24.
+    """Of seeds 0 to 39 all but 8, 15 and 24.
 
     Seed 0 lost 110 tokens of 1000 when surprises were shared out badly.
     """
@@ -211,9 +211,10 @@ def test_nor_where_the_text_turns_against_all_that_was_learned(curve: str, full:
     strict=True,
     reason="The budget is charged what V(w) is believed to be. On a machine whose clock is off by "
     "5 %, V(w) / V(1) was learned up to 6 % too low: where drafts cost so little, losing that in "
-    "every round is not noticed. Some 2 tokens of 300 are lost beyond the promise.",
+    "every round is not noticed. Of seeds 0 to 99 eleven lose more than is promised, seed 40 the "
+    "most: 7 tokens of 300.",
 )
-@pytest.mark.parametrize("seed", [52, 54])
+@pytest.mark.parametrize("seed", [0, 40])
 def test_nor_if_the_clock_is_noisy_then(seed: int) -> None:
     assert turned("flat as a GPU", seed, quiet=False).worst == 0
 

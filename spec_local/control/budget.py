@@ -1,15 +1,17 @@
 """The budget of a pair: what speculation has saved, and how much of it may be put at risk.
 
 Time saved against plain decoding is paid in, time lost is taken out, in units of one plain token.
-No round may cost more than there is (conservative bandits, Wu et al., arXiv 1602.04282). An answer
-begins with one allowance A, taken from what all before have left together, and earns more; if they
-left less, with that, but never less than a small part a, so that bad luck ends. So however wrong
-the estimates of acceptance are, an answer of n tokens loses at most A + p n, with p the share of
-its tokens that is given to it, and m answers together at most
+No round may cost more than there is (conservative bandits, Wu et al., arXiv 1602.04282). A pair
+begins with something to learn from, F. Every answer has a credit of its own: an allowance A at
+first, taken from what all before have left together, then what it earns, and a flow f per token
+from what else is left. If that is less than a small part a of the allowance, it is made that much,
+so that bad luck ends; and a share p of the tokens written is given. So however wrong the estimates
+of acceptance are, an answer of n tokens loses at most A + (f + p) n, and m answers at most
 
-    lost <= A + m a + p n     more only after it was earned
+    lost <= F + A + m a + p n     more only after it was earned
 
-Outside the budget: the draft model's reading of the prompt (`controller.py`).
+The draft model's reading of a prompt is an investment that few answers could bear alone: what is
+left of earlier ones pays for it, and only then the credit.
 """
 
 from __future__ import annotations
@@ -22,13 +24,13 @@ from spec_local.control.constants import Tuning
 
 
 class Budget:
-    """Starts with the allowance."""
+    """Starts with the allowance, and with what a new pair is given to learn from."""
 
     def __init__(self, tuning: Tuning) -> None:
         self._tuning = tuning
         self.credit = tuning.allowance
         """What the present answer may put at risk."""
-        self.saved = 0.0
+        self.saved = tuning.first_saved
         """What earlier answers have left beyond that."""
 
     @property
@@ -50,6 +52,20 @@ class Budget:
         """A round emitted so many tokens and saved so much, or lost it if that is negative."""
         allowance = self._tuning.allowance_per_token * tokens
         self.credit = min(self.credit + saved + allowance, self._tuning.most_saved)
+        if self.credit < self._tuning.allowance:
+            flow = min(self.saved, self._tuning.flow_per_token * tokens)
+            self.saved -= flow
+            self.credit += flow
+
+    def affords(self, price: float) -> bool:
+        """Whether the draft model may read the prompt at such a price."""
+        return price <= self.saved + self._tuning.stake * self.credit
+
+    def invest(self, price: float) -> None:
+        """The draft model has read the prompt."""
+        paid = min(price, self.saved)
+        self.saved -= paid
+        self.credit -= price - paid
 
     def bears(self, price: float) -> bool:
         """Whether a round may take so much beyond a plain one."""

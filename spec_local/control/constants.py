@@ -85,8 +85,9 @@ class Tuning:
     expected_rest: int = 128
     """Tokens an answer is expected to have left when it begins, and then as many as it has written
     beyond that: what an investment (the draft model reading the prompt) must pay for itself in."""
-    caution: float = 1.0
-    """How many times over reading the prompt must be expected to pay for itself."""
+    caution: float = 1.5
+    """How many times over reading the prompt must be expected to pay for itself: with more the
+    slowest answers get faster, and most others slower."""
     hesitation: float = 6.0
     """After n tokens 1 + hesitation / n times that: every plain token shows more of the text, and
     where reading pays so clearly that waiting costs more, it is not waited for."""
@@ -119,7 +120,14 @@ class Tuning:
     # -- the budget (budget.py): what speculation may lose
 
     allowance: float = 2.0
-    """What may be lost before anything was earned, and the most that an answer begins with."""
+    """What an answer may lose before it has earned anything."""
+    first_saved: float = 8.0
+    """What a new pair has beyond that, as if it had been earned: enough for a draft model to read a
+    prompt of 200 tokens, where one takes a fifth of the target's time."""
+    flow_per_token: float = 0.0125
+    """What an answer that is below its allowance gets with every token from what earlier ones have
+    left: else one that lost it early would draft nothing to its end, however rich the pair is. With
+    the allowance that is never more than three tokens or 5 % of an answer, whichever is more."""
     least_allowance: float = 0.5
     """What an answer begins with even if those before it have lost everything: enough for a short
     draft that costs little, with which a text earns more."""

@@ -17,9 +17,9 @@ Four steps make a plan, and the first that has one decides:
     best        the offer and the k with the greatest gain above a margin
     probe       a drafter thought useless is tried again
 
-A budget (`budget.py`) guards the promise never to be slower. One thing is decided outside it,
-because nothing can be earned before it: that the draft model reads the prompt.
-Reading must be expected to pay for itself more than once, and how well the model would draft is
+A budget (`budget.py`) guards the promise never to be slower. The draft model's reading of the
+prompt, before which nothing can be earned, is an investment out of what earlier answers have saved.
+It must be expected to pay for itself more than once, and how well the model would draft is
 foreseen from how sure the target itself is of this text (`acceptance.py`): the less there is to
 gain, the longer that is looked at.
 
@@ -166,6 +166,8 @@ class Controller:
             return
         draft = drafter.prices(offer.behind, moment.context, moment.plain)
         catch_up = draft.reading if drafter.started else 0.0
+        if not drafter.started and not self.budget.affords(draft.reading):
+            return
         survivals = list(accumulate(repeat(drafter.acceptance.typical, moment.room), mul))
         expected = [0.0, *accumulate(survivals)]
         limit = moment.room
@@ -240,9 +242,10 @@ class Controller:
         width = self._learn_speed(report, is_prompt=is_first and report.width > 1)
         for name, drafter in self.drafters.items():
             drafter.learn_verdict(report.judged.get(name, UNJUDGED), report.certainty)
-        drafting = 0.0
+        drafting = reading = 0.0
         if report.steps:
-            drafting = self.drafters[report.drafter].learn_drafting(report.steps, report.context)
+            drafter = self.drafters[report.drafter]
+            drafting, reading = drafter.learn_drafting(report.steps, report.context)
         self._emitted += report.tokens
         plain = self.target.row(report.context)[self.widths.narrowest]
         if is_first or plain <= 0:
@@ -254,6 +257,7 @@ class Controller:
         # The shape tells what this width costs; the clock also tells what else the machine did.
         evaluating = self.target.seconds(width, report.context) / plain
         self._book(width, report.context, evaluating)
+        self.budget.invest(reading / plain)
         self._settle(report, evaluating + (drafting + report.other_seconds) / plain)
 
     def _book(self, width: int, context: int, cost: float) -> None:

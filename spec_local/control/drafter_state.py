@@ -119,21 +119,21 @@ class DrafterState:
         else:
             self.acceptance.foresee(certainty)
 
-    def learn_drafting(self, steps: Sequence[tuple[int, float]], context: int) -> float:
-        """Learn what evaluations cost; returns the seconds that count as a cost of this round."""
-        if not steps:
-            return 0.0
+    def learn_drafting(
+        self, steps: Sequence[tuple[int, float]], context: int
+    ) -> tuple[float, float]:
+        """Learn what evaluations cost; returns the seconds of drafting, and of reading."""
         assert self.cost is not None
         alike = dict[int, list[float]]()
         for width, seconds in steps:
             alike.setdefault(width, []).append(seconds)
         for width, each in alike.items():
             self.cost.observe(width, context - width, *each)
-        drafting = sum(seconds for _width, seconds in steps)
-        if not self.started:  # reading the prompt was an investment, and is not this round's cost
+        drafting, reading = sum(seconds for _width, seconds in steps), 0.0
+        if not self.started:  # reading the prompt is an investment, and is not this round's cost
             self.started = True
-            drafting -= max(0.0, steps[0][1] - self.cost.seconds(1, context))
-        return drafting
+            reading = max(0.0, steps[0][1] - self.cost.seconds(1, context))
+        return drafting - reading, reading
 
     def keep_books(self, used: bool, saved: float, tokens: int) -> None:
         """Watch how a drafter with a cost fares, and let its failures fade while it waits."""

@@ -146,8 +146,8 @@ class Prices:
 class Pricing:
     """Prices recorded answers of one pair with its cost curves, in the order they were written.
 
-    The controller knows the costs and nothing of any text at first, and learns from each answer, as
-    it does in a benchmark.
+    One controller writes them all, as in a benchmark: it knows the costs and nothing of any text at
+    first, learns from each answer, and stakes what those before have saved.
     """
 
     def __init__(
@@ -158,7 +158,10 @@ class Pricing:
         drawn = [((c,), int(right)) for each in recordings for right, c in each.drawn]
         looked = [(c, right) for each in recordings for right, c in each.looked]
         self._rates = {"model": _calibrated(drawn), "lookup": _calibrated(looked)}
-        self._known = {"model": Acceptance(drawn=True), "lookup": Acceptance()}
+        states = {"lookup": DrafterState()}
+        if draft is not None:
+            states["model"] = DrafterState(_copy(draft))
+        self._controller = Controller(_copy(target), states)
 
     def price(self, recording: Recording) -> Prices:
         """Prices of the next answer."""
@@ -198,12 +201,9 @@ class Pricing:
         return text
 
     def _controlled(self, recording: Recording) -> float:
-        states = {"lookup": DrafterState(known={"": self._known["lookup"]})}
-        if self._draft is not None:
-            states["model"] = DrafterState(_copy(self._draft), known={"": self._known["model"]})
-        controller = Controller(_copy(self._target), states)
         machine, text = self._machine(recording), self._text(recording)
-        return run(controller, machine, text, recording.length, recording.certainty).speedup
+        outcome = run(self._controller, machine, text, recording.length, recording.certainty)
+        return outcome.speedup
 
 
 def _copy(curve: CostCurve) -> CostCurve:
