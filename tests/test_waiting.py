@@ -36,16 +36,17 @@ class Machine:
             processors=frozenset(range(len(others))),
         )
 
-    def evaluate(self, seconds: float, threads: int = 2) -> None:
-        """Evaluations one after the other, each of a twentieth of a second."""
-        for _ in range(round(seconds / 0.05)):
+    def evaluate(self, seconds: float, threads: int = 2, each_seconds: float = 0.05) -> None:
+        """Evaluations one after the other, each of a twentieth of a second or as long as said."""
+        for _ in range(round(seconds / each_seconds)):
             self.waiting.look(threads)
-            self.now += 0.05
+            self.now += each_seconds
             kept_on = self.waiting.kept_on or set(range(threads))
             for each, others in enumerate(self.others):
                 mine = self.share * (1.0 - others) if each in kept_on else 0.0
-                self.own += 0.05 * mine
-                self.busy[each] += 0.05 * (mine + others)
+                self.own += each_seconds * mine
+                self.busy[each] += each_seconds * (mine + others)
+            self.waiting.computed()
 
 
 def test_alone_they_spin_anywhere() -> None:
@@ -147,6 +148,15 @@ def test_after_a_long_silence_this_moment_counts() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_long_prompt_is_not_taken_for_a_silence() -> None:
+    """Right after it, the threads that computed it still spin, and count as running."""
+    machine = Machine(0.0, 0.0)
+    machine.running = 3
+    machine.evaluate(8 * STALE_SECONDS, each_seconds=4 * STALE_SECONDS)
+    machine.evaluate(1)
+    assert machine.switched == []
+
+
 def test_linux_tells_its_load(tmp_path: Path) -> None:
     before = linux_load()
     assert before.running >= 1

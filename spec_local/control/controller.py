@@ -283,6 +283,9 @@ class Controller:
         if was_known:
             for cost in self._drafting.values():
                 cost.rescale(self.target.scale - before)
+        else:
+            for drafter in self.drafters.values():
+                drafter.reconsider()
         return width
 
     def _settle(self, report: RoundReport, cost: float) -> None:

@@ -106,6 +106,10 @@ class DrafterState:
         self._held = intent if intent.gain >= self.tuning.clear_gain else None
         self._hold = self.tuning.hold_rounds
 
+    def reconsider(self) -> None:
+        """A cost that was only guessed has been measured: what is held may be wrong."""
+        self._held = None
+
     def learn_verdict(self, verdict: Judged, certainty: float | None) -> None:
         """Count what became of its draft, also of one that was only watched.
 

@@ -108,11 +108,14 @@ class Threads:
     def computing(self, threads: int) -> Iterator[None]:
         """Around an evaluation with so many threads."""
         self.waiting.look(threads)
-        if self._places is None:
-            yield
-            return
-        with self._places.keep(self.waiting.kept_on, threads):
-            yield
+        try:
+            if self._places is None:
+                yield
+                return
+            with self._places.keep(self.waiting.kept_on, threads):
+                yield
+        finally:
+            self.waiting.computed()
 
 
 def threads_by_load() -> Threads | None:

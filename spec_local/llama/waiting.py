@@ -71,7 +71,7 @@ class Waiting:
         self._calm_since: float | None = None
         self._calm_seconds = CALM_SECONDS
         self._seen, self._at, self._own = read(), clock(), own_seconds()
-        self._woken_at = self._at
+        self._woken_at = self._computed_at = self._at
 
     def look(self, threads: int) -> None:
         """Before an evaluation with so many threads: look at the load if it is time to."""
@@ -81,6 +81,10 @@ class Waiting:
             self._choose(threads)
         finally:
             self._lock.release()
+
+    def computed(self) -> None:
+        """After an evaluation, which may have taken long."""
+        self._computed_at = self._clock()
 
     def _choose(self, threads: int) -> None:
         others, idle_first = self._others()
@@ -125,9 +129,10 @@ class Waiting:
             each: seen.busy_seconds.get(each, 0.0) - self._seen.busy_seconds.get(each, 0.0)
             for each in self.processors
         }
+        silent = at - max(self._at, self._computed_at)
         self._seen, self._at, self._own = seen, at, own
         idle_first = sorted(worked, key=lambda each: (worked[each], each))
-        if passed > STALE_SECONDS:
+        if silent > STALE_SECONDS:  # right after an evaluation, our threads would count: they spin
             return float(seen.running - 1), idle_first
         return (sum(worked.values()) - ours) / passed, idle_first
 
