@@ -21,6 +21,7 @@ from spec_local.control.costs import MAX_WIDTH
 from spec_local.drafters import build as drafters
 from spec_local.drafters.lookup import LookupDrafter
 from spec_local.engine.types import Draft, Pace
+from spec_local.generation import Chunk
 from spec_local.llama.model import Model
 from spec_local.sampling.settings import Sampling
 from spec_local.util.progress import no_progress
@@ -102,9 +103,9 @@ def test_all_contenders_write_the_same_text_in_lockstep(tiny: Path, tiny_draft: 
         for contender in running:
             step = contender.step
 
-            def watched(step: Callable[[], None] = step, name: str = contender.name) -> None:
+            def watched(step: Callable[[], Chunk] = step, name: str = contender.name) -> Chunk:
                 watch(name)
-                step()
+                return step()
 
             contender.step = watched  # type: ignore[method-assign]
         context = running[0].runner.tokenize("the thing and the other thing")

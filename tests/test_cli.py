@@ -294,6 +294,28 @@ def test_a_reader_that_leaves_is_no_error(tiny: Path) -> None:
     assert error == ""
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+def test_a_full_disk_is_one_sentence(tiny: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*PROGRAM, "generate", "aaa", "-m", str(tiny), "-n", "3", "-q"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "error: the disk is full; free some space and try again.\n"
+
+
+def test_a_terminal_that_knows_only_ascii_is_no_error(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.gbnf").write_text('root ::= "\u00e9"', encoding="utf-8")
+    given = ("generate", "aaa", "-m", tiny, "-q", "--grammar-file", tmp_path / "a.gbnf")
+    done = spec_local(*given, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "?\n"
+
+
 def test_ctrl_c_keeps_what_was_written(tiny: Path) -> None:
     process = start_long_answer(tiny)
     assert process.stdout is not None

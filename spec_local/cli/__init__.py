@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
+from io import TextIOWrapper
 
 from spec_local.cli.interrupt import INTERRUPTED
 from spec_local.errors import SpecLocalError
@@ -14,6 +17,9 @@ def main() -> None:
         from spec_local.cli.app import app, state
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # an ASCII terminal shows "?" for what it lacks
+            stream.reconfigure(errors="replace")
     try:
         app()
     except SpecLocalError as error:
@@ -21,8 +27,19 @@ def main() -> None:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except OSError as error:
+        if state.debug or error.errno != errno.ENOSPC:
+            raise
+        print("error: the disk is full; free some space and try again.", file=sys.stderr)
+        _forget_stdout()
+        sys.exit(1)
     except ModuleNotFoundError as error:
         if state.debug or error.name != "llama_cpp":
             raise
         print("error: llama.cpp is missing; run pip install llama-cpp-python.", file=sys.stderr)
         sys.exit(1)
+
+
+def _forget_stdout() -> None:
+    """What could not be written would be tried again at the end, and fail with a traceback."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

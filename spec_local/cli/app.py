@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from spec_local.cli import bench, chat, draft, generate, models, remembered, tune, verify
+from spec_local.cli import bench, chat, draft, generate, models, race, remembered, tune, verify
 
 
 @dataclass(slots=True)
@@ -46,6 +46,7 @@ app = typer.Typer(
 )
 app.command("generate")(generate.generate)
 app.command("chat")(chat.chat)
+app.command("race")(race.race)
 app.command("tune")(tune.tune)
 app.command("verify")(verify.verify)
 app.command("remembered")(remembered.remembered)

@@ -11,6 +11,7 @@ import typer
 from spec_local.cli.flat import flat
 from spec_local.cli.interrupt import interrupt_cancels
 from spec_local.cli.options import MachineOptions, ModelOptions, load_runner
+from spec_local.cli.output import write
 from spec_local.cli.sampling_options import SamplingOptions
 from spec_local.cli.summary import summary
 from spec_local.errors import ContextOverflow
@@ -128,8 +129,7 @@ def _answer(conversation: Chat, line: str) -> None:
     assert conversation.generation is not None
     with interrupt_cancels(conversation.generation):
         for chunk in chunks:
-            sys.stdout.write(chunk.text)
-            sys.stdout.flush()
+            write(chunk.text)
     print()
     if conversation.generation.finish_reason in ("length", "context"):
         print(_stats(conversation.generation), file=sys.stderr)

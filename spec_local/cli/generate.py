@@ -14,6 +14,7 @@ import typer
 from spec_local.cli.flat import flat
 from spec_local.cli.interrupt import INTERRUPTED, interrupt_cancels
 from spec_local.cli.options import MachineOptions, ModelOptions, load_runner
+from spec_local.cli.output import write
 from spec_local.cli.progress import on_terminal
 from spec_local.cli.sampling_options import SamplingOptions
 from spec_local.cli.summary import summary
@@ -100,10 +101,10 @@ def generate(
             for chunk in chain([first], generation):
                 chunks.append(chunk)
                 if not as_json:
-                    _write(chunk.text)
+                    write(chunk.text)
         if as_json:
-            _write(json.dumps(_as_json(runner, chunks), ensure_ascii=False, indent=2))
-        _write("\n")
+            write(json.dumps(_as_json(runner, chunks), ensure_ascii=False, indent=2))
+        write("\n")
         if not quiet:
             print(summary(generation.stats, generation.finish_reason), file=sys.stderr)
     if generation.finish_reason == "cancelled":
@@ -131,11 +132,6 @@ def _messages(runner: Runner, system: str | None, text: str) -> list[Message]:
         )
     messages = [] if system is None else [{"role": "system", "content": system}]
     return [*messages, {"role": "user", "content": text}]
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
 
 
 def _as_json(runner: Runner, chunks: list[Chunk]) -> dict[str, Any]:

@@ -21,13 +21,25 @@ DRAFT_CONTEXT = 4096
 def choose_pair(
     pair: str | None, target: str | Path | None = None, draft: str | Path | None = None
 ) -> PairSpec:
-    """The pair of that name, or one of a target and perhaps a draft, by name or path."""
+    """The pair of that name, or one of a target and perhaps a draft, by name or path.
+
+    pair: may name a target as well, which then has no draft.
+    """
     require(pair is None or target is None, "Give a pair or a target, not both.")
     require(pair is None or draft is None, "A draft goes with a target; a pair has its own.")
-    if target is None:
-        require(pair is not None, "Give a pair or a target.")
-        return load_registry().pair(str(pair))
-    return PairSpec(str(target), None if draft is None else str(draft))
+    if target is not None:
+        return PairSpec(str(target), None if draft is None else str(draft))
+    require(pair is not None, "Give a pair or a target.")
+    registry, name = load_registry(), str(pair)
+    if name not in registry.pairs and is_name(name):
+        return PairSpec(name)
+    return registry.pair(name)
+
+
+def is_name(word: str) -> bool:
+    """Whether that is a pair, or a target: the name of a model, or a file that is there."""
+    registry = load_registry()
+    return word in registry.pairs or word in registry.models or Path(word).is_file()
 
 
 def load_model(

@@ -8,7 +8,7 @@ Measured whole, one after the other, the same two runs differ by far more than d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -75,15 +75,17 @@ class RunningContender:
         if self.runner.draft is not None:
             self.runner.draft.truncate(draft)
 
-    def start(self, context: Sequence[int], max_tokens: int, sampling: Sampling) -> None:
+    def start(self, context: Sequence[int], max_tokens: int, sampling: Sampling) -> Chunk:
         """Write the first token."""
         self.answer = Answer()
         self._generation = self.runner.generate(context, max_tokens=max_tokens, sampling=sampling)
         begun = perf_counter()
-        self.answer.add(next(self._generation))
+        chunk = next(self._generation)
         self.answer.prompt_seconds = perf_counter() - begun
+        self.answer.add(chunk)
+        return chunk
 
-    def step(self) -> None:
+    def step(self) -> Chunk:
         """One more round."""
         assert self._generation is not None
         answer, evaluating, joules = self.answer, self._evaluating(), self._meter.joules()
@@ -96,6 +98,7 @@ class RunningContender:
         if joules is not None and used is not None:
             answer.joules = (answer.joules or 0.0) + used - joules
         answer.add(chunk)
+        return chunk
 
     def stop(self) -> None:
         """End a generation that is not finished; the caches stay in order."""
@@ -116,14 +119,19 @@ def race(
     max_tokens: int,
     sampling: Sampling,
     turned: bool,
+    watch: Callable[[RunningContender, Chunk], None] = lambda _contender, _chunk: None,
 ) -> None:
-    """All contenders answer the same prompt; `turned`: the last one goes first."""
+    """All contenders answer the same prompt; `turned`: the last one goes first.
+
+    watch: told what was written, after every round; the time that takes is nobody's.
+    """
     order = list(reversed(contenders)) if turned else list(contenders)
     try:
         for contender in order:
-            contender.start(context, max_tokens, sampling)
+            watch(contender, contender.start(context, max_tokens, sampling))
         while running := [contender for contender in order if not contender.finished]:
-            min(running, key=lambda contender: len(contender.answer.tokens)).step()
+            hindmost = min(running, key=lambda contender: len(contender.answer.tokens))
+            watch(hindmost, hindmost.step())
     finally:
         for contender in order:
             contender.stop()
