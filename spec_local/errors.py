@@ -35,6 +35,10 @@ class EngineError(SpecLocalError):
     """llama.cpp refused an evaluation."""
 
 
+class Interrupted(SpecLocalError):
+    """An evaluation was abandoned because somebody asked for it."""
+
+
 class NoTokenAllowed(EngineError):
     """Grammar or schema, bans and biases together leave no token to draw."""
 

@@ -13,6 +13,7 @@ from typing import NamedTuple, TypedDict
 
 from spec_local.engine.logprobs import TokenLogprobs
 from spec_local.engine.rounds import FinishReason, Round, Stats
+from spec_local.errors import Interrupted
 from spec_local.sampling.settings import Sampling
 from spec_local.text import TextStream
 
@@ -68,10 +69,6 @@ class Request(NamedTuple):
     """What much of the answer will be; empty if nothing was predicted."""
 
 
-class Cancelled(Exception):
-    """Raised between two batches of a long prompt to abandon its evaluation."""
-
-
 class Generation:
     """A running generation: iterate over its chunks, or ask for the whole.
 
@@ -79,9 +76,16 @@ class Generation:
     or an exception in the loop body leave the runner ready for the next generation.
     """
 
-    def __init__(self, start: Callable[[threading.Event], Generator[Chunk, None, None]]) -> None:
-        """`start` makes the chunks; it must not keep the generation itself alive."""
-        self._cancel = threading.Event()
+    def __init__(
+        self,
+        start: Callable[[threading.Event], Generator[Chunk, None, None]],
+        interrupt: Callable[[threading.Event], None],
+    ) -> None:
+        """start: makes the chunks; it must not keep the generation itself alive.
+
+        interrupt: stops what is evaluated for the one of that event, which is set.
+        """
+        self._cancel, self._interrupt = threading.Event(), interrupt
         self._chunks = start(self._cancel)
         self._turn = threading.RLock()
         """Held while a round or the clean-up runs, which may be in different threads."""
@@ -104,8 +108,9 @@ class Generation:
         return chunk
 
     def cancel(self) -> None:
-        """Stop after the present round, or batch of the prompt; may be called from any thread."""
+        """Stop at once, also in the middle of an evaluation; may be called from any thread."""
         self._cancel.set()
+        self._interrupt(self._cancel)
 
     def close(self) -> None:
         """Stop now; the caches are put right. Raises ValueError in the middle of a round."""
@@ -159,5 +164,5 @@ def to_chunks(
             yield Chunk(new, round_.tokens, drafted, stats, finish, round_.logprobs)
             if finish is not None:
                 return
-    except Cancelled:
+    except Interrupted:
         yield Chunk(text.finish(), (), (), stats, "cancelled")

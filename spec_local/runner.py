@@ -18,10 +18,9 @@ from spec_local.engine.decode import generate as decode
 from spec_local.engine.logprobs import token_logprobs
 from spec_local.engine.types import Drafter, EvaluationSession
 from spec_local.engine.verify import VERIFIERS
-from spec_local.errors import ContextOverflow, RunnerBusy, require
+from spec_local.errors import ContextOverflow, Interrupted, RunnerBusy, require
 from spec_local.exact.modes import ExactMode, Exactness, check_rule, mode_of
 from spec_local.generation import (
-    Cancelled,
     Chunk,
     Completion,
     Generation,
@@ -29,6 +28,7 @@ from spec_local.generation import (
     Request,
     to_chunks,
 )
+from spec_local.llama.abort import Abort
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.sampler_factory import SamplerFactory
 from spec_local.llama.session import Session
@@ -88,6 +88,7 @@ class Runner:
         self._resources = ExitStack()
         self._busy = threading.Lock()
         self._busy_thread = 0
+        self._abort = Abort(filter(None, (target, self.draft)))
         self._generations: weakref.WeakSet[Generation] = weakref.WeakSet()
         self._closed = False
 
@@ -205,7 +206,7 @@ class Runner:
             drafters.check_looks_up(self._drafter, "a prediction")
         expected = predicted_tokens(prediction, self.vocab)
         request = Request(tokens, limit, setting, stops, logprobs, expected)
-        generation = Generation(lambda cancel: self._run(cancel, request, progress))
+        generation = Generation(lambda cancel: self._run(cancel, request, progress), self._abort)
         self._generations.add(generation)
         return generation
 
@@ -234,7 +235,7 @@ class Runner:
         def between_batches(done: int, total: int) -> None:
             progress("prompt", done / total)
             if cancel.is_set():
-                raise Cancelled
+                raise Interrupted("The generation was cancelled.")
 
         self._require_open()
         if not self._busy.acquire(blocking=False):
@@ -244,6 +245,7 @@ class Runner:
         try:
             self._busy_thread = threading.get_ident()
             with ExitStack() as stack:
+                stack.enter_context(self._abort.work(cancel))
                 self.library.predict(context, request.prediction)
                 sampler = self._sampler_factory.open(sampling, context)
                 stack.callback(sampler.close)

@@ -414,6 +414,19 @@ def test_ctrl_c_stops_the_answer_and_not_the_chat(tiny: Path) -> None:
         assert terminal.process.wait(60) == 0
 
 
+def test_ctrl_c_stops_in_the_middle_of_a_long_batch(tiny: Path, tmp_path: Path) -> None:
+    """Python itself would look at the signal when all of it has been evaluated."""
+    (tmp_path / "long.txt").write_text("word " * 10_000)
+    options = ("-m", str(tiny), "-c", "60000", "--batch", "60000", "-f", str(tmp_path / "long.txt"))
+    with Terminal("generate", *options) as terminal:
+        terminal.wait_for(b"load ")
+        time.sleep(2.0)
+        terminal.type(b"\x03")
+        terminal.wait_for(b"then 0 tokens", timeout=20)  # reading it all takes a minute
+        terminal.wait_for(b"cancelled]")
+        assert terminal.process.wait(60) == 130
+
+
 # ---- models --------------------------------------------------------------------------------------
 
 

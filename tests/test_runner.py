@@ -204,6 +204,7 @@ def test_cancelling_from_another_thread(runner: Runner) -> None:
             canceller.join()
     assert generation.finish_reason == "cancelled"
     assert len(chunks) == 5
+    assert chunks[4].tokens == ()  # the round after it was not finished
     whole = runner.complete("once", max_tokens=generation.stats.tokens, sampling=GREEDY)
     assert whole.tokens == tuple(token for chunk in chunks for token in chunk.tokens)
 

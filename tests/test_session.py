@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from spec_local.errors import ContextOverflow, EngineError
+from spec_local.errors import ContextOverflow, EngineError, Interrupted
 from spec_local.llama import memory
+from spec_local.llama.abort import Abort
 from spec_local.llama.backend import device_list, device_names, lib
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
@@ -215,3 +219,50 @@ def test_llama_cpp_writes_nothing_unasked(tiny: Path) -> None:
         [sys.executable, "-c", code, str(tiny)], capture_output=True, text=True, check=True
     )
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_an_evaluation_is_stopped_in_the_middle_and_taken_up_again(
+    model: Model, session: Session
+) -> None:
+    session.on_progress = lambda _done, _total: session.interrupt()
+    with pytest.raises(Interrupted):
+        session.evaluate(TOKENS[:200])
+    assert list(session.tokens) == TOKENS[:64]
+    with pytest.raises(Interrupted):
+        session.evaluate(TOKENS[64:70])
+    session.truncate(50)
+    session.on_progress = None
+    session.interrupt(False)
+    kept = len(session.tokens)  # of a recurrent state nothing may be left
+    assert kept in (0, 50)
+    row = session.evaluate(TOKENS[kept:200])[-1]
+    assert close_to(row, fresh(model, TOKENS[:200]))
+    assert list(session.tokens) == TOKENS[:200]
+
+
+def test_only_the_work_under_way_is_stopped(session: Session) -> None:
+    abort, first, second = Abort([session]), threading.Event(), threading.Event()
+    with abort.work(first):
+        second.set()
+        abort(second)
+        session.evaluate(TOKENS[:3])
+        first.set()
+        abort(first)
+        with pytest.raises(Interrupted):
+            session.evaluate(TOKENS[3:5])
+    session.evaluate(TOKENS[3:5])
+    with abort.work(second), pytest.raises(Interrupted):  # cancelled before it began
+        session.evaluate(TOKENS[5:7])
+
+
+def test_ctrl_c_while_a_model_loads_ends_the_loading(tiny: Path) -> None:
+    shares = list[float]()
+
+    def progress(share: float) -> None:
+        shares.append(share)
+        signal.raise_signal(signal.SIGINT)  # in the thread that loads; the main one is told
+        time.sleep(0.3)
+
+    with pytest.raises(KeyboardInterrupt):
+        Model(tiny, progress=progress)
+    assert len(shares) == 1

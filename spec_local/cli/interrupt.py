@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -30,14 +32,32 @@ def end_early(stopped: BaseException, done: str) -> NoReturn:
 
 @contextmanager
 def interrupt_cancels(generation: Generation) -> Iterator[None]:
-    """While the block runs, the first Ctrl-C cancels the generation after its present round."""
+    """While the block runs, the first Ctrl-C cancels the generation, the next one is as usual.
 
-    def cancel(_number: int, _frame: FrameType | None) -> None:
-        generation.cancel()
+    Python handles a signal when the evaluation under way has returned, which in a long prompt is
+    after half a minute. But a byte is written to a socket at once, for a thread that waits for it.
+    """
+
+    def usual_again(_number: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, before)
 
-    before = signal.signal(signal.SIGINT, cancel)
+    def watch() -> None:
+        while (numbers := ours.recv(64)) and signal.SIGINT not in numbers:
+            pass
+        if numbers:
+            generation.cancel()
+
+    ours, pythons = socket.socketpair()
+    pythons.setblocking(False)
+    watcher = threading.Thread(target=watch, name="interrupt", daemon=True)
+    before = signal.signal(signal.SIGINT, usual_again)
+    told_before = signal.set_wakeup_fd(pythons.fileno(), warn_on_full_buffer=False)
+    watcher.start()
     try:
         yield
     finally:
+        signal.set_wakeup_fd(told_before)
         signal.signal(signal.SIGINT, before)
+        pythons.close()
+        watcher.join()
+        ours.close()

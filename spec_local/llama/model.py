@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from spec_local.errors import ModelFileError
 from spec_local.gguf.header import TOKEN_MAP, check_model_file
@@ -12,6 +15,8 @@ from spec_local.llama.identity import identity
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.vocab import Vocabulary
 from spec_local.util.progress import Share
+
+_Loaded = TypeVar("_Loaded")
 
 
 class Model:
@@ -72,7 +77,9 @@ class Model:
 
         params.progress_callback = report
         with collected_errors() as errors:
-            handle = lib.llama_model_load_from_file(str(self.path).encode(), params)
+            handle = _apart(
+                lambda: lib.llama_model_load_from_file(str(self.path).encode(), params), failure
+            )
         if failure:
             if handle:
                 lib.llama_model_free(handle)
@@ -170,3 +177,26 @@ def _load_mode(options: LoadOptions) -> int:
     if options.mlock:
         return lib.LLAMA_LOAD_MODE_MMAP_MLOCK if options.mmap else lib.LLAMA_LOAD_MODE_MLOCK
     return lib.LLAMA_LOAD_MODE_MMAP if options.mmap else lib.LLAMA_LOAD_MODE_NONE
+
+
+def _apart(load: Callable[[], _Loaded], failure: list[BaseException]) -> _Loaded:
+    """Do it in a thread of its own: signals reach the main thread, never a callback from C.
+
+    An interruption goes into `failure`, which is looked at while loading; then the end is waited
+    for.
+    """
+    found, done = list[_Loaded](), threading.Event()
+
+    def work() -> None:
+        try:
+            found.append(load())
+        finally:
+            done.set()
+
+    threading.Thread(target=work, name="load", daemon=True).start()
+    while not done.is_set():  # not join: interrupted, it takes the thread for ended
+        try:
+            done.wait(0.1)  # on Windows a signal waits until it returns
+        except BaseException as error:  # noqa: PERF203 - it is waited for again
+            failure.append(error)
+    return found[0]

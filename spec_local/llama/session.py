@@ -10,14 +10,14 @@ from __future__ import annotations
 import ctypes
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from time import perf_counter
-from typing import Literal
 
 import numpy as np
 
-from spec_local.errors import ContextOverflow, EngineError
+from spec_local.errors import ContextOverflow, EngineError, Interrupted
+from spec_local.llama.abort import ABORTED, AbortFlag
 from spec_local.llama.backend import collected_errors, computing, default_threads, lib
+from spec_local.llama.capabilities import Capabilities, Checkpoint
 from spec_local.llama.memory import KV_TYPES, require_memory
 from spec_local.llama.model import Model
 from spec_local.sampling.types import Logits
@@ -35,27 +35,6 @@ _FLASH = {
     "on": lib.LLAMA_FLASH_ATTN_TYPE_ENABLED,
     "off": lib.LLAMA_FLASH_ATTN_TYPE_DISABLED,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """How this session forgets its last tokens."""
-
-    rollback: Literal["remove", "window", "checkpoint"]
-    """remove: cached positions are dropped. window: the same while the sliding window is intact.
-    checkpoint: a recurrent state is restored and the tokens after it are evaluated again.
-
-    llama.cpp's own snapshots of recurrent states (`n_rs_seq`) are not used: they cover the last
-    batch only, and it does not refuse to go back to an older, stale one.
-    """
-    depth: int
-    """Tokens that can be dropped without evaluating anything again, at least."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Checkpoint:
-    length: int
-    state: ctypes.Array[ctypes.c_char]
 
 
 class Session:
@@ -79,8 +58,9 @@ class Session:
         """Time spent in llama_decode and in waiting for its logits."""
         self._tokens: list[int] = []
         self._dirty = False
-        self._checkpoint: _Checkpoint | None = None
+        self._checkpoint: Checkpoint | None = None
         self._handle: lib.llama_context_p | None = self._open(n_ctx, max_rows)
+        self._abort = AbortFlag(self.handle)
         self._memory = lib.llama_get_memory(self.handle)
         self.n_ctx = lib.llama_n_ctx(self.handle)
         self.n_batch = lib.llama_n_batch(self.handle)
@@ -146,7 +126,8 @@ class Session:
 
         The result is a view into llama.cpp's buffer, valid until the next evaluation. More than
         n_batch tokens are evaluated in several batches. Raises ContextOverflow when they do not
-        fit, EngineError when llama.cpp refuses; the session stays usable.
+        fit, EngineError when llama.cpp refuses, Interrupted when `interrupt` stopped it; the
+        session stays usable.
         """
         if self._handle is None:
             raise EngineError("This session is closed; open another one.")
@@ -185,6 +166,8 @@ class Session:
             status = lib.llama_decode(self.handle, self._batch)
         self.decode_seconds += perf_counter() - started
         self.decode_calls += 1
+        if status == ABORTED:
+            raise Interrupted("The evaluation was stopped.")
         if status != 0:
             self._repair()
             raise EngineError(f"llama.cpp could not evaluate {count} tokens (status {status}).")
@@ -196,7 +179,8 @@ class Session:
         if length < len(self._tokens):
             self._dirty = True
             del self._tokens[length:]
-        self._repair()
+        if not self._abort.is_set:  # else before the next evaluation, as it may take long
+            self._repair()
 
     def sync(self, tokens: Sequence[int]) -> int:
         """Keep only the common prefix with `tokens` and return its length."""
@@ -243,7 +227,7 @@ class Session:
         buffer = saved.state if saved and reuse else ctypes.create_string_buffer(size)
         state = ctypes.cast(buffer, ctypes.POINTER(ctypes.c_uint8))
         lib.llama_state_seq_get_data_ext(self.handle, state, size, _SEQUENCE, flags)
-        self._checkpoint = _Checkpoint(len(self._tokens), buffer)
+        self._checkpoint = Checkpoint(len(self._tokens), buffer)
 
     def _replay(self, length: int) -> None:
         """Rebuild the first `length` tokens from the last checkpoint before them, or from none.
@@ -261,7 +245,7 @@ class Session:
             done = len(self._tokens)
             self._decode(tokens[done : done + self.n_batch], rows=0)
 
-    def _restore(self, saved: _Checkpoint) -> bool:
+    def _restore(self, saved: Checkpoint) -> bool:
         """Bring a recurrent state back and drop the attention cache after it."""
         state = ctypes.cast(saved.state, ctypes.POINTER(ctypes.c_uint8))
         flags, size = lib.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY, len(saved.state)
@@ -277,6 +261,13 @@ class Session:
         if not 0 < written == size:
             raise EngineError("llama.cpp cannot save the state of this model's memory.")
         return hashlib.blake2b(memoryview(state), digest_size=16).digest()
+
+    def interrupt(self, stop: bool = True) -> None:
+        """Stop the evaluation that runs and those to come, from any thread, or let them run again.
+
+        What was evaluated in full stays in the cache.
+        """
+        self._abort.set(stop)
 
     def synchronize(self) -> None:
         """Wait until the device has finished what was given to it."""
