@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from spec_local.generation import Chunk, Generation, GenerationOptions
+from spec_local.llama.quoting import quoted, tokenize_quoted
 from spec_local.llama.template import ChatTemplate
 from spec_local.llama.vocab import Vocabulary
 from spec_local.prompt import Prompt, rendered_tokens
@@ -89,8 +90,7 @@ class Chat:
         known = self._text and not self._runner.template.is_plain
         if known and text.startswith(self._text):
             rest = text[len(self._text) :]
-            vocab = self._runner.vocab
-            return self._tokens + vocab.tokenize(rest, add_special=False, parse_special=True)
+            return self._tokens + tokenize_quoted(rest, self._runner.vocab, add_special=False)
         return rendered_tokens(text, self._runner.vocab)
 
     def _remember(self, text: str, prompt: list[int], answer: str, tokens: Sequence[int]) -> None:
@@ -100,4 +100,5 @@ class Chat:
             tokens = tokens[:-1]
         self._text, self._tokens = text, prompt
         if vocab.pieces(tokens).decode(errors="replace") == answer:
-            self._text, self._tokens = text + answer, [*prompt, *tokens]
+            self._text = text + quoted(answer, vocab)
+            self._tokens = [*prompt, *tokens]

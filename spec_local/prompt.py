@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from spec_local.errors import require
+from spec_local.llama.quoting import tokenize_quoted
 from spec_local.llama.template import Message
 from spec_local.llama.vocab import Vocabulary
 
@@ -36,7 +37,7 @@ def rendered_tokens(text: str, vocab: Vocabulary) -> list[int]:
     """
     bos = vocab.special_ids.get("bos")
     written = bos is not None and text.startswith(vocab.text(bos).decode(errors="replace"))
-    return vocab.tokenize(text, add_special=not written, parse_special=True)
+    return tokenize_quoted(text, vocab, add_special=not written)
 
 
 def predicted_tokens(prediction: str | None, vocab: Vocabulary) -> list[int]:

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 
 import jinja2
 
-from spec_local.errors import ConfigError, ModelFileError
+from spec_local.errors import ConfigError, ModelFileError, require
 from spec_local.llama.backend import JinjaFormatter
 from spec_local.llama.model import Model
+from spec_local.llama.quoting import quoted
 
 Message = Mapping[str, str]
 """A message of a chat: its `role` (system, user, assistant) and its `content`."""
@@ -24,6 +25,7 @@ class ChatTemplate:
         """Raises ModelFileError when the model's template is not valid Jinja."""
         self.is_plain = model.chat_template is None
         """Whether messages are written as `role: content` lines for want of a template."""
+        self._vocab = model.vocab
         self._formatter: JinjaFormatter | None = None
         if model.chat_template is None:
             return
@@ -46,18 +48,20 @@ class ChatTemplate:
         return ("\nuser:", "\nUser:") if self.is_plain else ()
 
     def render(self, messages: Sequence[Message]) -> str:
-        """The prompt for the assistant's next turn.
+        """The prompt for the assistant's next turn, with marks for `tokenize_quoted`.
 
         Raises ConfigError when the template refuses the messages, for example a system message.
         """
         for message in messages:
             if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
                 raise ConfigError("Each message needs a role and a content.")
+            require(isinstance(message["content"], str), "A message's content must be text.")
+        said = [{**each, "content": quoted(each["content"], self._vocab)} for each in messages]
         if self._formatter is None:
-            lines = [f"{message['role']}: {message['content']}" for message in messages]
+            lines = [f"{message['role']}: {message['content']}" for message in said]
             return "\n".join([*lines, "assistant:"])
         try:
-            return self._formatter(messages=[dict(m) for m in messages]).prompt
+            return self._formatter(messages=said).prompt
         except (jinja2.TemplateError, ValueError, TypeError) as error:
             raise ConfigError(
                 f"The model's chat template refuses these messages: {error}."

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from spec_local.errors import EngineError
@@ -72,6 +73,16 @@ class Vocabulary:
     def is_special(self, token: int) -> bool:
         """Whether it is no ordinary text: control, user-defined, unknown, a raw byte, an end."""
         return bool(lib.llama_vocab_get_attr(self.handle, token) & _SPECIAL) or self.is_end(token)
+
+    @cached_property
+    def control_tokens(self) -> re.Pattern[str]:
+        """Finds the spelling of every token that is read only where special ones are."""
+        hidden = lib.LLAMA_TOKEN_ATTR_CONTROL | lib.LLAMA_TOKEN_ATTR_UNKNOWN
+        attributes = partial(lib.llama_vocab_get_attr, self.handle)
+        tokens = [token for token in range(self.n_tokens) if attributes(token) & hidden]
+        spelled = {self.text(token).decode(errors="replace") for token in tokens} - {""}
+        longest_first = sorted(spelled, key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
     def text(self, token: int) -> bytes:
         """The token as the vocabulary spells it (escaped, unlike `piece`)."""
