@@ -97,6 +97,11 @@ class Runner:
         """The model's chat template; raises ModelFileError if it is broken."""
         return ChatTemplate(self.target.model)
 
+    @property
+    def n_ctx(self) -> int:
+        """Most tokens of a prompt and its answer together."""
+        return self._evaluated.n_ctx
+
     @classmethod
     def load(  # noqa: PLR0913 - what an application may say, by keyword
         cls,
@@ -121,13 +126,11 @@ class Runner:
         methods of `Drafter`, which the runner closes. auto decides every round by what it costs
         here and earns; pairs have it unless models.toml says otherwise.
         k: tokens drafted per round by any other drafter, 3 by default.
-        profiles: where what is learned about the machine is kept, by default in the user's cache
-        directory.
+        profiles: where what is learned of the machine is kept; None is the user's cache directory.
         exact: the same text, bit for bit, whatever is drafted; see `exact/modes.py` for the modes.
         True is "certified". For the first time it takes minutes, in which the machine is examined.
         lookup_corpus: files whose text answers may quote, such as those being edited.
-        remember: keep answers in a private file, from which similar ones are drafted.
-        Raises SpecLocalError.
+        remember: keep answers in a private file, to draft similar ones. Raises SpecLocalError.
         """
         spec = choose_pair(pair, target, draft)
         drafter = spec.drafter if drafter is None else drafter
@@ -190,21 +193,20 @@ class Runner:
         require(bool(tokens), "The prompt is empty; give at least one token.")
         require(max_tokens is None or max_tokens >= 1, "max_tokens must be at least 1.")
         require(logprobs is None or logprobs >= 0, "logprobs must be 0 or more.")
-        n_ctx = self._evaluated.n_ctx
-        if len(tokens) > n_ctx:
+        if len(tokens) > self.n_ctx:
             raise ContextOverflow(
-                f"The prompt has {len(tokens):,} tokens and the context {n_ctx:,}; "
+                f"The prompt has {len(tokens):,} tokens and the context {self.n_ctx:,}; "
                 "shorten it or ask for a larger context with --ctx-size."
             )
         stops = (stop,) if isinstance(stop, str) else tuple(stop)
         if not isinstance(prompt, str):
             stops += self.template.stop
-        limit = n_ctx if max_tokens is None else max_tokens
         setting = sampling or self.sampling
         self.check(setting)
         if prediction is not None:
             drafters.check_looks_up(self._drafter, "a prediction")
         expected = predicted_tokens(prediction, self.vocab)
+        limit = max_tokens or self.n_ctx
         request = Request(tokens, limit, setting, stops, logprobs, expected)
         generation = Generation(lambda cancel: self._run(cancel, request, progress), self._abort)
         self._generations.add(generation)
@@ -225,10 +227,7 @@ class Runner:
         return Chat(self, system, **options)
 
     def _run(
-        self,
-        cancel: threading.Event,
-        request: Request,
-        progress: Progress,
+        self, cancel: threading.Event, request: Request, progress: Progress
     ) -> Generator[Chunk, None, None]:
         """One generation, from taking the runner to giving it back."""
 

@@ -122,6 +122,13 @@ def test_the_prompt_comes_from_argument_file_or_stdin(tiny: Path, tmp_path: Path
     }
     assert len(outputs) == 1
     assert outputs != {spec_local("generate", "--raw", "hello", *how).stdout}
+    joined = {
+        spec_local("generate", "hello\n\nwho is it?", *how).stdout,
+        spec_local("generate", "who is it?", *how, stdin="hello\n").stdout,
+        spec_local("generate", "who is it?", "--file", file, *how).stdout,
+    }
+    assert len(joined) == 1
+    assert joined != outputs
 
 
 def test_the_drafter_does_not_change_the_text(tiny: Path, tiny_draft: Path) -> None:
@@ -227,7 +234,6 @@ def test_wrong_inputs_are_one_sentence_each(tiny: Path, tmp_path: Path) -> None:
         (*generate, tiny, "--device", "TPU"): "no device 'TPU' here; choose from",
         (*generate, tiny, "-c", "2000000000"): "needs 512.0 GB of memory",
         (*generate, tiny, "--pair", "smollm2"): "Give a pair or a target, not both.",
-        (*generate, tiny, "--file", "x"): "not both",
         ("generate", "-m", tiny, "--file", tmp_path / "none"): "cannot be read",
         ("generate", "-m", tiny, "--file", tmp_path / "binary"): "it is not UTF-8 text",
         (*generate, tiny, "--remember", "--drafter", "none"): "no use for past answers; take auto",
@@ -340,24 +346,32 @@ def test_a_piped_chat_answers_line_by_line(tiny: Path) -> None:
     assert "Nothing has been said yet." in done.stderr
     assert "8 tokens at" in done.stderr
     assert "The conversation is forgotten." in done.stderr
-    assert "There is no command /nonsense." in done.stderr
+    assert "There is no command /nonsense;" in done.stderr
 
 
 def test_a_turn_too_long_does_not_end_the_chat(tiny: Path) -> None:
     lines = "x" * 600 + "\nhello\n"
     done = spec_local("chat", "-m", tiny, "-n", "8", "-c", "256", stdin=lines)
     assert done.returncode == 0
-    assert "Or start anew with /reset." in done.stderr
+    assert "error: The prompt has" in done.stderr
     assert done.stdout.strip()
+
+
+READY = b"\x1b[?2004h"
+"""What a chat writes when it begins to read: a pasted block shall be marked as one."""
 
 
 class Terminal:
     """A program on a pseudo-terminal."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, home: Path | None = None) -> None:
+        """home: the user's directory there, and the present one; None keeps both."""
         self.main, child = pty.openpty()
+        ours = {} if home is None else {"HOME": str(home), "XDG_STATE_HOME": ""}
         self.process = subprocess.Popen(
             [*PROGRAM, *arguments],
+            cwd=home,
+            env={**os.environ, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", **ours},
             stdin=child,
             stdout=child,
             stderr=child,
@@ -396,22 +410,39 @@ class Terminal:
         os.write(self.main, data)
 
 
-def test_ctrl_c_stops_the_answer_and_not_the_chat(tiny: Path) -> None:
-    with Terminal("chat", "-m", str(tiny), "-c", "60000") as terminal:
-        terminal.wait_for(b"> ")
-        terminal.type(b"hello\n")
-        terminal.wait_for(b"hello\r\n")
-        terminal.wait_for_anything(20)
+def test_ctrl_c_stops_the_answer_and_not_the_chat(tiny: Path, tmp_path: Path) -> None:
+    endless = ("-c", "60000", "--ban-token", "2")  # it never ends a turn
+    with Terminal("chat", "-m", str(tiny), *endless, home=tmp_path) as terminal:
+        terminal.wait_for(READY)
+        terminal.type(b"hello\r")
+        terminal.wait_for_anything(500)
         terminal.type(b"\x03")
-        terminal.wait_for(b"\n> ")
-        terminal.type(b"/stats\n")
+        terminal.wait_for(b", cancelled")
+        terminal.wait_for(READY)
+        terminal.type(b"/stats\r")
         terminal.wait_for(b"cancelled]")
-        terminal.wait_for(b"> ")
-        time.sleep(0.5)  # CPython's readline can miss a signal in its first moments
+        terminal.wait_for(READY)
         terminal.type(b"half a line\x03")  # at the prompt it forgets the line
-        terminal.wait_for(b"\n> ")
+        terminal.wait_for(READY)
         terminal.type(b"\x04")
         assert terminal.process.wait(60) == 0
+    assert "+hello" in (tmp_path / ".local/state/spec-local/chat-history").read_text()
+
+
+def test_a_pasted_block_is_one_message(tiny: Path, tmp_path: Path) -> None:
+    with Terminal("chat", "-m", str(tiny), "-n", "4", home=tmp_path) as terminal:
+        terminal.wait_for(READY)
+        terminal.type(b"\x1b[200~one\ntwo\nthree\x1b[201~\r")
+        terminal.wait_for(b"stopped by --max-tokens")
+        terminal.wait_for(READY)
+        terminal.type(b"/save talk.json\r")
+        terminal.wait_for(b"written:")
+        terminal.wait_for(READY)
+        terminal.type(b"\x04")
+        assert terminal.process.wait(60) == 0
+    messages = json.loads((tmp_path / "talk.json").read_text())
+    assert [message["role"] for message in messages] == ["user", "assistant"]
+    assert messages[0]["content"] == "one\ntwo\nthree"
 
 
 def test_ctrl_c_stops_in_the_middle_of_a_long_batch(tiny: Path, tmp_path: Path) -> None:
@@ -439,6 +470,7 @@ def test_the_list_names_models_and_pairs(tmp_path: Path, columns: str) -> None:
     names = [line.split()[0] for line in done.stdout.splitlines() if line[:1].isalpha()]
     assert {"smollm2-135m", "qwen2.5-coder-32b", "gemma-3-27b"} <= set(names)
     assert "models.toml" in done.stdout
+    assert "Qwen/Qwen2.5-Coder-1.5B-Instruct (in 22 wheels)" in done.stdout or columns == "50"
 
 
 def test_check_says_whether_a_pair_fits(tiny: Path, tiny_draft: Path, tmp_path: Path) -> None:

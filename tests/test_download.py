@@ -6,6 +6,7 @@ import base64
 import errno
 import hashlib
 import http.server
+import json
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ import pytest
 
 from spec_local.errors import ConfigError, DownloadError, ModelFileError
 from spec_local.models.download import pull, resolve
+from spec_local.models.hub import HubName, choose, hub_name
 from spec_local.models.registry import HuggingFaceFile, ModelSpec, Registry, WheelPart
 
 PARTS = (b"first " * 1000, b"second " * 2000)
@@ -232,6 +234,9 @@ class HubStub(http.server.BaseHTTPRequestHandler):
         self.answer(body=True)
 
     def answer(self, body: bool) -> None:
+        if self.path.startswith("/api/models/owner/repo/tree/"):
+            self.list_files()
+            return
         name = self.path.split("?")[0].rsplit("/", 1)[-1]
         data = HUB_FILES.get(name)
         if "/resolve/" not in self.path or data is None:
@@ -246,6 +251,15 @@ class HubStub(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if body:
             self.wfile.write(data)
+
+    def list_files(self) -> None:
+        files = [{"type": "file", "path": n, "size": 1, "oid": "0"} for n in [*HUB_FILES, "README"]]
+        data = json.dumps(files).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -316,3 +330,86 @@ def test_a_file_in_the_hugging_face_cache_is_used_where_it_is(
     (refs / "main").write_text(COMMIT)
     cached = ModelSpec(hf=HuggingFaceFile("owner/repo", "model.gguf"))
     assert pull("m", known(m=cached)) == snapshot / "model.gguf"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("owner/repo", HubName("owner/repo")),
+        ("owner/repo:Q8_0", HubName("owner/repo", "Q8_0")),
+        ("hf:owner/repo", HubName("owner/repo")),
+        ("hf.co/owner/repo:Q4_K_M", HubName("owner/repo", "Q4_K_M")),
+        ("https://huggingface.co/owner/repo", HubName("owner/repo")),
+        ("hf:owner/repo/sub/x.gguf", HubName("owner/repo", None, "sub/x.gguf")),
+        ("owner/repo.gguf", None),
+        ("models/sub/x.gguf", None),
+        ("./owner/repo", None),
+        ("/owner/repo", None),
+        ("qwen2.5:7b", None),
+        ("qwen2.5-7b", None),
+    ],
+)
+def test_names_of_the_hub_are_told_from_paths(name: str, meant: HubName | None) -> None:
+    assert hub_name(name) == meant
+
+
+FILES = [
+    "m-Q8_0.gguf",
+    "m-q4_k_m.gguf",
+    "sub/m-Q4_K_M.gguf",
+    "m-Q4_K_S.gguf",
+    "big-Q6_K-00001-of-00002.gguf",
+    "big-Q6_K-00002-of-00002.gguf",
+    "mmproj-m-Q4_K_M.gguf",
+    "README.md",
+]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "file"),
+    [
+        (HubName("o/r"), "m-q4_k_m.gguf"),
+        (HubName("o/r", "q8_0"), "m-Q8_0.gguf"),
+        (HubName("o/r", "Q6_K"), "big-Q6_K-00001-of-00002.gguf"),
+        (HubName("o/r", None, "sub/m-Q4_K_M.gguf"), "sub/m-Q4_K_M.gguf"),
+    ],
+)
+def test_the_quantization_asked_for_is_chosen_or_the_usual_one(wanted: HubName, file: str) -> None:
+    assert choose(wanted, FILES) == file
+
+
+@pytest.mark.parametrize(
+    ("wanted", "files", "said"),
+    [
+        (HubName("o/r", "Q2_K"), FILES, r"o/r has no Q2_K; there are big-Q6_K"),
+        (HubName("o/r", None, "x.gguf"), FILES, r"no model x\.gguf"),
+        (HubName("o/r"), ["README.md"], r"no GGUF model; choose a repository whose name ends"),
+    ],
+)
+def test_what_is_not_there_is_said_with_what_is(
+    wanted: HubName, files: list[str], said: str
+) -> None:
+    with pytest.raises(DownloadError, match=said):
+        choose(wanted, files)
+
+
+def test_without_a_usual_quantization_the_first_file_is_taken() -> None:
+    assert choose(HubName("o/r"), ["b-IQ2_M.gguf", "a-IQ3_M.gguf"]) == "a-IQ3_M.gguf"
+
+
+def test_a_model_is_pulled_by_its_name_on_the_hub(hub: str, empty_cache: Path) -> None:
+    registry = known()
+    assert resolve("owner/repo", registry) is None
+    path = pull("hf:owner/repo/model.gguf", registry)
+    assert path.read_bytes() == WHOLE
+    assert path == empty_cache / "owner--repo--model.gguf"
+    assert resolve("hf:owner/repo/model.gguf", registry) == path
+    split = pull("owner/repo", registry)  # no usual quantization: the first file
+    assert split.with_name("big-00002-of-00002.gguf").exists()
+    assert resolve("owner/repo", registry) == split
+
+
+def test_a_repository_that_is_not_there_is_one_sentence(hub: str, empty_cache: Path) -> None:
+    with pytest.raises(DownloadError, match="other/repo") as caught:
+        pull("other/repo", known())
+    assert "\n" not in str(caught.value)

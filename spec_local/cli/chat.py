@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,20 +13,12 @@ from spec_local.cli.interrupt import interrupt_cancels
 from spec_local.cli.options import MachineOptions, ModelOptions, load_runner
 from spec_local.cli.output import write
 from spec_local.cli.sampling_options import SamplingOptions
-from spec_local.cli.summary import summary
-from spec_local.errors import ContextOverflow
+from spec_local.cli.summary import gain
+from spec_local.errors import SpecLocalError
 
 if TYPE_CHECKING:
-    from spec_local.chat import Chat
-    from spec_local.generation import Generation
-    from spec_local.llama.model import Model
-
-_COMMANDS = {
-    "/help": "this list",
-    "/reset": "forget the conversation",
-    "/stats": "figures of the last answer",
-    "/exit": "leave (or Ctrl-D)",
-}
+    from spec_local.cli.talk.commands import Answer, Talk
+    from spec_local.runner import Runner
 
 
 @flat
@@ -47,89 +39,95 @@ def chat(
     sampling: SamplingOptions,
     machine: MachineOptions,
 ) -> None:
-    """Talk with a model. Ctrl-C stops the answer; /exit leaves."""
-    interactive = sys.stdin.isatty()
-    if interactive:
-        with suppress(ImportError):  # not on Windows, whose console edits lines by itself
-            import readline  # noqa: F401  gives input() its line editing and history
+    """Talk with a model. Ctrl-C stops the answer; Ctrl-D leaves; /help lists commands."""
+    from rich.console import Console
+
+    from spec_local.cli.talk.commands import Talk
+    from spec_local.cli.talk.screen import Screen
+
+    console = Console(highlight=False, stderr=not sys.stdout.isatty())
     with load_runner(models, sampling, machine) as runner:
-        conversation = runner.chat(system, max_tokens=max_tokens)
-        _greet(runner.target.model, runner.speculator.name, runner.template.is_plain)
-        while (line := _read_line(interactive)) is not None:
-            if line.startswith("/"):
-                if not _obey(line, conversation):
-                    return
-            elif line:
-                try:
-                    _answer(conversation, line)
-                except KeyboardInterrupt:  # just before or after the time it cancels the answer
-                    print()
+        screen = Screen(console)
+        conversation = runner.chat(system, max_tokens=max_tokens, progress=screen.progress)
+        talk = Talk(runner, conversation, screen)
+        _greet(talk)
+        read = _reader(talk)
+        while not talk.over and (line := read()) is not None:
+            _take(talk, line)
 
 
-def _greet(target: Model, drafter: str, plain: bool) -> None:
-    print(
-        f"{target.path.stem} ({target.description}), drafter {drafter}. {_list_commands()}",
-        file=sys.stderr,
-    )
-    if plain:
-        print(
-            "note: this model has no chat template; messages are written as plain lines.",
-            file=sys.stderr,
-        )
+def _reader(talk: Talk) -> Callable[[], str | None]:
+    """How lines are read: with a keyboard's comfort, or from a pipe."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return lambda: line.strip() if (line := sys.stdin.readline()) else None
+    from spec_local.cli.talk.commands import COMMANDS
+    from spec_local.cli.talk.keyboard import Keyboard
+
+    keyboard = Keyboard((each.names[0] for each in COMMANDS), lambda: _status(talk))
+
+    def read() -> str | None:
+        prefill, talk.prefill = talk.prefill, ""
+        return keyboard.read(prefill)
+
+    return read
 
 
-def _list_commands() -> str:
-    return "Commands: " + ", ".join(f"{name} ({what})" for name, what in _COMMANDS.items())
+def _greet(talk: Talk) -> None:
+    runner = talk.runner
+    talk.screen.note(f"{_models(runner)}, drafter {runner.speculator.name}. /help lists commands.")
+    if runner.template.is_plain:
+        talk.screen.note("This model has no chat template; messages are written as plain lines.")
 
 
-def _read_line(interactive: bool) -> str | None:
-    """The next thing the user says; None at the end of the input."""
+def _models(runner: Runner) -> str:
+    target = runner.target.model
+    named = f"target {target.path.stem} ({target.description})"
+    return named if runner.draft is None else f"{named}, draft {runner.draft.model.path.stem}"
+
+
+def _status(talk: Talk) -> str:
+    """What stands below the line that is typed."""
+    used = talk.chat.tokens / talk.runner.n_ctx
+    return f" {_models(talk.runner)} · context {used:.0%} full"
+
+
+def _take(talk: Talk, line: str) -> None:
+    """A line; whatever goes wrong with it, the conversation goes on."""
     try:
-        return input("> " if interactive else "").strip()
-    except EOFError:
-        if interactive:
+        _obey_or_answer(talk, line)
+    except SpecLocalError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except KeyboardInterrupt:  # just before or after the time it cancels the answer
+        print()
+
+
+def _obey_or_answer(talk: Talk, line: str) -> None:
+    from spec_local.cli.talk.commands import parsed, unescaped
+
+    found = parsed(line)
+    if found is not None:
+        command, argument = found
+        answer = command.run(talk, argument)
+        if answer is not None:
+            _show(talk, answer)
+    elif line:
+        _show(talk, talk.say(unescaped(line)))
+
+
+def _show(talk: Talk, answer: Answer) -> None:
+    """Show an answer while it is written, and what was gained."""
+    generation = talk.chat.generation
+    assert generation is not None
+    if talk.chat.forgotten:
+        oldest = f"the {talk.chat.forgotten:,} oldest messages"
+        talk.screen.note(f"The context is full; {oldest} are left out.")
+    with interrupt_cancels(generation):
+        if sys.stdout.isatty():
+            talk.screen.show(answer, talk.runner.vocab)
+        else:
+            for chunk in answer:
+                write(chunk.text)
             print()
-        return None
-    except KeyboardInterrupt:
-        if not interactive:
-            raise
-        print()  # at the prompt, forget the line, as a shell does
-        return ""
-
-
-def _obey(line: str, conversation: Chat) -> bool:
-    """Carry out a command; False to leave."""
-    command = line.split()[0]
-    if command == "/exit":
-        return False
-    if command == "/reset":
-        conversation.reset()
-        print("The conversation is forgotten.", file=sys.stderr)
-    elif command == "/stats":
-        print(_stats(conversation.generation), file=sys.stderr)
-    elif command == "/help":
-        print(_list_commands(), file=sys.stderr)
-    else:
-        print(f"There is no command {command}. {_list_commands()}", file=sys.stderr)
-    return True
-
-
-def _stats(generation: Generation | None) -> str:
-    if generation is None:
-        return "Nothing has been said yet."
-    return summary(generation.stats, generation.finish_reason)
-
-
-def _answer(conversation: Chat, line: str) -> None:
-    try:
-        chunks = conversation.send(line)
-    except ContextOverflow as error:
-        print(f"{error} Or start anew with /reset.", file=sys.stderr)
-        return
-    assert conversation.generation is not None
-    with interrupt_cancels(conversation.generation):
-        for chunk in chunks:
-            write(chunk.text)
-    print()
-    if conversation.generation.finish_reason in ("length", "context"):
-        print(_stats(conversation.generation), file=sys.stderr)
+    cut = generation.finish_reason in ("length", "context")
+    if cut or sys.stdout.isatty():
+        talk.screen.note(gain(generation.stats, generation.finish_reason))

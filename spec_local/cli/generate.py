@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 @flat
 def generate(
     prompt: Annotated[
-        str | None, typer.Argument(help="The prompt; without one it is read from stdin.")
+        str | None, typer.Argument(help="The prompt; what comes through a pipe goes before it.")
     ] = None,
     *,
     file: Annotated[
-        Path | None, typer.Option("--file", "-f", help="Read the prompt from a file.")
+        Path | None, typer.Option("--file", "-f", help="A file that goes before the prompt.")
     ] = None,
     system: Annotated[str | None, typer.Option("--system", "-s", help="System message.")] = None,
     raw: Annotated[
@@ -112,15 +112,17 @@ def generate(
 
 
 def _read_prompt(argument: str | None, file: Path | None) -> str:
-    if argument not in (None, "-") and file is not None:
-        raise ConfigError("Give the prompt as an argument or with --file, not both.")
+    """What comes through a pipe or from the file, then what is asked about it."""
+    asked = None if argument == "-" else argument
     if file is not None:
-        return read_text(file)
-    if argument is not None and argument != "-":
-        return argument
-    if sys.stdin.isatty():
+        given = read_text(file)
+    elif not sys.stdin.isatty():
+        given = sys.stdin.buffer.read().decode("utf-8", errors="replace")
+    elif asked is None:
         raise ConfigError("Give a prompt as an argument, with --file, or through a pipe.")
-    return sys.stdin.buffer.read().decode("utf-8", errors="replace")
+    else:
+        given = ""
+    return given if asked is None else "\n\n".join(filter(str.strip, (given.rstrip("\n"), asked)))
 
 
 def _messages(runner: Runner, system: str | None, text: str) -> list[Message]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="List, pull and check models.", no_args_is_help=True)
 
 Names = Annotated[
-    list[str], typer.Argument(help="Models or pairs of models.toml.", show_default=False)
+    list[str],
+    typer.Argument(help="Models or pairs of models.toml, or OWNER/REPO.", show_default=False),
 ]
 NameOrFile = Annotated[str, typer.Argument(help="A model's name or a .gguf file.")]
 
@@ -46,6 +49,65 @@ def list_models() -> None:
     console = Console()
     console.print(models, "", pairs, "")
     console.print(f"Your own entries go into {user_file()}", soft_wrap=True)
+
+
+@app.command()
+def scan(
+    folders: Annotated[
+        list[Path] | None, typer.Argument(help="Other folders to look into.", show_default=False)
+    ] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
+) -> None:
+    """Find models of LM Studio, Ollama, llama.cpp and the Hugging Face cache; `-m NAME` takes them.
+
+    Nothing is changed there.
+    """
+    from spec_local.models.scan import scanned
+
+    found = scanned(folders or ())
+    if as_json:
+        print(json.dumps([each.as_dict() for each in found], ensure_ascii=False, indent=2))
+        return
+    if not found:
+        print("No models were found; name a folder, or give -m a .gguf file.", file=sys.stderr)
+        return
+    shown = _table("name", "store", "size", "architecture", "context", "template", "vocabulary")
+    for each in found:
+        shown.add_row(each.name, each.store, *each.row())
+    _print(shown)
+
+
+@app.command()
+def pair(target: NameOrFile) -> None:
+    """List the models here that could draft for a target, the smallest first.
+
+    `spec-local bench drafts` measures which of them is worth most.
+    """
+    from spec_local.models.download import resolve
+    from spec_local.models.pairing import drafts_for
+    from spec_local.models.registry import load_registry
+
+    registry = load_registry()
+    here = resolve(target, registry)
+    if here is None:
+        print(f"{target} is not here yet; get it with: spec-local models pull {target}")
+        raise typer.Exit(1)
+    shown = _table("draft", "from", "size", "share of the target")
+    size = here.stat().st_size
+    for each in drafts_for(here, registry):
+        own = each.path.stat().st_size
+        shown.add_row(each.name, each.store, f"{own / 1e9:.2f} GB", f"{own / size:.0%}")
+    if not shown.row_count:
+        print(f"No model here can draft for {here.name}; lookup drafts without one.")
+        return
+    _print(shown)
+
+
+def _print(*what: Table | str) -> None:
+    from rich.console import Console
+
+    Console().print(*what)
 
 
 def _table(name: str, *rest: str) -> Table:
@@ -116,11 +178,13 @@ def _describe(vocab: Vocabulary) -> str:
 
 def _models_of(name: str) -> list[str]:
     """The model itself, or target and draft of a pair; a name can be both."""
+    from spec_local.models.hub import hub_name
     from spec_local.models.registry import load_registry
 
     registry = load_registry()
     if name in registry.pairs:
         pair = registry.pairs[name]
         return [model for model in (pair.target, pair.draft) if model is not None]
-    registry.model(name)
+    if hub_name(name) is None:
+        registry.model(name)
     return [name]

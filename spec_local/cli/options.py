@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spec_local.cli.progress import on_terminal
-from spec_local.cli.sampling_options import SamplingOptions
+from spec_local.cli.sampling_options import SamplingOptions, drawn_seed
 
 if TYPE_CHECKING:
     from spec_local.llama.options import LoadOptions
@@ -40,10 +39,16 @@ class PairOptions:
         str | None, _model("--pair", "-p", help="Pair from models.toml.", default=_DEFAULT_PAIR)
     ] = None
     target: Annotated[
-        str | None, _model("--target", "-m", help="Target model: a name or a .gguf file.")
+        str | None,
+        _model("--target", "-m", help="Target: a name, a .gguf file, or OWNER/REPO[:QUANT]."),
     ] = None
     draft: Annotated[
-        str | None, _model("--draft", "-d", help="Draft model: a name or a .gguf file.")
+        str | None,
+        _model(
+            "--draft",
+            "-d",
+            help="Draft model: the same.",
+        ),
     ] = None
 
 
@@ -70,6 +75,9 @@ class ModelOptions(PairOptions):
             default="what the pair recommends",
         ),
     ] = None
+    no_draft: Annotated[
+        bool, _model("--no-draft", help="With -m and no -d: do without a draft model that is here.")
+    ] = False
     k: Annotated[
         int | None,
         _model("-k", help="Tokens a named drafter drafts per round.", default="3", min=0, max=32),
@@ -135,6 +143,25 @@ def pair_name(models: PairOptions) -> str | None:
     return _DEFAULT_PAIR if models.pair is models.target is None else models.pair
 
 
+def fitting_draft(target: str, drafter: str | None = None) -> str | None:
+    """The smallest model here that can draft for a target, which is said; None if none can.
+
+    drafter: that asked for, if any; not all use a draft model.
+    """
+    from spec_local.drafters import AUTO, uses_draft
+    from spec_local.models.download import resolve
+    from spec_local.models.pairing import drafts_for
+    from spec_local.models.registry import load_registry
+
+    registry = load_registry()
+    path = resolve(target, registry) if uses_draft(drafter or AUTO) else None
+    draft = None if path is None else next(drafts_for(path, registry), None)
+    if draft is None:
+        return None
+    print(f"note: {draft.name} drafts, as it has the same vocabulary.", file=sys.stderr)
+    return str(draft.path)
+
+
 def load_runner(models: ModelOptions, sampling: SamplingOptions, machine: MachineOptions) -> Runner:
     """Load what the options say, showing progress on a terminal; raises SpecLocalError."""
     from spec_local.runner import Runner
@@ -147,11 +174,14 @@ def load_runner(models: ModelOptions, sampling: SamplingOptions, machine: Machin
         from spec_local.exact.modes import check_rule
 
         check_rule(changes.get("acceptance", "keyed"))
+    draft = models.draft
+    if draft is None and models.target is not None and not models.no_draft:
+        draft = fitting_draft(models.target, models.drafter)
     with on_terminal() as progress:
         runner = Runner.load(
             pair_name(models),
             target=models.target,
-            draft=models.draft,
+            draft=draft,
             drafter=models.drafter,
             k=models.k,
             options=options,
@@ -161,7 +191,7 @@ def load_runner(models: ModelOptions, sampling: SamplingOptions, machine: Machin
             progress=progress,
         )
     _say_what_exactness_limits(runner, models.k)
-    changes.setdefault("seed", secrets.randbelow(1 << 32))
+    changes.setdefault("seed", drawn_seed())
     try:
         runner.sampling = replace(runner.sampling, **changes)
         runner.check(runner.sampling)

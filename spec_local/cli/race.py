@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from spec_local.cli.flat import flat
 from spec_local.cli.interrupt import INTERRUPTED
-from spec_local.cli.options import MachineOptions, PairOptions, load_options, pair_name
+from spec_local.cli.options import (
+    MachineOptions,
+    PairOptions,
+    fitting_draft,
+    load_options,
+    pair_name,
+)
 from spec_local.cli.progress import on_terminal
 from spec_local.cli.race_words import sentence, together
 from spec_local.errors import require
@@ -69,6 +75,8 @@ def race(
     chosen = _chosen(prompts, everything)
     sampling = Sampling(temperature=temperature, seed=seed)
     spec = choose_pair(name, models.target, models.draft)
+    if spec.draft is None:
+        spec = replace(spec, draft=fitting_draft(spec.target, drafter))
     found: list[tuple[str, Outcome]] = []
     try:
         with ExitStack() as stack:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -135,6 +136,11 @@ _RENAMED = {
     "ban_token": "banned_tokens",
     "ban_string": "banned_strings",
 }
+
+
+def drawn_seed() -> int:
+    """A seed that nobody chose."""
+    return secrets.randbelow(1 << 32)
 
 
 def _read_bias(text: str) -> tuple[int, float]:

@@ -10,15 +10,16 @@ _REASONS: dict[FinishReason, str] = {
     "context": ", the context is full",
     "cancelled": ", cancelled",
 }
+_ALIKE = 0.02
+"""A speed-up nearer to 1 than that is called none."""
 
 
 def summary(stats: Stats, reason: FinishReason | None = None) -> str:
     """Tokens, speed, and what the drafter earned, in one line."""
     cached = f" ({stats.cached_tokens:,} cached)" if stats.cached_tokens else ""
-    tokens = "1 token" if stats.tokens == 1 else f"{stats.tokens:,} tokens"
     line = (
         f"[{stats.prompt_tokens:,} prompt tokens{cached} in {stats.prompt_seconds:.2f} s, then "
-        f"{tokens} at {stats.tokens_per_second:.1f}/s"
+        f"{_written(stats)}"
     )
     if stats.drafted:
         line += (
@@ -30,3 +31,23 @@ def summary(stats: Stats, reason: FinishReason | None = None) -> str:
     if stats.rechecked:
         line += f"; {stats.rechecked:,} near ties decided anew, {stats.guard_seconds:.2f} s"
     return line + ("" if reason is None else _REASONS[reason]) + "]"
+
+
+def gain(stats: Stats, reason: FinishReason | None = None) -> str:
+    """The same for whoever does not know speculative decoding: how fast, and why not faster."""
+    line = f"{_written(stats)}{'' if reason is None else _REASONS[reason]}"
+    if not stats.drafted:
+        return f"{line} · nothing to draft from in this text; plain decoding"
+    if not stats.speedup:
+        return line
+    share = f"{stats.acceptance_rate:.0%} of {stats.drafted:,} drafted accepted"
+    if stats.speedup < 1.0 - _ALIKE:
+        return f"{line} · {stats.speedup:.2f}x plain decoding: {share}, too few to pay"
+    if stats.speedup < 1.0 + _ALIKE:
+        return f"{line} · as fast as plain decoding: {share}"
+    return f"{line} · {stats.speedup:.2f}x plain decoding, {share}"
+
+
+def _written(stats: Stats) -> str:
+    tokens = "1 token" if stats.tokens == 1 else f"{stats.tokens:,} tokens"
+    return f"{tokens} at {stats.tokens_per_second:.1f}/s"

