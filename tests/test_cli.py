@@ -416,6 +416,9 @@ def test_ctrl_c_stops_the_answer_and_not_the_chat(tiny: Path, tmp_path: Path) ->
         terminal.wait_for(READY)
         terminal.type(b"hello\r")
         terminal.wait_for_anything(500)
+        terminal.type(b"typed ahead")
+        terminal.wait_for_anything(1000)
+        assert b"typed ahead" not in terminal.seen
         terminal.type(b"\x03")
         terminal.wait_for(b", cancelled")
         terminal.wait_for(READY)

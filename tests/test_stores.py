@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from spec_local.cli.options import fitting_draft
 from spec_local.errors import ConfigError, ModelFileError
 from spec_local.models.download import resolve
 from spec_local.models.loading import choose_pair, is_name
@@ -93,6 +94,16 @@ def test_a_name_of_another_program_is_a_target(home: Path) -> None:
     assert not is_name("tiny:2b")
     with pytest.raises(ConfigError, match="no pair 'tiny:2b'"):
         choose_pair("tiny:2b")
+
+
+@pytest.mark.usefixtures("home")
+def test_pairs_and_models_are_one_world_of_names() -> None:
+    pair = load_registry().pair("qwen2.5-7b")
+    assert choose_pair("qwen2.5-7b") == pair
+    assert choose_pair(None, "smollm2") == choose_pair("smollm2")
+    assert choose_pair("smollm2-135m").draft is None
+    assert choose_pair(None, "smollm2", "other.gguf").draft == "other.gguf"
+    assert fitting_draft("smollm2") is None  # a pair has its own, or none
 
 
 @pytest.mark.usefixtures("home")

@@ -123,7 +123,10 @@ def _show(talk: Talk, answer: Answer) -> None:
         talk.screen.note(f"The context is full; {oldest} are left out.")
     with interrupt_cancels(generation):
         if sys.stdout.isatty():
-            talk.screen.show(answer, talk.runner.vocab)
+            from spec_local.cli.talk.keyboard import unechoed
+
+            with unechoed():
+                talk.screen.show(answer, talk.runner.vocab)
         else:
             for chunk in answer:
                 write(chunk.text)

@@ -154,7 +154,9 @@ def fitting_draft(target: str, drafter: str | None = None) -> str | None:
     from spec_local.models.registry import load_registry
 
     registry = load_registry()
-    path = resolve(target, registry) if uses_draft(drafter or AUTO) else None
+    if not uses_draft(drafter or AUTO) or target in set(registry.pairs) - set(registry.models):
+        return None
+    path = resolve(target, registry)
     draft = None if path is None else next(drafts_for(path, registry), None)
     if draft is None:
         return None
