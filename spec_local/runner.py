@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ from spec_local.generation import (
     Completion,
     Generation,
     GenerationOptions,
+    OneAtATime,
     Request,
     to_chunks,
 )
@@ -85,12 +86,13 @@ class Runner:
             drafter, target, self.draft, self.library, k=k, profiles=profiles, exact=exact
         )
         self._sampler_factory = SamplerFactory(target)
-        self._resources = ExitStack()
-        self._busy = threading.Lock()
-        self._busy_thread = 0
+        self._turn = OneAtATime()
         self._abort = Abort(filter(None, (target, self.draft)))
-        self._generations: weakref.WeakSet[Generation] = weakref.WeakSet()
         self._closed = False
+        self._resources = ExitStack()
+        self._resources.callback(self._sampler_factory.close)
+        self._resources.callback(self.speculator.close)
+        self._free = _when_dropped(self, self._resources)
 
     @cached_property
     def template(self) -> ChatTemplate:
@@ -161,8 +163,14 @@ class Runner:
                 exact=opened.exactness(sessions.target),
                 library=Library(corpus_tokens(opened.target.vocab, corpus), past),
             )
-            runner._resources = stack.pop_all()
+            runner._own(stack.pop_all())
             return runner
+
+    def _own(self, models: ExitStack) -> None:
+        """Free these as well, after the rest: when it is closed, or nobody has it any more."""
+        self._free.detach()
+        models.callback(self._resources.close)
+        self._free = _when_dropped(self, models)
 
     def tokenize(self, prompt: Prompt) -> list[int]:
         """Tokens of a text, completed as it is, or of messages, through the chat template."""
@@ -206,10 +214,9 @@ class Runner:
         if prediction is not None:
             drafters.check_looks_up(self._drafter, "a prediction")
         expected = predicted_tokens(prediction, self.vocab)
-        limit = max_tokens or self.n_ctx
-        request = Request(tokens, limit, setting, stops, logprobs, expected)
+        request = Request(tokens, max_tokens or self.n_ctx, setting, stops, logprobs, expected)
         generation = Generation(lambda cancel: self._run(cancel, request, progress), self._abort)
-        self._generations.add(generation)
+        self._turn.add(generation)
         return generation
 
     def check(self, sampling: Sampling) -> None:
@@ -237,38 +244,30 @@ class Runner:
                 raise Interrupted("The generation was cancelled.")
 
         self._require_open()
-        if not self._busy.acquire(blocking=False):
-            raise RunnerBusy("This runner is generating already; wait for it or cancel it first.")
-        context, sampling = request.context, request.sampling
-        prompt = tuple(context)
-        try:
-            self._busy_thread = threading.get_ident()
-            with ExitStack() as stack:
-                stack.enter_context(self._abort.work(cancel))
-                self.library.predict(context, request.prediction)
-                sampler = self._sampler_factory.open(sampling, context)
-                stack.callback(sampler.close)
-                for session in filter(None, (self.target, self.draft)):
-                    session.on_progress = between_batches
-                    stack.callback(setattr, session, "on_progress", None)
-                rounds = decode(
-                    self._evaluated,
-                    self.speculator,
-                    VERIFIERS[sampling.acceptance] if self.exact is None else self.exact.verifier,
-                    sampler,
-                    context,
-                    max_tokens=request.max_tokens,
-                    is_end=self.vocab.is_end,
-                    inspect=partial(token_logprobs, n=request.logprobs),
-                )
-                stack.callback(lambda: self.library.remember(prompt, context[len(prompt) :]))
-                if self._learned is not None:
-                    stack.callback(self._learned.save)
-                stack.callback(rounds.close)
-                yield from to_chunks(rounds, self.vocab.pieces, request.stop, cancel, len(prompt))
-        finally:
-            self._busy_thread = 0
-            self._busy.release()
+        with self._turn.running(), ExitStack() as stack:
+            context, sampling, prompt = request.context, request.sampling, tuple(request.context)
+            stack.enter_context(self._abort.work(cancel))
+            self.library.predict(context, request.prediction)
+            sampler = self._sampler_factory.open(sampling, context)
+            stack.callback(sampler.close)
+            for session in filter(None, (self.target, self.draft)):
+                session.on_progress = between_batches
+                stack.callback(setattr, session, "on_progress", None)
+            rounds = decode(
+                self._evaluated,
+                self.speculator,
+                VERIFIERS[sampling.acceptance] if self.exact is None else self.exact.verifier,
+                sampler,
+                context,
+                max_tokens=request.max_tokens,
+                is_end=self.vocab.is_end,
+                inspect=partial(token_logprobs, n=request.logprobs),
+            )
+            stack.callback(lambda: self.library.remember(prompt, context[len(prompt) :]))
+            if self._learned is not None:
+                stack.callback(self._learned.save)
+            stack.callback(rounds.close)
+            yield from to_chunks(rounds, self.vocab.pieces, request.stop, cancel, len(prompt))
 
     def _require_open(self) -> None:
         require(not self._closed, "This runner is closed; load another one.")
@@ -279,21 +278,22 @@ class Runner:
         Raises RunnerBusy when called from inside the generation, such as its progress callback.
         """
         self._closed = True
-        while not self._busy.acquire(timeout=0.05):
-            for generation in list(self._generations):
-                generation.cancel()
-                with suppress(ValueError):  # it is in the middle of a round; try again after it
-                    generation.close()
-            if self._busy.locked() and self._busy_thread == threading.get_ident():
-                self._closed = False
-                raise RunnerBusy("A runner cannot be closed from inside its own generation.")
-        self._busy.release()
-        self.speculator.close()
-        self._sampler_factory.close()
-        self._resources.close()
+        try:
+            self._turn.end()
+        except RunnerBusy:
+            self._closed = False
+            raise
+        self._free()
 
     def __enter__(self) -> Runner:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _when_dropped(runner: Runner, resources: ExitStack) -> weakref.finalize[[], Runner]:
+    """Closes these when it is called, or when nobody has the runner any more."""
+    free = weakref.finalize(runner, resources.close)
+    free.atexit = False  # the process ends anyway, perhaps in the middle of a round
+    return free

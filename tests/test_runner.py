@@ -460,3 +460,18 @@ def test_what_has_no_text_to_look_into_or_no_use_for_it_is_refused(
         pytest.raises(ConfigError, match="The drafter scripted has no use for a prediction"),
     ):
         own.generate(HELLO, prediction="x")
+
+
+def test_a_runner_that_is_dropped_frees_everything(tiny: Path, tiny_draft: Path) -> None:
+    runner = Runner.load(target=tiny, draft=tiny_draft, options=OPTIONS)
+    runner.complete("once", max_tokens=4)
+    next(runner.generate("twice", max_tokens=9))  # not finished
+    target, draft = runner.target, runner.draft
+    assert draft is not None
+    del runner
+    gc.collect()
+    for session in (target, draft):
+        with pytest.raises(AssertionError, match="closed"):
+            _ = session.handle
+        with pytest.raises(AssertionError, match="closed"):
+            _ = session.model.handle
