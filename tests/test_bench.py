@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,16 @@ def schedule(
 ) -> Schedule:
     line = line_up(contenders, [], has_draft)
     return Schedule(PROMPTS, line, tokens=12, temperatures=temperatures)
+
+
+def test_where_time_is_short_less_is_measured_and_it_is_said_what(tiny: Path) -> None:
+    asked = replace(schedule(["lookup"], has_draft=False), most_seconds=0.0)
+    with benchmark(asked, tiny) as bench:
+        bench.run()
+        result = bench.result("spec-local bench")
+    assert bench.left_out == ["talk"]
+    ran = {(run.workload, run.repeat, run.contender) for run in result.runs}
+    assert ran == {("short", 0, name) for name in ("none", "lookup k=3")}
 
 
 def test_everything_that_was_asked_for_is_measured(tiny: Path, tiny_draft: Path) -> None:

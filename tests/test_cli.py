@@ -153,6 +153,13 @@ def test_the_drafter_does_not_change_the_text(tiny: Path, tiny_draft: Path) -> N
     assert outputs != {again}
 
 
+def test_switches_of_llama_cpp_are_known(tiny: Path, tiny_draft: Path) -> None:
+    how = ("-n", "9", "-q", "--seed", "3", "hello")
+    ours = spec_local("generate", "-m", tiny, "-d", tiny_draft, "--temperature", "0.5", *how)
+    theirs = ("-hf", tiny, "-md", tiny_draft, "-ngl", "0", "-fa", "auto", "--temp", "0.5")
+    assert spec_local("generate", *theirs, "-ctk", "f16", *how).stdout == ours.stdout != ""
+
+
 def test_json_has_everything(tiny: Path, tiny_draft: Path) -> None:
     done = spec_local(
         "generate", "-m", tiny, "-d", tiny_draft, "--drafter", "model", "-k", "2", "hello",

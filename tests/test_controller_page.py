@@ -90,7 +90,7 @@ def test_the_page_states_the_constants_as_they_are() -> None:
         f"first answer is `allowance` = {tuning.allowance}.",
         f"`least_allowance` = {tuning.least_allowance} ",
         f"`first_saved` = {tuning.first_saved} ",
-        f"{tuning.flow_per_token} n more flows",
+        f"{tuning.flow_per_token} n more flows to it from the savings, {tuning.most_flow:g} in all",
         f"C <- min( C + s + {tuning.allowance_per_token} n,  {tuning.most_saved:g} )",
         f"`caution` = {tuning.caution} times",
         f"{tuning.caution} · (1 + {tuning.hesitation:g}/n)",

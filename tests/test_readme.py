@@ -17,7 +17,7 @@ def setup_commands() -> list[str]:
 
 def test_two_commands_set_up_everything() -> None:
     run, test = setup_commands()
-    assert "spec-local generate" in run
+    assert "spec-local race" in run
     assert "pytest" in test
 
 

@@ -22,17 +22,40 @@ class State:
 state = State()
 
 _EXACT = "--exact"
+_OF_LLAMA_CPP = {
+    "-hf": "--target",
+    "-hfr": "--target",
+    "-md": "--draft",
+    "-hfd": "--draft",
+    "-ngl": "--gpu-layers",
+    "-fa": "--flash-attention",
+    "-ctk": "--kv-type",
+    "-ctv": "--kv-type",
+    "-dev": "--device",
+    "--model": "--target",
+    "--model-draft": "--draft",
+    "--n-gpu-layers": "--gpu-layers",
+    "--flash-attn": "--flash-attention",
+    "--cache-type-k": "--kv-type",
+    "--cache-type-v": "--kv-type",
+    "--predict": "--max-tokens",
+    "--n-predict": "--max-tokens",
+    "--temp": "--temperature",
+}
+"""Switches that people know from llama.cpp, and ours."""
 
 
 class _Program(TyperGroup):
     """Lets `--exact` stand alone, which Typer's options with a value cannot.
 
-    A mode follows after `=` only, so that a prompt is never taken for one.
+    A mode follows after `=` only, so that a prompt is never taken for one. Switches of llama.cpp
+    are taken for ours.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         options = args[: args.index("--")] if "--" in args else args
-        complete = [f"{_EXACT}=certified" if arg == _EXACT else arg for arg in options]
+        ours = [_OF_LLAMA_CPP.get(arg, arg) for arg in options]
+        complete = [f"{_EXACT}=certified" if arg == _EXACT else arg for arg in ours]
         return super().parse_args(ctx, complete + args[len(options) :])
 
 

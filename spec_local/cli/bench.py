@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _RUN = "run"
 _QUICK_TUNE_SECONDS = 5.0
+_QUICK_SECONDS = 90.0
+"""Of measuring; with loading and tuning that is two minutes at most, if not for a single prompt."""
 
 
 class _RunsByDefault(TyperGroup):
@@ -115,6 +117,7 @@ def run(
         temperatures=tuple(dict.fromkeys(temperature or ([0.0] if quick else [0.0, 0.8]))),
         everyone_sampled=bool(contender),
         seed=prompts.seed,
+        most_seconds=_QUICK_SECONDS if quick else None,
     )
     specs = peer_specs(
         peers.peer or [], peers.peer_flags or [], has_draft or peers.peer_draft is not None
@@ -151,6 +154,9 @@ def run(
             stopped = reason
         result = benchmark.result(shlex.join(["spec-local", *sys.argv[1:]]))
     write(result, output)
+    if benchmark.left_out:
+        left_out = ", ".join(dict.fromkeys(benchmark.left_out))
+        print(f"note: for want of time this was left out: {left_out}.", file=sys.stderr)
     if stopped is not None:
         end_early(stopped, "measured")
 

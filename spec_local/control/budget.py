@@ -3,10 +3,10 @@
 Time saved against plain decoding is paid in, time lost is taken out, in units of one plain token.
 No round may cost more than there is (conservative bandits, Wu et al., arXiv 1602.04282). A pair
 begins with something to learn from, F. Every answer has a credit of its own: an allowance A at
-first, taken from what all before have left together, then what it earns, and a flow f per token
-from what else is left. If that is less than a small part a of the allowance, it is made that much,
-so that bad luck ends; and a share p of the tokens written is given. So however wrong the estimates
-of acceptance are, an answer of n tokens loses at most A + (f + p) n, and m answers at most
+first, taken from what all before have left together, then what it earns, and, while it is below
+the allowance, a flow from what else is left, f in all. If all that is left is less than a small
+part a of the allowance, it is made that much, so that bad luck ends; and a share p of the tokens
+written is given. So however wrong the estimates of acceptance are, an answer of n tokens loses at most A + f + p n, and m answers at most
 
     lost <= F + A + m a + p n     more only after it was earned
 
@@ -32,6 +32,8 @@ class Budget:
         """What the present answer may put at risk."""
         self.saved = tuning.first_saved
         """What earlier answers have left beyond that."""
+        self._to_flow = tuning.most_flow
+        """How much of it the present answer may yet get while it is below the allowance."""
 
     @property
     def total(self) -> float:
@@ -47,13 +49,15 @@ class Budget:
         total = max(self.total, self._tuning.least_allowance)
         self.credit = min(total, self._tuning.allowance)
         self.saved = total - self.credit
+        self._to_flow = self._tuning.most_flow
 
     def settle(self, tokens: int, saved: float) -> None:
         """A round emitted so many tokens and saved so much, or lost it if that is negative."""
         allowance = self._tuning.allowance_per_token * tokens
         self.credit = min(self.credit + saved + allowance, self._tuning.most_saved)
         if self.credit < self._tuning.allowance:
-            flow = min(self.saved, self._tuning.flow_per_token * tokens)
+            flow = min(self.saved, self._tuning.flow_per_token * tokens, self._to_flow)
+            self._to_flow -= flow
             self.saved -= flow
             self.credit += flow
 

@@ -124,10 +124,11 @@ class Tuning:
     first_saved: float = 8.0
     """What a new pair has beyond that, as if it had been earned: enough for a draft model to read a
     prompt of 200 tokens, where one takes a fifth of the target's time."""
-    flow_per_token: float = 0.0125
+    flow_per_token: float = 0.1
     """What an answer that is below its allowance gets with every token from what earlier ones have
-    left: else one that lost it early would draft nothing to its end, however rich the pair is. With
-    the allowance that is never more than three tokens or 5 % of an answer, whichever is more."""
+    left: else one that lost it early would draft nothing to its end, however rich the pair is."""
+    most_flow: float = 0.5
+    """Most that an answer gets in this way."""
     least_allowance: float = 0.5
     """What an answer begins with even if those before it have lost everything: enough for a short
     draft that costs little, with which a text earns more."""

@@ -33,14 +33,18 @@ class Conversation:
         peers: RunningPeers | None = None,
         turned: bool = False,
         advance: Callable[[int], None] = lambda _answers: None,
+        is_late: Callable[[], bool] = lambda: False,
     ) -> None:
         """turned: the last contender begins, and the last peer.
 
-        advance: told the number of answers written since.
+        advance: told the number of answers written since. is_late: whether there is no time for
+        further repeats.
         """
         self._schedule, self._field, self._peers, self.prompt = schedule, field, peers, prompt
         self.sampling = Sampling(temperature=temperature, seed=schedule.seed)
-        self._advance, self._turned = advance, turned
+        self._advance, self._turned, self._is_late = advance, turned, is_late
+        self._repeats = schedule.repeats
+        """Fewer when it got late during the first turn: all turns have as many."""
         self.check = LosslessCheck(field.target)
         self._most = max(2, schedule.tokens // len(prompt.turns))
         self._ours: dict[Where, list[Answer]] = {}
@@ -79,6 +83,10 @@ class Conversation:
         before = len(self.said[-1][0]) if self.said else 0
         first: Answer | None = None
         for repeat, number, heat in self._schedule.races(self.sampling.temperature):
+            if number == 0 and repeat > 0 and not self.said and self._is_late():
+                self._repeats = repeat
+            if repeat >= self._repeats:
+                break
             running = [self._field.running[contender.name] for contender in heat]
             for contender in running:
                 contender.forget(target=before if repeat == 0 else len(context), draft=0)

@@ -43,6 +43,8 @@ class Benchmark:
     ) -> None:
         self.schedule, self.field, self.peers = schedule, field, peers
         self.runs: list[Run] = []
+        self.left_out: list[str] = []
+        """Workloads whose prompts there was no time for."""
         self._progress = progress
         self._recorded: list[Recorded] = []
         self._check = LosslessCheck(field.target)
@@ -60,6 +62,9 @@ class Benchmark:
         self._files = self._hash()
         answers = self.schedule.answers(len(self.peers.running))
         for number, prompt in enumerate(self.schedule.prompts):
+            if number > 0 and self._is_late():
+                self.left_out.append(prompt.workload)
+                continue
 
             def advance(more: int, stage: str = prompt.workload) -> None:
                 self._answers += more
@@ -74,11 +79,16 @@ class Benchmark:
                     peers=self.peers,
                     turned=number % 2 == 1,
                     advance=advance,
+                    is_late=self._is_late,
                 )
                 runs = conversation.run()
                 self._look_again(conversation)
                 self.runs += runs
                 self._check.take(conversation.check)
+
+    def _is_late(self) -> bool:
+        most = self.schedule.most_seconds
+        return most is not None and perf_counter() - self._started > most
 
     def _check_length(self, prompt: WorkloadPrompt) -> None:
         plain, target = self.field.running[PLAIN].runner, self.field.target

@@ -26,6 +26,8 @@ class Schedule:
     everyone_sampled: bool = False
     """Above temperature 0 only plain decoding and auto run, unless this is set."""
     seed: int = 1
+    most_seconds: float | None = None
+    """After so long nothing new is begun; one prompt is measured, once, however long it takes."""
 
     def __post_init__(self) -> None:
         require(bool(self.prompts), "There is no prompt to run.")
