@@ -6,7 +6,8 @@ begins with something to learn from, F. Every answer has a credit of its own: an
 first, taken from what all before have left together, then what it earns, and, while it is below
 the allowance, a flow from what else is left, f in all. If all that is left is less than a small
 part a of the allowance, it is made that much, so that bad luck ends; and a share p of the tokens
-written is given. So however wrong the estimates of acceptance are, an answer of n tokens loses at most A + f + p n, and m answers at most
+written is given. So however wrong the estimates of acceptance are, an answer of n tokens loses at
+most A + f + p n, and m answers at most
 
     lost <= F + A + m a + p n     more only after it was earned
 
