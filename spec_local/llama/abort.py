@@ -29,7 +29,8 @@ class AbortFlag:
 
     def __init__(self, context: lib.llama_context_p) -> None:
         self._byte = ctypes.create_string_buffer(b"\0", 2)
-        lib.llama_set_abort_callback(context, _is_set, ctypes.addressof(self._byte))
+        address = ctypes.c_void_p(ctypes.addressof(self._byte))
+        lib.llama_set_abort_callback(context, _is_set, address)
 
     def set(self, stop: bool) -> None:
         """Stop what runs and what is begun from now on, or let it run again."""
