@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from spec_local.errors import ConfigError, require
 from spec_local.generation import Chunk, Generation, GenerationOptions
 from spec_local.llama.quoting import quoted, tokenize_quoted
-from spec_local.llama.template import ChatTemplate
+from spec_local.llama.template import ChatTemplate, check_message
 from spec_local.llama.vocab import Vocabulary
 from spec_local.prompt import Prompt, rendered_tokens
 
@@ -180,10 +180,8 @@ def checked_messages(found: object) -> list[dict[str, str]]:
         raise ConfigError("A conversation is a list of messages.")
     messages: list[dict[str, str]] = []
     for entry in found:
-        role, content = map(entry.get, ("role", "content")) if isinstance(entry, dict) else (0, 0)
-        if not (isinstance(role, str) and isinstance(content, str)):
-            raise ConfigError("Each message needs a role and a content.")
-        messages.append({"role": role, "content": content})
+        check_message(entry)
+        messages.append({"role": entry["role"], "content": entry["content"]})
     roles = [message["role"] for message in messages]
     turns = roles[1:] if roles[:1] == ["system"] else roles
     require(

@@ -85,7 +85,7 @@ def pair(target: NameOrFile) -> None:
     `spec-local bench drafts` measures which of them is worth most.
     """
     from spec_local.models.download import resolve
-    from spec_local.models.pairing import drafts_for
+    from spec_local.models.pairing import drafts_for, model_bytes
     from spec_local.models.registry import load_registry
 
     registry = load_registry()
@@ -94,9 +94,9 @@ def pair(target: NameOrFile) -> None:
         print(f"{target} is not here yet; get it with: spec-local models pull {target}")
         raise typer.Exit(1)
     shown = _table("draft", "from", "size", "share of the target")
-    size = here.stat().st_size
+    size = model_bytes(here)
     for each in drafts_for(here, registry):
-        own = each.path.stat().st_size
+        own = model_bytes(each.path)
         shown.add_row(each.name, each.store, f"{own / 1e9:.2f} GB", f"{own / size:.0%}")
     if not shown.row_count:
         print(f"No model here can draft for {here.name}; lookup drafts without one.")

@@ -44,11 +44,7 @@ class PairOptions:
     ] = None
     draft: Annotated[
         str | None,
-        _model(
-            "--draft",
-            "-d",
-            help="Draft model: the same.",
-        ),
+        _model("--draft", "-d", help="Draft model: the same."),
     ] = None
 
 

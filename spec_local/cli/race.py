@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from spec_local.cli.bench_output import stdout
 from spec_local.cli.flat import flat
 from spec_local.cli.interrupt import INTERRUPTED
 from spec_local.cli.options import (
@@ -23,8 +24,6 @@ from spec_local.cli.race_words import sentence, together
 from spec_local.errors import require
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from spec_local.bench.run.duel import Duel, Outcome
     from spec_local.sampling.settings import Sampling
 
@@ -121,7 +120,7 @@ def _run(
 ) -> Outcome:
     """One duel, live where there is a terminal, and how it ended in a sentence."""
     messages = [{"role": "user", "content": prompt}]
-    console = _console()
+    console = stdout()
     if not (shown and console.is_terminal):
         outcome = duel.run(messages, max_tokens, sampling)
     else:
@@ -138,12 +137,6 @@ def _run(
     if shown:
         print(f"{what}: {sentence(outcome)}" if what else sentence(outcome))
     return outcome
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console(highlight=False)
 
 
 def _as_json(what: str, outcome: Outcome) -> dict[str, Any]:

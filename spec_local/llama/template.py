@@ -6,6 +6,7 @@ The template in the GGUF is Jinja; llama-cpp-python renders it in a sandbox, as 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
 
 import jinja2
 
@@ -14,8 +15,18 @@ from spec_local.llama.backend import JinjaFormatter
 from spec_local.llama.model import Model
 from spec_local.llama.quoting import quoted
 
+_REMEMBERED = 256
+"""Messages that are looked through once, though each turn of a conversation renders all before."""
+
 Message = Mapping[str, str]
 """A message of a chat: its `role` (system, user, assistant) and its `content`."""
+
+
+def check_message(message: object) -> None:
+    """Raise ConfigError unless it is one, with a role and a text."""
+    whole = isinstance(message, Mapping) and {"role", "content"} <= message.keys()
+    require(whole, "Each message needs a role and a content.")
+    require(isinstance(message["content"], str), "A message's content must be text.")  # type: ignore[index]
 
 
 class ChatTemplate:
@@ -25,7 +36,7 @@ class ChatTemplate:
         """Raises ModelFileError when the model's template is not valid Jinja."""
         self.is_plain = model.chat_template is None
         """Whether messages are written as `role: content` lines for want of a template."""
-        self._vocab = model.vocab
+        self._quoted = lru_cache(_REMEMBERED)(partial(quoted, vocab=model.vocab))
         self._formatter: JinjaFormatter | None = None
         if model.chat_template is None:
             return
@@ -53,10 +64,8 @@ class ChatTemplate:
         Raises ConfigError when the template refuses the messages, for example a system message.
         """
         for message in messages:
-            if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
-                raise ConfigError("Each message needs a role and a content.")
-            require(isinstance(message["content"], str), "A message's content must be text.")
-        said = [{**each, "content": quoted(each["content"], self._vocab)} for each in messages]
+            check_message(message)
+        said = [{**each, "content": self._quoted(each["content"])} for each in messages]
         if self._formatter is None:
             lines = [f"{message['role']}: {message['content']}" for message in said]
             return "\n".join([*lines, "assistant:"])

@@ -7,14 +7,13 @@ from pathlib import Path
 
 from spec_local.errors import ConfigError, ModelFileError
 from spec_local.gguf.header import check_model_file, split_parts
+from spec_local.llama.vocab import PADDING_TOLERANCE
 from spec_local.models.download import resolve
 from spec_local.models.registry import Registry
 from spec_local.models.stores import StoredFile, stored_files
 
 SHARES = (0.02, 0.35)
 """Of the target's bytes: a smaller draft says too little, a larger one costs too much."""
-_PADDING = 128
-"""Tokens by which vocabularies of one family may differ at their ends, as llama.cpp has it."""
 
 
 def drafts_for(target: Path, registry: Registry) -> Iterator[StoredFile]:
@@ -23,8 +22,8 @@ def drafts_for(target: Path, registry: Registry) -> Iterator[StoredFile]:
     Raises ModelFileError if the target is damaged.
     """
     wanted = check_model_file(target)
-    least, most = (share * _bytes(target) for share in SHARES)
-    sized = [(_bytes(each.path), each) for each in _at_hand(registry) if each.path != target]
+    least, most = (share * model_bytes(target) for share in SHARES)
+    sized = [(model_bytes(each.path), each) for each in _at_hand(registry) if each.path != target]
     fitting = [(size, each) for size, each in sized if least <= size <= most]
     for _size, each in sorted(fitting, key=lambda pair: pair[0]):
         try:
@@ -32,7 +31,7 @@ def drafts_for(target: Path, registry: Registry) -> Iterator[StoredFile]:
         except ModelFileError:
             continue
         alike = found.vocabulary == wanted.vocabulary != ""
-        if alike and abs(found.n_vocab - wanted.n_vocab) <= _PADDING:
+        if alike and abs(found.n_vocab - wanted.n_vocab) <= PADDING_TOLERANCE:
             yield each
 
 
@@ -48,7 +47,8 @@ def _at_hand(registry: Registry) -> Iterator[StoredFile]:
     yield from stored_files()
 
 
-def _bytes(path: Path) -> int:
+def model_bytes(path: Path) -> int:
+    """Size of a model's file, or of all its parts; 0 if there is none."""
     try:
         return sum(part.stat().st_size for part in split_parts(path))
     except (OSError, ModelFileError):

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import huggingface_hub.constants
 import platformdirs
 
 _OLLAMA_MODEL = "application/vnd.ollama.image.model"
@@ -38,6 +37,8 @@ def stored_files(folders: Iterable[Path] = ()) -> list[StoredFile]:
 
 
 def _everywhere(folders: Iterable[Path]) -> Iterator[StoredFile]:
+    from huggingface_hub import constants
+
     for folder in folders:
         yield from _below(folder, str(folder))
     home = Path.home()
@@ -47,7 +48,7 @@ def _everywhere(folders: Iterable[Path]) -> Iterator[StoredFile]:
     for folder in [Path(own)] if own else [home / ".ollama/models", *_OLLAMA_OF_ALL]:
         yield from _of_ollama(folder)
     yield from _below(_llama_cpp_cache(), "llama.cpp")
-    yield from _of_the_hub(Path(huggingface_hub.constants.HF_HUB_CACHE))
+    yield from _of_the_hub(Path(constants.HF_HUB_CACHE))
 
 
 _OLLAMA_OF_ALL = (Path("/usr/share/ollama/.ollama/models"), Path("/var/lib/ollama/.ollama/models"))

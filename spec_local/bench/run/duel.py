@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from spec_local.bench.record.result import PLAIN
 from spec_local.bench.run.divergence import first_difference, margin
 from spec_local.bench.run.energy import EnergyMeter
-from spec_local.bench.run.race import Answer, RunningContender, race
+from spec_local.bench.run.race import Answer, RunningContender, race, warm_up
 from spec_local.generation import Chunk
 from spec_local.llama.session import Session
 from spec_local.pair import OpenPair
 from spec_local.prompt import Prompt
 from spec_local.runner import Runner
 from spec_local.sampling.settings import Sampling
-
-_WARM_UP = "The first evaluations of a context are slow."
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ class Duel:
             alone = stack.enter_context(Session(opened.target))
             plain = stack.enter_context(Runner(alone, "none"))
             for runner in (plain, swift):
-                runner.complete(_WARM_UP, max_tokens=4)
+                warm_up(runner)
             self.plain = RunningContender(PLAIN, plain, meter)
             self.swift = RunningContender(drafter, swift, meter)
             self._stack = stack.pop_all()

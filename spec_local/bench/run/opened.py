@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from spec_local.bench.record.result import Contender
 from spec_local.bench.run.contenders import HEAT, heats
 from spec_local.bench.run.energy import EnergyMeter
-from spec_local.bench.run.race import RunningContender
+from spec_local.bench.run.race import RunningContender, warm_up
 from spec_local.control.costs import CostCurve
 from spec_local.llama.model import Model
 from spec_local.llama.session import Session
@@ -23,8 +23,6 @@ from spec_local.machine.tune import compare, keep, tune
 from spec_local.models.loading import draft_session
 from spec_local.runner import Runner
 from spec_local.util.progress import Progress
-
-_WARM_UP = "The first evaluations of a context are slow."
 
 
 class Field:
@@ -67,7 +65,7 @@ class Field:
                         profiles=profiles,
                     )
                     stack.enter_context(runner)
-                    runner.complete(_WARM_UP, max_tokens=8)
+                    warm_up(runner)
                     self.running[contender.name] = RunningContender(contender.name, runner, meter)
             self._stack = stack.pop_all()
 

@@ -54,6 +54,11 @@ class Answer:
             self.first = after
 
 
+def warm_up(runner: Runner) -> None:
+    """Let a context do its first evaluations, which are slow."""
+    runner.complete("The first evaluations of a context are slow.", max_tokens=8)
+
+
 class RunningContender:
     """A contender at the start: its runner, and the generation it is at."""
 
