@@ -160,18 +160,18 @@ def test_nor_on_a_machine_seen_for_the_first_time(curve: str, full: bool) -> Non
     strict=True,
     reason="A new context bucket takes its shape from the one before, with some doubt. Where wide "
     "evaluations become half as dear again, a part of the surprise moves the scale instead, so "
-    "plain tokens are believed to be dearer too: 40 tokens of 1000 are lost and not noticed.",
+    "plain tokens are believed to be dearer too: 41 tokens of 1000 are lost and not noticed.",
 )
 def test_nor_where_longer_contexts_have_another_shape_at_all() -> None:
-    assert _in_another_shape(seed=15).worst == 0
+    assert _in_another_shape(seed=1).worst == 0
 
 
 def test_nor_usually_where_longer_contexts_have_another_shape() -> None:
-    """Of seeds 0 to 39 all but 0, 7, 15 and 24.
+    """Of seeds 0 to 39 all but 0, 1, 7 and 15.
 
     Seed 0 lost 110 tokens of 1000 when surprises were shared out badly.
     """
-    assert {seed: _in_another_shape(seed).worst for seed in (1, 2, 3)} == {1: 0, 2: 0, 3: 0}
+    assert {seed: _in_another_shape(seed).worst for seed in (2, 3, 4)} == {2: 0, 3: 0, 4: 0}
 
 
 def _in_another_shape(seed: int) -> Bookkeeper:
@@ -211,7 +211,7 @@ def test_nor_where_the_text_turns_against_all_that_was_learned(curve: str, full:
     strict=True,
     reason="The budget is charged what V(w) is believed to be. On a machine whose clock is off by "
     "5 %, V(w) / V(1) was learned up to 6 % too low: where drafts cost so little, losing that in "
-    "every round is not noticed. Of seeds 0 to 99 eleven lose more than is promised, seed 73 the "
+    "every round is not noticed. Of seeds 0 to 99 eight lose more than is promised, seed 73 the "
     "most: 4 tokens of 300.",
 )
 @pytest.mark.parametrize("seed", [0, 73])

@@ -82,9 +82,11 @@ class Tuning:
     """Plain rounds that count as those before the first one."""
     margin: float = 0.02
     """Tokens a draft must promise beyond plain decoding; less is within the error of the costs."""
-    expected_rest: int = 128
+    expected_rest: int = 96
     """Tokens an answer is expected to have left when it begins, and then as many as it has written
-    beyond that: what an investment (the draft model reading the prompt) must pay for itself in."""
+    beyond that, if nothing cuts it off: what an investment (the draft model reading the prompt)
+    must pay for itself in. Lengths of answers have a heavy tail, so the longer one has become, the
+    longer it will be."""
     caution: float = 1.5
     """How many times over reading the prompt must be expected to pay for itself: with more the
     slowest answers get faster, and most others slower."""

@@ -231,10 +231,14 @@ class Controller:
         return self.tuning.caution * (1.0 + self.tuning.hesitation / max(1, self._emitted))
 
     @property
-    def _rest(self) -> int:
-        """Tokens the answer is expected to have left."""
+    def _rest(self) -> float:
+        """Tokens the answer is expected to have left, at most R of them.
+
+        If P(it goes on for x more) = (s / (s + x))^2, their mean is s R / (s + R).
+        """
+        most = max(1, self._max_tokens - self._emitted)
         expected = self.tuning.expected_rest + self._emitted
-        return max(1, min(expected, self._max_tokens - self._emitted))
+        return expected * most / (expected + most)
 
     def learn(self, report: RoundReport) -> None:
         """A round is over: learn what things cost, who was right, and settle the budget."""

@@ -140,12 +140,14 @@ def run(
     text: Text,
     length: int,
     certainty: Sequence[float] | None = None,
+    max_tokens: int | None = None,
 ) -> Outcome:
     """Write so many tokens as the controller decides; the first one is already out.
 
-    certainty: by position, how sure the target is of its own token.
+    certainty: by position, how sure the target is of its own token. max_tokens: what the controller
+    is told; None: the length, as if the answer were cut off there.
     """
-    controller.begin(length + 1)
+    controller.begin(max_tokens or length + 1)
     controller.learn(RoundReport(1, 1, 0, machine.verify[1]))
     reading = _Reading(machine)
     if WINDOW in controller.drafters and isinstance(model := text.get(MODEL), Track):

@@ -53,6 +53,9 @@ class Recording:
     looked: LookedUp
     drawn: tuple[tuple[bool, float], ...] = ()
     """Whether the token that the draft model would have drawn is right, and its confidence."""
+    max_tokens: int | None = None
+    """What the answer's length was limited to, which is all that a controller knows of it; None:
+    it was cut off there."""
 
     @property
     def length(self) -> int:
@@ -61,7 +64,11 @@ class Recording:
 
 
 def record(
-    target: Session, sampling: Sampling, context: Sequence[int], answer: Sequence[int]
+    target: Session,
+    sampling: Sampling,
+    context: Sequence[int],
+    answer: Sequence[int],
+    max_tokens: int | None = None,
 ) -> Recording:
     """Look at an answer from target and lookup; evaluates the answer in the target once."""
     with (
@@ -69,7 +76,8 @@ def record(
         closing(samplers.open(sampling, context)) as sampler,
     ):
         looked = look(context, answer, sampler)
-    return Recording(len(context), _certainty(target, context, answer), looked)
+    certainty = _certainty(target, context, answer)
+    return Recording(len(context), certainty, looked, max_tokens=max_tokens)
 
 
 def _certainty(target: Session, context: Sequence[int], answer: Sequence[int]) -> tuple[float, ...]:
@@ -202,7 +210,14 @@ class Pricing:
 
     def _controlled(self, recording: Recording) -> float:
         machine, text = self._machine(recording), self._text(recording)
-        outcome = run(self._controller, machine, text, recording.length, recording.certainty)
+        outcome = run(
+            self._controller,
+            machine,
+            text,
+            recording.length,
+            recording.certainty,
+            recording.max_tokens,
+        )
         return outcome.speedup
 
 

@@ -46,7 +46,7 @@ class Conversation:
         self._repeats = schedule.repeats
         """Fewer when it got late during the first turn: all turns have as many."""
         self.check = LosslessCheck(field.target)
-        self._most = max(2, schedule.tokens // len(prompt.turns))
+        self.most_tokens = max(2, schedule.tokens // len(prompt.turns))
         self._ours: dict[Where, list[Answer]] = {}
         self._theirs: dict[Where, list[PeerAnswer]] = {}
         self.said: list[tuple[list[int], list[int]]] = []
@@ -91,7 +91,7 @@ class Conversation:
             for contender in running:
                 contender.forget(target=before if repeat == 0 else len(context), draft=0)
             turned = (repeat % 2 == 1) != self._turned
-            race(running, context, self._most, self.sampling, turned)
+            race(running, context, self.most_tokens, self.sampling, turned)
             plain = self._field.running[PLAIN].answer
             first = first or plain
             for contender in running:
@@ -113,10 +113,10 @@ class Conversation:
             where = self._where(name, 0, heat)
             if name == PLAIN:
                 plain.forget(target=0, draft=0)
-                race([plain], context, self._most, self.sampling, turned=False)
+                race([plain], context, self.most_tokens, self.sampling, turned=False)
                 self._ours.setdefault(where, []).append(plain.answer)
             else:
-                answer = peers.answer(name, context, self._most, self.sampling)
+                answer = peers.answer(name, context, self.most_tokens, self.sampling)
                 if answer is not None:
                     found[where] = answer
             self._advance(1)

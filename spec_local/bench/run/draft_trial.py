@@ -73,7 +73,9 @@ class DraftTrial:
         said = runner.complete(context, max_tokens=self._schedule.tokens, sampling=self._sampling)
         if len(said.tokens) < 2:
             return None
-        found = replay.record(self._field.target, self._sampling, context, said.tokens)
+        found = replay.record(
+            self._field.target, self._sampling, context, said.tokens, self._schedule.tokens
+        )
         return Answered(context, said.tokens, found)
 
     def judge(self, draft: Model) -> Candidate:

@@ -109,7 +109,9 @@ class Benchmark:
         for context, answer in conversation.said:
             if len(answer) < 2:
                 continue
-            recording = replay.record(field.target, sampling, context, answer)
+            recording = replay.record(
+                field.target, sampling, context, answer, conversation.most_tokens
+            )
             if field.draft is not None:
                 # A trimmed draft may spell the prompt with more tokens than its context has.
                 with suppress(ContextOverflow, EngineError):
