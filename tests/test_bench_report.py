@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from io import StringIO
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from spec_local.bench.record.result import Contender, Result
 from spec_local.bench.report.headline import conclusion
+from spec_local.bench.report.in_short import in_short
 from spec_local.bench.report.sections import tables
 from spec_local.bench.report.tables import Entry, Table, row, size, speedup, split, widths
 from spec_local.bench.report.terminal import print_report
@@ -52,6 +54,40 @@ def test_a_row_and_its_verdict() -> None:
     assert "auto chat 1 0 57 4 0.0213 1" in lines
 
 
+def test_what_is_gained_and_why_not_more_comes_first() -> None:
+    text = printed(example())
+    assert text.startswith("Speculation pays here: auto writes")
+    assert text.index("What you gain, greedy") < text.index("target-1.5b-q4_k_m (1.12 GB)")
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "edit 21.0 38.0 1.81 ±3% 61% drafting: 30% of time" in lines
+
+
+@pytest.mark.parametrize(
+    ("changes", "tokens", "clairvoyant", "reason"),
+    [
+        ({}, 11, 2.0, "answers of 11 tokens"),
+        ({}, 127, 1.05, "1.05 at most"),
+        ({"acceptance_rate": None}, 127, 2.0, "nothing to draft from"),
+        ({"acceptance_rate": 0.4}, 127, 2.0, "many drafts wrong"),
+        ({"shares": {"draft": 0.5}}, 127, 2.0, "drafting: 50% of time"),
+        ({"shares": {"draft": 0.1}}, 127, 2.0, "two cost 1.60 x one"),
+    ],
+)
+def test_the_reason_why_not_more(
+    changes: dict[str, Any], tokens: int, clairvoyant: float, reason: str
+) -> None:
+    result = example()
+    found = in_short(
+        replace(
+            result,
+            cells=tuple(replace(cell, **changes) for cell in result.cells),
+            runs=tuple(replace(run, tokens=tokens) for run in result.runs),
+            bounds=tuple(replace(bound, clairvoyant=clairvoyant) for bound in result.bounds),
+        )
+    )
+    assert {entries[-1].text for entries in found.rows} == {reason}
+
+
 def test_peers_beside_their_own_plain_decoding_and_those_that_failed() -> None:
     text = printed(example())
     assert "llama-server -md could not be measured: it ended with status 1 [no such file]." in text
@@ -63,10 +99,10 @@ def test_peers_beside_their_own_plain_decoding_and_those_that_failed() -> None:
 def test_the_conclusion_says_what_pays_what_is_slower_and_whether_the_text_is_the_same() -> None:
     assert conclusion(example()) == (
         "Speculation pays here: auto writes 1.36 ±3% times as fast as plain decoding (greedy; "
-        "worst 1.02, chat); slower than plain decoding: model k=3 (0.87, greedy). What limits "
-        "auto: drafting takes 30% of the time and checking two tokens costs 1.60 times one. The "
-        "text is not always the same: 1 of 36 answers differ from plain decoding's (auto), by "
-        "margins of at most 0.0213 logits."
+        "best 1.81, edit; worst 1.02, chat); slower than plain decoding: model k=3 (0.87, "
+        "greedy). What limits auto: drafting takes 30% of the time and checking two tokens costs "
+        "1.60 times one. The text is not always the same: 1 of 36 answers differ from plain "
+        "decoding's (auto), by margins of at most 0.0213 logits."
     )
 
 
@@ -84,6 +120,12 @@ def test_the_conclusion_where_a_peer_is_faster_still() -> None:
     assert "lookup writes 1.20 ±3%" in text
     assert "auto, which chooses for itself, reaches 1.02" in text
     assert "llama-server plain is faster still (1.50)" in text
+
+
+def test_the_conclusion_where_another_drafter_beats_the_one_that_chooses() -> None:
+    text = conclusion(example({"edit": SPEEDUPS["edit"] | {"lookup": 2.5}}))
+    assert text.startswith("Speculation pays here: auto writes 1.81 ±3% times as fast")
+    assert "lookup by itself reaches 2.50" in text
 
 
 def test_the_conclusion_where_only_plain_decoding_ran() -> None:

@@ -18,6 +18,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from spec_local.cli.app import app
+from spec_local.cli.names import known_names
 from tests.tiny_gguf import write_tiny
 
 pytestmark = pytest.mark.llama
@@ -60,6 +61,31 @@ def commands() -> Iterator[list[str]]:
             yield from below(each, [*words, name])
 
     return below(get_command(app), [])
+
+
+@pytest.mark.parametrize("command", ["race", "chat", "generate", "tune", "verify", "bench"])
+def test_the_help_fits_a_screen_and_the_rest_is_there_too(command: str) -> None:
+    """Forty lines of eighty columns; a terminal's first window has no less on most desktops."""
+    environment = {"COLUMNS": "80"}
+    brief = CliRunner().invoke(app, [command, "--help"], env=environment).output
+    whole = CliRunner().invoke(app, [command, "--help-all"], env=environment).output
+    assert len(brief.splitlines()) <= 40
+    assert f"more options: spec-local {command}" in " ".join(brief.split())
+    assert "--help-all" in brief
+    assert "--threads" in whole
+    assert "--threads" not in brief
+    assert "--target" in brief
+    assert "spec-local" in whole.rsplit("╯", 1)[-1] or command == "bench"  # the examples
+
+
+def test_the_shell_completes_names_and_files(tmp_path: Path) -> None:
+    (tmp_path / "own.gguf").touch()
+    (tmp_path / "own.txt").touch()
+    (tmp_path / "owned").mkdir()
+    assert "smollm2" in known_names("smol")
+    assert known_names("no such name") == []
+    here = f"{tmp_path}/own"
+    assert known_names(here) == [f"{here}.gguf", f"{here}ed/"]
 
 
 def test_commands_are_found() -> None:
@@ -219,7 +245,7 @@ def test_wrong_inputs_are_one_sentence_each(tiny: Path, tmp_path: Path) -> None:
         (*generate, text): "text.gguf is not a GGUF file",
         (*generate, cut): "cut.gguf is damaged: 4,000 bytes are missing at its end",
         (*generate, tmp_path / "x/y.gguf"): "There is no file",
-        (*generate, "nothing"): "There is no model 'nothing'",
+        (*generate, "nothing"): "There is no model or pair 'nothing'; there are smollm2,",
         ("generate", " ", "-m", tiny): "The prompt is empty; give at least one word.",
         (*generate, tiny, "-d", other): "cannot draft for tiny.gguf",
         (*generate, tiny, "--drafter", "model"): "needs a draft model",
@@ -240,7 +266,7 @@ def test_wrong_inputs_are_one_sentence_each(tiny: Path, tmp_path: Path) -> None:
         (*generate, tiny, "--grammar-file", text): "The grammar cannot be used",
         (*generate, tiny, "--device", "TPU"): "no device 'TPU' here; choose from",
         (*generate, tiny, "-c", "2000000000"): "needs 512.0 GB of memory",
-        (*generate, tiny, "--pair", "smollm2"): "Give a pair or a target, not both.",
+        ("tune", "smollm2", "-m", tiny): "Give the model once: smollm2 or ",
         ("generate", "-m", tiny, "--file", tmp_path / "none"): "cannot be read",
         ("generate", "-m", tiny, "--file", tmp_path / "binary"): "it is not UTF-8 text",
         (*generate, tiny, "--remember", "--drafter", "none"): "no use for past answers; take auto",
@@ -249,8 +275,7 @@ def test_wrong_inputs_are_one_sentence_each(tiny: Path, tmp_path: Path) -> None:
         (*generate, tiny, "--prediction", tmp_path / "binary"): "it is not UTF-8 text",
         (*generate, tiny, "--prediction", tmp_path / "empty"): "The prediction is empty; leave it",
         (*generate, tiny, "--prediction", text, "--drafter", "none"): "no use for a prediction",
-        ("generate", "hi", "-p", "smolm2"): "no pair 'smolm2'; did you mean smollm2",
-        ("generate", "hi", "-p", "smollm2", "-d", tiny): "A draft goes with a target",
+        ("generate", "hi", "-p", "smolm2"): "no model or pair 'smolm2'; did you mean smollm2",
         (*generate, tiny, "--raw", "-s", "x"): "--system needs the chat template",
         ("models", "path", "qwen3-32b"): "spec-local models pull qwen3-32b",
         ("models", "pull", "qwen3-33b"): "no model 'qwen3-33b'; did you mean qwen3-32b",

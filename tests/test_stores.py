@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spec_local.cli.options import fitting_draft
+from spec_local.cli.options import PairOptions, chosen_pair
 from spec_local.errors import ConfigError, ModelFileError
 from spec_local.models.download import resolve
 from spec_local.models.loading import choose_pair, is_name
@@ -92,7 +92,7 @@ def test_a_name_of_another_program_is_a_target(home: Path) -> None:
     assert is_name("tiny:1b")
     assert choose_pair("tiny:1b").target == "tiny:1b"
     assert not is_name("tiny:2b")
-    with pytest.raises(ConfigError, match="no pair 'tiny:2b'"):
+    with pytest.raises(ConfigError, match="no model or pair 'tiny:2b'"):
         choose_pair("tiny:2b")
 
 
@@ -103,7 +103,8 @@ def test_pairs_and_models_are_one_world_of_names() -> None:
     assert choose_pair(None, "smollm2") == choose_pair("smollm2")
     assert choose_pair("smollm2-135m").draft is None
     assert choose_pair(None, "smollm2", "other.gguf").draft == "other.gguf"
-    assert fitting_draft("smollm2") is None  # a pair has its own, or none
+    assert chosen_pair(PairOptions(), "qwen2.5-7b") == pair
+    assert chosen_pair(PairOptions(target="qwen2.5-7b", no_draft=True)).draft is None
 
 
 @pytest.mark.usefixtures("home")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from spec_local.cli import bench, chat, draft, generate, models, race, remembered, tune, verify
+from spec_local.cli.brief_help import ALL, BriefHelp
 
 
 @dataclass(slots=True)
@@ -21,7 +23,8 @@ class State:
 
 state = State()
 
-_EXACT = "--exact"
+_SHORT = {"--exact": "--exact=certified", ALL: "--help"}
+"""What may be said shorter than Typer reads it."""
 _OF_LLAMA_CPP = {
     "-hf": "--target",
     "-hfr": "--target",
@@ -49,13 +52,14 @@ class _Program(TyperGroup):
     """Lets `--exact` stand alone, which Typer's options with a value cannot.
 
     A mode follows after `=` only, so that a prompt is never taken for one. Switches of llama.cpp
-    are taken for ours.
+    are taken for ours. `--help-all` is `--help`, with all of it.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         options = args[: args.index("--")] if "--" in args else args
         ours = [_OF_LLAMA_CPP.get(arg, arg) for arg in options]
-        complete = [f"{_EXACT}=certified" if arg == _EXACT else arg for arg in ours]
+        complete = [_SHORT.get(arg, arg) for arg in ours]
+        ctx.meta[ALL] = ALL in options
         return super().parse_args(ctx, complete + args[len(options) :])
 
 
@@ -67,11 +71,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("generate")(generate.generate)
-app.command("chat")(chat.chat)
-app.command("race")(race.race)
-app.command("tune")(tune.tune)
-app.command("verify")(verify.verify)
+
+
+def _add(name: str, command: Callable[..., None], *examples: str) -> None:
+    shown = [f"spec-local {name} {example}".rstrip() for example in examples]
+    app.command(name, cls=BriefHelp, epilog="\n".join(shown) or None)(command)
+
+
+_add("race", race.race, "", "qwen2.5-coder-1.5b --all", "-m model.gguf 'Explain recursion.'")
+_add("chat", chat.chat, "", "qwen2.5-coder-1.5b", "bartowski/Llama-3.2-3B-Instruct-GGUF:Q4_K_M")
+_add(
+    "generate",
+    generate.generate,
+    "'Write a haiku about caches.'",
+    "-m qwen2.5-coder-1.5b --file main.c 'What does this do?'",
+    "'A cat as JSON.' --json-schema cat.schema.json",
+)
+_add("tune", tune.tune, "qwen2.5-coder-1.5b", "--show qwen2.5-coder-1.5b")
+_add("verify", verify.verify, "qwen2.5-coder-1.5b", "--exact qwen2.5-coder-1.5b")
 app.command("remembered")(remembered.remembered)
 app.add_typer(bench.app, name="bench")
 app.add_typer(models.app, name="models")

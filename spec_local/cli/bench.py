@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,9 +23,11 @@ from spec_local.cli.bench_options import (
     numbers,
 )
 from spec_local.cli.bench_output import check_outputs, stdout, write
+from spec_local.cli.brief_help import BriefHelp
 from spec_local.cli.flat import flat
 from spec_local.cli.interrupt import end_early
-from spec_local.cli.options import MachineOptions, PairOptions, load_options, pair_name
+from spec_local.cli.names import NameArgument
+from spec_local.cli.options import MachineOptions, PairOptions, chosen_pair, load_options
 from spec_local.cli.progress import on_terminal
 from spec_local.errors import SpecLocalError, require
 
@@ -49,33 +52,42 @@ class _RunsByDefault(TyperGroup):
 app = typer.Typer(cls=_RunsByDefault, help="Measure what speculation earns on this machine.")
 app.command("drafts")(drafts)
 
+_whom = partial(typer.Option, rich_help_panel="Contenders")
 
-@app.command(_RUN, hidden=True)
+
+@app.command(_RUN, cls=BriefHelp, hidden=True)
 @flat
 def run(
-    name: Annotated[
-        str | None, typer.Argument(metavar="PAIR", help="Pair from models.toml, as --pair.")
-    ] = None,
+    name: NameArgument = None,
     *,
     quick: Annotated[bool, typer.Option("--quick", help="Short answers, greedy only.")] = False,
     tokens: Annotated[
         int | None,
         typer.Option(
-            "--tokens", "-n", help="Most tokens of an answer.", min=2, show_default="64, quick 32"
+            "--tokens",
+            "-n",
+            metavar="N",
+            help="Most tokens of an answer.",
+            min=2,
+            show_default="64, quick 32",
         ),
     ] = None,
     repeats: Annotated[
-        int, typer.Option("--repeats", help="How often everything is measured.", min=1)
+        int, typer.Option("--repeats", metavar="N", help="How often everything is measured.", min=1)
     ] = 2,
     temperature: Annotated[
         list[float] | None,
         typer.Option(
-            "--temperature", help="Repeatable.", min=0.0, show_default="0 and 0.8, quick 0"
+            "--temperature",
+            metavar="T",
+            help="Repeatable.",
+            min=0.0,
+            show_default="0 and 0.8, quick 0",
         ),
     ] = None,
     contender: Annotated[
         list[str] | None,
-        typer.Option(
+        _whom(
             "--contender",
             help="A drafter, or with its k, as in model=5; repeatable.",
             show_default="lookup, model, auto; sampled only auto",
@@ -83,7 +95,7 @@ def run(
     ] = None,
     sweep_k: Annotated[
         str | None,
-        typer.Option("--sweep-k", help="Also the draft model (or lookup) with k: 1,2,4,8."),
+        _whom("--sweep-k", help="Also the draft model (or lookup) with k: 1,2,4,8."),
     ] = None,
     prompts: PromptOptions,
     peers: PeerOptions,
@@ -102,12 +114,10 @@ def run(
     from spec_local.bench.run.opened import Field
     from spec_local.bench.run.running_peers import RunningPeers
     from spec_local.bench.run.schedule import Schedule
-    from spec_local.models.loading import choose_pair
     from spec_local.pair import open_pair
 
-    require(name is None or models.pair is None, "Give the pair once, by name or with --pair.")
     check_outputs(output)
-    spec = choose_pair(name or pair_name(models), models.target, models.draft)
+    spec = chosen_pair(models, name)
     has_draft = spec.draft is not None
     schedule = Schedule(
         prompts=chosen_prompts(prompts),

@@ -28,9 +28,9 @@ class PromptOptions:
         typer.Option(
             "--workload",
             "-w",
+            metavar="NAME",
             help="Only this workload; repeatable.",
             show_default="all nine",
-            rich_help_panel=_PROMPTS,
         ),
     ] = None
     prompts: Annotated[
@@ -88,7 +88,7 @@ class OutputOptions:
 
     json: Annotated[
         Path | None,
-        typer.Option("--json", help="Write the whole result.", rich_help_panel=_OUTPUT),
+        typer.Option("--json", metavar="FILE", help="Write the whole result."),
     ] = None
     markdown: Annotated[
         Path | None,

@@ -10,6 +10,7 @@ import typer
 
 from spec_local.cli.flat import flat
 from spec_local.cli.interrupt import interrupt_cancels
+from spec_local.cli.names import NameArgument
 from spec_local.cli.options import MachineOptions, ModelOptions, load_runner
 from spec_local.cli.output import write
 from spec_local.cli.sampling_options import SamplingOptions
@@ -23,16 +24,20 @@ if TYPE_CHECKING:
 
 @flat
 def chat(
+    name: NameArgument = None,
     *,
-    system: Annotated[str | None, typer.Option("--system", "-s", help="System message.")] = None,
+    system: Annotated[
+        str | None, typer.Option("--system", "-s", metavar="TEXT", help="System message.")
+    ] = None,
     max_tokens: Annotated[
         int | None,
         typer.Option(
             "--max-tokens",
             "-n",
+            metavar="N",
             min=1,
             help="Longest answer, in tokens.",
-            show_default="until the model ends or the context is full",
+            show_default="until the model ends",
         ),
     ] = None,
     models: ModelOptions,
@@ -46,7 +51,7 @@ def chat(
     from spec_local.cli.talk.screen import Screen
 
     console = Console(highlight=False, stderr=not sys.stdout.isatty())
-    with load_runner(models, sampling, machine) as runner:
+    with load_runner(models, sampling, machine, name) as runner:
         screen = Screen(console)
         conversation = runner.chat(system, max_tokens=max_tokens, progress=screen.progress)
         talk = Talk(runner, conversation, screen)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from spec_local.llama.template import Message
     from spec_local.runner import Runner
 
+_rare = partial(typer.Option, rich_help_panel="Prompt and answer")
+
 
 @flat
 def generate(
@@ -35,28 +38,30 @@ def generate(
     ] = None,
     *,
     file: Annotated[
-        Path | None, typer.Option("--file", "-f", help="A file that goes before the prompt.")
+        Path | None,
+        typer.Option("--file", "-f", metavar="FILE", help="A file that goes before the prompt."),
     ] = None,
-    system: Annotated[str | None, typer.Option("--system", "-s", help="System message.")] = None,
-    raw: Annotated[
-        bool, typer.Option("--raw", help="Continue the text; apply no chat template.")
-    ] = False,
+    system: Annotated[
+        str | None, typer.Option("--system", "-s", metavar="TEXT", help="System message.")
+    ] = None,
+    raw: Annotated[bool, _rare("--raw", help="Continue the text; apply no chat template.")] = False,
     max_tokens: Annotated[
         int | None,
         typer.Option(
             "--max-tokens",
             "-n",
+            metavar="N",
             min=1,
             help="Stop after this many tokens.",
-            show_default="until the model ends or the context is full",
+            show_default="until the model ends",
         ),
     ] = None,
     stop: Annotated[
-        list[str] | None, typer.Option("--stop", help="Stop before this text; repeatable.")
+        list[str] | None, _rare("--stop", help="Stop before this text; repeatable.")
     ] = None,
     prediction: Annotated[
         Path | None,
-        typer.Option(
+        _rare(
             "--prediction",
             metavar="FILE",
             help="A text that much of the answer will be, such as the file to edit.",
@@ -67,9 +72,9 @@ def generate(
     ] = False,
     logprobs: Annotated[
         int | None,
-        typer.Option("--logprobs", help="With --json: each token and the n likeliest.", min=0),
+        _rare("--logprobs", help="With --json: each token and the n likeliest.", min=0),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No statistics on stderr.")] = False,
+    quiet: Annotated[bool, _rare("--quiet", "-q", help="No statistics on stderr.")] = False,
     models: ModelOptions,
     sampling: SamplingOptions,
     machine: MachineOptions,

@@ -9,18 +9,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from spec_local.cli.names import MEANS, known_names
 from spec_local.cli.progress import on_terminal
 from spec_local.cli.sampling_options import SamplingOptions, drawn_seed
+from spec_local.errors import require
 
 if TYPE_CHECKING:
     from spec_local.llama.options import LoadOptions
+    from spec_local.models.registry import PairSpec
     from spec_local.runner import Runner
 
 _DEFAULT_PAIR = "smollm2"
 
 
-def _option(panel: str, *flags: str, help: str, default: str | bool = True, **more: Any) -> Any:
+def _option(
+    panel: str | None, *flags: str, help: str, default: str | bool = True, **more: Any
+) -> Any:
     return typer.Option(*flags, help=help, show_default=default, rich_help_panel=panel, **more)
+
+
+def _often(*flags: str, help: str, default: str | bool = False, **more: Any) -> Any:
+    """An option that the brief help shows."""
+    return _option(None, *flags, help=help, default=default, **more)
 
 
 def _model(*flags: str, help: str, default: str | bool = False, **more: Any) -> Any:
@@ -35,17 +45,32 @@ def _machine(*flags: str, help: str, **more: Any) -> Any:
 class PairOptions:
     """Which models."""
 
-    pair: Annotated[
-        str | None, _model("--pair", "-p", help="Pair from models.toml.", default=_DEFAULT_PAIR)
-    ] = None
     target: Annotated[
         str | None,
-        _model("--target", "-m", help="Target: a name, a .gguf file, or OWNER/REPO[:QUANT]."),
+        _often(
+            "--target",
+            "-m",
+            "--pair",
+            "-p",
+            help=f"{MEANS[0].upper()}{MEANS[1:]}.",
+            metavar="NAME",
+            default=_DEFAULT_PAIR,
+            autocompletion=known_names,
+        ),
     ] = None
     draft: Annotated[
         str | None,
-        _model("--draft", "-d", help="Draft model: the same."),
+        _often(
+            "--draft",
+            "-d",
+            metavar="NAME",
+            help="Draft model: a name or a file.",
+            autocompletion=known_names,
+        ),
     ] = None
+    no_draft: Annotated[
+        bool, _model("--no-draft", help="Do without a draft model, also the pair's own.")
+    ] = False
 
 
 ExactOption = Annotated[
@@ -65,15 +90,13 @@ class ModelOptions(PairOptions):
 
     drafter: Annotated[
         str | None,
-        _model(
+        _often(
             "--drafter",
+            metavar="WHO",
             help="auto, none, lookup, model or lookup-then-model.",
-            default="what the pair recommends",
+            default="the pair's",
         ),
     ] = None
-    no_draft: Annotated[
-        bool, _model("--no-draft", help="With -m and no -d: do without a draft model that is here.")
-    ] = False
     k: Annotated[
         int | None,
         _model("-k", help="Tokens a named drafter drafts per round.", default="3", min=0, max=32),
@@ -98,7 +121,15 @@ class MachineOptions:
     """Memory, threads and devices."""
 
     ctx_size: Annotated[
-        int, _machine("--ctx-size", "-c", help="Context in tokens; 0: the model's.", min=0)
+        int,
+        _often(
+            "--ctx-size",
+            "-c",
+            metavar="N",
+            help="Context in tokens; 0: the model's.",
+            default=True,
+            min=0,
+        ),
     ] = 4096
     threads: Annotated[
         int, _machine("--threads", "-t", help="CPU threads; 0: one per core.", min=0)
@@ -134,24 +165,39 @@ def load_options(machine: MachineOptions) -> LoadOptions:
     )
 
 
-def pair_name(models: PairOptions) -> str | None:
-    """The pair asked for, which is the default one if nothing is."""
-    return _DEFAULT_PAIR if models.pair is models.target is None else models.pair
+def chosen_pair(
+    models: PairOptions, name: str | None = None, drafter: str | None = None
+) -> PairSpec:
+    """What the options and the command's NAME mean; without any, the default pair.
 
+    A target that has no draft of its own gets the smallest model here that can draft for it, which
+    is said, if the drafter uses one. Raises ConfigError.
 
-def fitting_draft(target: str, drafter: str | None = None) -> str | None:
-    """The smallest model here that can draft for a target, which is said; None if none can.
-
-    drafter: that asked for, if any; not all use a draft model.
+    drafter: None is the pair's own.
     """
     from spec_local.drafters import AUTO, uses_draft
+    from spec_local.models.loading import choose_pair
+
+    require(
+        name is None or models.target is None, f"Give the model once: {name} or {models.target}."
+    )
+    wanted = name or models.target or _DEFAULT_PAIR
+    if models.draft is not None:
+        return choose_pair(None, wanted, models.draft)
+    spec = choose_pair(wanted)
+    if models.no_draft:
+        return replace(spec, draft=None, drafter=AUTO)
+    if spec.draft is not None or not uses_draft(drafter or AUTO):
+        return spec
+    return replace(spec, draft=_fitting_draft(spec.target))
+
+
+def _fitting_draft(target: str) -> str | None:
     from spec_local.models.download import resolve
     from spec_local.models.pairing import drafts_for
     from spec_local.models.registry import load_registry
 
     registry = load_registry()
-    if not uses_draft(drafter or AUTO) or target in set(registry.pairs) - set(registry.models):
-        return None
     path = resolve(target, registry)
     draft = None if path is None else next(drafts_for(path, registry), None)
     if draft is None:
@@ -160,8 +206,16 @@ def fitting_draft(target: str, drafter: str | None = None) -> str | None:
     return str(draft.path)
 
 
-def load_runner(models: ModelOptions, sampling: SamplingOptions, machine: MachineOptions) -> Runner:
-    """Load what the options say, showing progress on a terminal; raises SpecLocalError."""
+def load_runner(
+    models: ModelOptions,
+    sampling: SamplingOptions,
+    machine: MachineOptions,
+    name: str | None = None,
+) -> Runner:
+    """Load what the options say, showing progress on a terminal; raises SpecLocalError.
+
+    name: the command's NAME, if it has one.
+    """
     from spec_local.runner import Runner
     from spec_local.sampling.settings import Sampling
 
@@ -172,15 +226,13 @@ def load_runner(models: ModelOptions, sampling: SamplingOptions, machine: Machin
         from spec_local.exact.modes import check_rule
 
         check_rule(changes.get("acceptance", "keyed"))
-    draft = models.draft
-    if draft is None and models.target is not None and not models.no_draft:
-        draft = fitting_draft(models.target, models.drafter)
+    spec = chosen_pair(models, name, models.drafter)
     with on_terminal() as progress:
         runner = Runner.load(
-            pair_name(models),
-            target=models.target,
-            draft=draft,
-            drafter=models.drafter,
+            target=spec.target,
+            draft=spec.draft,
+            drafter=models.drafter or spec.drafter,
+            sampling=spec.sampling,
             k=models.k,
             options=options,
             exact=False if models.exact is None else models.exact,  # type: ignore[arg-type]

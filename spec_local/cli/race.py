@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,13 +13,8 @@ import typer
 from spec_local.cli.bench_output import stdout
 from spec_local.cli.flat import flat
 from spec_local.cli.interrupt import INTERRUPTED
-from spec_local.cli.options import (
-    MachineOptions,
-    PairOptions,
-    fitting_draft,
-    load_options,
-    pair_name,
-)
+from spec_local.cli.names import MEANS, known_names
+from spec_local.cli.options import MachineOptions, PairOptions, chosen_pair, load_options
 from spec_local.cli.progress import on_terminal
 from spec_local.cli.race_words import sentence, together
 from spec_local.errors import require
@@ -30,14 +26,17 @@ if TYPE_CHECKING:
 WORKLOADS = ("code edit", "code generation", "chat")
 """Whose first prompts are shown: they are the benchmark's, so nobody chose them for this."""
 
+_rare = partial(typer.Option, rich_help_panel="Of both sides")
+
 
 @flat
 def race(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[PAIR] [PROMPT]…",
-            help="A pair or a target, then prompts; without prompts, an edit of some code.",
+            metavar="[NAME] [PROMPT]…",
+            help=f"{MEANS[0].upper()}{MEANS[1:]}; then prompts. Without prompts, an edit of code.",
+            autocompletion=known_names,
         ),
     ] = None,
     *,
@@ -45,14 +44,16 @@ def race(
         bool, typer.Option("--all", help="An edit, a generation and a chat, one after the other.")
     ] = False,
     max_tokens: Annotated[
-        int, typer.Option("--max-tokens", "-n", help="Longest answer, in tokens.", min=2)
+        int,
+        typer.Option("--max-tokens", "-n", metavar="N", help="Longest answer, in tokens.", min=2),
     ] = 200,
     temperature: Annotated[
-        float, typer.Option("--temperature", help="0: the likeliest token.", min=0.0)
+        float, typer.Option("--temperature", metavar="T", help="0: the likeliest token.", min=0.0)
     ] = 0.0,
-    seed: Annotated[int, typer.Option("--seed", help="Of sampled answers.", min=0)] = 1,
+    seed: Annotated[int, _rare("--seed", metavar="N", help="Of sampled answers.", min=0)] = 1,
     drafter: Annotated[
-        str, typer.Option("--drafter", help="auto, lookup, model or lookup-then-model.")
+        str,
+        _rare("--drafter", metavar="WHO", help="auto, lookup, model or lookup-then-model."),
     ] = "auto",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON list instead of sentences.")
@@ -66,16 +67,13 @@ def race(
     on both alike.
     """
     from spec_local.bench.run.duel import Duel
-    from spec_local.models.loading import choose_pair
     from spec_local.pair import open_pair
     from spec_local.sampling.settings import Sampling
 
     name, prompts = _understood(words or [], models)
     chosen = _chosen(prompts, everything)
     sampling = Sampling(temperature=temperature, seed=seed)
-    spec = choose_pair(name, models.target, models.draft)
-    if spec.draft is None:
-        spec = replace(spec, draft=fitting_draft(spec.target, drafter))
+    spec = chosen_pair(models, name, drafter)
     found: list[tuple[str, Outcome]] = []
     try:
         with ExitStack() as stack:
@@ -95,12 +93,12 @@ def race(
 
 
 def _understood(words: list[str], models: PairOptions) -> tuple[str | None, list[str]]:
-    """The pair's name, and the prompts."""
+    """NAME, or None, and the prompts."""
     from spec_local.models.loading import is_name
 
-    if words and models.pair is models.target is None and is_name(words[0]):
+    if words and models.target is None and is_name(words[0]):
         return words[0], words[1:]
-    return pair_name(models), words
+    return None, words
 
 
 def _chosen(prompts: list[str], everything: bool) -> list[tuple[str, str]]:

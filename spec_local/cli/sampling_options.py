@@ -20,7 +20,7 @@ _STRUCTURE = "Structured output"
 _BIAS = re.compile(r"(\d+)([+-]\d*\.?\d+)")
 
 
-def _option(panel: str, *flags: str, help: str, **more: Any) -> Any:
+def _option(panel: str | None, *flags: str, help: str, **more: Any) -> Any:
     return typer.Option(*flags, help=help, show_default=False, rich_help_panel=panel, **more)
 
 
@@ -29,7 +29,7 @@ class SamplingOptions:
     """What differs from the pair's sampling."""
 
     temperature: Annotated[
-        float | None, _option(_SAMPLING, "--temperature", help="0 is greedy.")
+        float | None, _option(None, "--temperature", metavar="T", help="0 is greedy.")
     ] = None
     top_k: Annotated[
         int | None, _option(_SAMPLING, "--top-k", help="Keep the k likeliest; 0: off.")
@@ -59,7 +59,8 @@ class SamplingOptions:
         float | None, _option(_SAMPLING, "--dynatemp-exp", help="From entropy to temperature.")
     ] = None
     seed: Annotated[
-        int | None, _option(_SAMPLING, "--seed", help="Same seed, same text; random without.")
+        int | None,
+        _option(None, "--seed", metavar="N", help="Same seed, same text; random without."),
     ] = None
     acceptance: Annotated[
         str | None,
@@ -111,7 +112,9 @@ class SamplingOptions:
     ] = None
     json_schema: Annotated[
         str | None,
-        _option(_STRUCTURE, "--json-schema", help="JSON schema of the answer, or its file."),
+        _option(
+            None, "--json-schema", metavar="SCHEMA", help="JSON schema of the answer, or its file."
+        ),
     ] = None
 
     def changes(self) -> dict[str, Any]:

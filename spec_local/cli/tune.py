@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spec_local.cli.flat import flat
-from spec_local.cli.options import MachineOptions, PairOptions, load_options, pair_name
+from spec_local.cli.names import NameArgument
+from spec_local.cli.options import MachineOptions, PairOptions, chosen_pair, load_options
 from spec_local.cli.progress import on_terminal
 from spec_local.control.costs import MAX_WIDTH
 from spec_local.errors import ConfigError
@@ -26,12 +27,14 @@ _BAR = 30
 
 @flat
 def tune(
+    name: NameArgument = None,
     *,
     show: Annotated[
         bool, typer.Option("--show", help="Measure nothing; explain what is stored.")
     ] = False,
     seconds: Annotated[
-        float, typer.Option("--seconds", help="Time for each model.", min=1.0, max=3600.0)
+        float,
+        typer.Option("--seconds", metavar="S", help="Time for each model.", min=1.0, max=3600.0),
     ] = 40.0,
     exact: Annotated[
         str | None,
@@ -40,6 +43,7 @@ def tune(
             metavar="[=MODE]",
             help="Also certify what that exact mode needs: certified, fixed or guard.",
             show_default="off; without a mode certified",
+            rich_help_panel="Exactness",
         ),
     ] = None,
     models: PairOptions,
@@ -52,9 +56,8 @@ def tune(
     """
     from spec_local.exact.modes import exact_options
     from spec_local.machine.profile import ProfileStore
-    from spec_local.models.loading import choose_pair
 
-    spec = choose_pair(pair_name(models), models.target, models.draft)
+    spec = chosen_pair(models, name)
     options, store = load_options(machine), ProfileStore.of_user()
     if show:
         paths = [_path(name) for name in spec.models]

@@ -13,15 +13,16 @@ from spec_local.cli.bench_options import PromptOptions, chosen_prompts
 from spec_local.cli.bench_output import check_file, stdout
 from spec_local.cli.flat import flat
 from spec_local.cli.interrupt import end_early
+from spec_local.cli.names import NameArgument
 from spec_local.cli.options import (
     ExactOption,
     MachineOptions,
     PairOptions,
+    chosen_pair,
     load_options,
-    pair_name,
 )
 from spec_local.cli.progress import on_terminal
-from spec_local.errors import SpecLocalError, require
+from spec_local.errors import SpecLocalError
 from spec_local.util.files import write_text
 
 if TYPE_CHECKING:
@@ -31,29 +32,35 @@ if TYPE_CHECKING:
 
 @flat
 def verify(
-    name: Annotated[
-        str | None, typer.Argument(metavar="PAIR", help="Pair from models.toml, as --pair.")
-    ] = None,
+    name: NameArgument = None,
     *,
     drafter: Annotated[
         list[str] | None,
         typer.Option(
-            "--drafter", help="To compare; repeatable.", show_default="auto, lookup, model"
+            "--drafter",
+            metavar="WHO",
+            help="To compare; repeatable.",
+            show_default="auto, lookup, model",
         ),
     ] = None,
     tokens: Annotated[
-        int, typer.Option("--tokens", "-n", help="Most tokens of an answer.", min=1)
+        int, typer.Option("--tokens", "-n", metavar="N", help="Most tokens of an answer.", min=1)
     ] = 256,
     temperature: Annotated[
         list[float] | None,
-        typer.Option("--temperature", help="Repeatable.", min=0.0, show_default="0 and 0.8"),
+        typer.Option(
+            "--temperature", metavar="T", help="Repeatable.", min=0.0, show_default="0 and 0.8"
+        ),
     ] = None,
     seeds: Annotated[
-        int, typer.Option("--seeds", help="Seeds of sampled answers, from --seed on.", min=1)
+        int,
+        typer.Option(
+            "--seeds", metavar="N", help="Seeds of sampled answers, from --seed on.", min=1
+        ),
     ] = 1,
     exact: ExactOption = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write everything found.")
+        Path | None, typer.Option("--json", metavar="FILE", help="Write everything found.")
     ] = None,
     prompts: PromptOptions,
     models: PairOptions,
@@ -64,12 +71,10 @@ def verify(
     With --exact a difference is an error: exit code 1. Without, it is reported.
     """
     from spec_local.bench.run.verification import Verification
-    from spec_local.models.loading import choose_pair
     from spec_local.pair import open_pair
     from spec_local.runner import Runner
 
-    require(name is None or models.pair is None, "Give the pair once, by name or with --pair.")
-    spec = choose_pair(name or pair_name(models), models.target, models.draft)
+    spec = chosen_pair(models, name)
     wanted = drafter or (["auto", "lookup"] if spec.draft is None else ["auto", "lookup", "model"])
     if json_file is not None:
         check_file(json_file)

@@ -26,7 +26,8 @@ def choose_pair(
 ) -> PairSpec:
     """The pair of that name, or one of a target and perhaps a draft, by name or path.
 
-    Either may name the other: a pair a target, which then has no draft, and a target a pair.
+    A pair may be the name of a target, which then has no draft; a target that of a pair, which
+    keeps its draft if none is given. Raises ConfigError.
     """
     require(pair is None or target is None, "Give a pair or a target, not both.")
     require(pair is None or draft is None, "A draft goes with a target; a pair has its own.")
@@ -36,9 +37,11 @@ def choose_pair(
         named = registry.pairs.get(str(target)) if str(target) not in registry.models else None
         spec = named or PairSpec(str(target))
         return spec if draft is None else replace(spec, draft=str(draft))
-    if name not in registry.pairs and is_name(name):
+    if name in registry.pairs:
+        return registry.pairs[name]
+    if is_name(name) or "/" in name or name.endswith(".gguf"):
         return PairSpec(name)
-    return registry.pair(name)
+    raise registry.unknown(name)
 
 
 def is_name(word: str) -> bool:

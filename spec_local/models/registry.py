@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -123,13 +123,22 @@ class Registry:
         """The pair of that name; raises ConfigError with the nearest names."""
         return _named(self.pairs, name, "pair")
 
+    def unknown(self, name: str) -> ConfigError:
+        """What to say of a name that is neither a model's nor a pair's."""
+        return _unknown([*self.pairs, *self.models], name, "model or pair")
+
 
 def _named(entries: Mapping[str, Spec], name: str, kind: str) -> Spec:
     if name in entries:
         return entries[name]
-    near = difflib.get_close_matches(name, entries, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(entries)}."
-    raise ConfigError(f"There is no {kind} {name!r}; {hint}")
+    raise _unknown(entries, name, kind)
+
+
+def _unknown(known: Iterable[str], name: str, kind: str) -> ConfigError:
+    names = list(dict.fromkeys(known))
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}."
+    return ConfigError(f"There is no {kind} {name!r}; {hint}")
 
 
 def user_file() -> Path:

@@ -6,18 +6,10 @@ from collections.abc import Sequence
 from statistics import median
 
 from spec_local.bench.record.result import PLAIN, Overall, Result
+from spec_local.bench.report.limits import limits
 from spec_local.bench.report.sections import main_temperature
 from spec_local.bench.report.tables import listing, speedup, temperature_name
 from spec_local.drafters import AUTO
-
-_LONG_DRAFTING = 0.25
-"""Share of the time from which drafting is called a limit."""
-
-_STEEP = 1.3
-"""Cost of checking two tokens, against one, from which that is called a limit."""
-
-_LOW_ACCEPTANCE = 0.6
-"""Acceptance rate under which it is called a limit."""
 
 
 def conclusion(result: Result) -> str:
@@ -28,38 +20,45 @@ def conclusion(result: Result) -> str:
     ours = [o for o in means if o.contender not in peers]
     if not ours:
         return "No drafter of spec-local was measured beside plain decoding."
-    best = max([o for o in ours if o.verdict == "faster"] or ours, key=lambda o: o.speedup)
+    faster = [o for o in ours if o.verdict == "faster"]
+    best = max(faster or ours, key=lambda o: o.speedup)
+    lead = next((o for o in faster if o.contender == AUTO), best)  # what people use
     sentences = [
-        _worth(result, best, ours, [o for o in means if o.contender in peers]),
-        _limits(result, best.contender),
+        _worth(result, lead, ours, [o for o in means if o.contender in peers]),
+        _limits(result, lead.contender),
         _sameness(result, peers),
     ]
     return " ".join(filter(None, sentences))
 
 
-def _worth(result: Result, best: Overall, ours: Sequence[Overall], peers: Sequence[Overall]) -> str:
-    """Whether it pays and by how much; who is faster still and who is slower than plain."""
-    amount = speedup(best.speedup, best.error).text
-    where = temperature_name(best.temperature)
-    if best.verdict == "faster":
+def _worth(result: Result, lead: Overall, ours: Sequence[Overall], peers: Sequence[Overall]) -> str:
+    """Whether it pays, by how much and where; who is faster still and who is slower than plain."""
+    amount = speedup(lead.speedup, lead.error).text
+    where = temperature_name(lead.temperature)
+    if lead.verdict == "faster":
+        cells = result.cells_of(lead.contender, lead.temperature)
+        best = max(cells, key=lambda cell: cell.speedup.median)
         clauses = [
-            f"Speculation pays here: {best.contender} writes {amount} times as fast as plain "
-            f"decoding ({where}; worst {best.worst:.2f}, {best.worst_workload})"
+            f"Speculation pays here: {lead.contender} writes {amount} times as fast as plain "
+            f"decoding ({where}; best {best.speedup.median:.2f}, {best.workload}; "
+            f"worst {lead.worst:.2f}, {lead.worst_workload})"
         ]
         clauses += [
             f"{o.contender}, which chooses for itself, reaches {o.speedup:.2f}"
+            if o.contender == AUTO
+            else f"{o.contender} by itself reaches {o.speedup:.2f}"
             for o in ours
-            if o.contender == AUTO and o is not best
+            if o is not lead and (o.contender == AUTO or o.speedup > lead.speedup)
         ]
     else:
         clauses = [
             "Speculation does not pay here: no contender is faster than plain decoding beyond "
-            f"noise, and the best, {best.contender}, reaches {amount} ({where})"
+            f"noise, and the best, {lead.contender}, reaches {amount} ({where})"
         ]
     clauses += [
         f"{o.contender} is faster still ({o.speedup:.2f})"
         for o in peers
-        if o.speedup > best.speedup
+        if o.speedup > lead.speedup
     ]
     slower = [
         f"{o.contender} ({o.speedup:.2f}, {temperature_name(o.temperature)})"
@@ -74,18 +73,9 @@ def _worth(result: Result, best: Overall, ours: Sequence[Overall], peers: Sequen
 def _limits(result: Result, contender: str) -> str:
     """What keeps that contender from being faster."""
     cells = result.cells_of(contender, main_temperature(result))
-    limits = []
-    drafting = [c.shares["draft"] for c in cells if "draft" in c.shares]
-    if drafting and median(drafting) > _LONG_DRAFTING:
-        limits.append(f"drafting takes {median(drafting):.0%} of the time")
-    curve = result.curves.get("target", {})
-    if "1" in curve and "2" in curve and curve["2"] > _STEEP * curve["1"]:
-        limits.append(f"checking two tokens costs {curve['2'] / curve['1']:.2f} times one")
-    rates = [c.acceptance_rate for c in cells if c.acceptance_rate is not None]
-    if rates and median(rates) < _LOW_ACCEPTANCE:
-        limits.append(f"only {median(rates):.0%} of the drafted tokens are right")
-    if limits:
-        return f"What limits {contender}: {listing(limits)}."
+    found = limits(result, cells)
+    if found:
+        return f"What limits {contender}: {listing(found)}."
     verifying = [c.shares["verify"] for c in cells if "verify" in c.shares]
     if not verifying:
         return ""

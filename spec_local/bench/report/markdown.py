@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from spec_local.bench.record.result import Result
 from spec_local.bench.report.headline import conclusion
+from spec_local.bench.report.in_short import in_short
 from spec_local.bench.report.plots import TITLES
 from spec_local.bench.report.sections import facts, failures, provenance, tables
 from spec_local.bench.report.tables import Entry, Table
@@ -25,7 +26,7 @@ def markdown(result: Result, plots: Sequence[str] = ()) -> str:
     blocks.append("\n".join(f"- {name}: {_escaped(value)}" for name, value in facts(result)))
     blocks += [_picture(name, plots) for name in plots if not _has_light(name, plots)]
     blocks.append(_LEGEND)
-    for table in tables(result):
+    for table in filter(lambda table: table.rows, [in_short(result), *tables(result)]):
         blocks += [f"## {_escaped(table.title)}", _grid(table)]
         if table.note:
             blocks.append(table.note)

@@ -134,8 +134,12 @@ def _share(part: str) -> Figure:
 
 _SPEED: tuple[Figure, ...] = (
     ("tokens/s", lambda cells: number(known_median(c.tokens_per_second for c in cells), 1)),
+    ("against plain", lambda cells: number(known_median(c.speedup.median for c in cells))),
     ("first token s", lambda cells: number(known_median(c.first_token_seconds for c in cells))),
-    ("against plain", lambda cells: number(known_median(c.first_token_ratio for c in cells))),
+    (
+        "its share of plain's",
+        lambda cells: number(known_median(c.first_token_ratio for c in cells)),
+    ),
     ("accepted", lambda cells: percent(known_median(c.acceptance_rate for c in cells))),
     ("mean length", lambda cells: number(known_median(c.mean_accepted_length for c in cells))),
     ("speed-up by formula", lambda cells: number(known_median(c.predicted for c in cells))),

@@ -11,6 +11,7 @@ from rich.text import Text
 from spec_local.bench.record.result import Result
 from spec_local.bench.report.compare import Comparison, comparison_tables
 from spec_local.bench.report.headline import conclusion
+from spec_local.bench.report.in_short import in_short
 from spec_local.bench.report.ranking import Candidate, ranking_tables
 from spec_local.bench.report.sections import facts, failures, tables
 from spec_local.bench.report.tables import GAP, Entry, Table, split, widths
@@ -19,7 +20,10 @@ _STYLES = {"": "", "good": "bold green", "bad": "red"}
 
 
 def print_report(result: Result, console: Console) -> None:
-    """Everything a benchmark found, closed by what it means."""
+    """What a benchmark found: first what it means to whoever uses a model, then everything."""
+    console.print(Text(conclusion(result), "bold"))
+    _print_tables([table for table in [in_short(result)] if table.rows], console)
+    console.print()
     lines = facts(result)
     margin = max(len(name) for name, _value in lines)
     grid = table.Table(box=None, show_header=False, pad_edge=False, padding=(0, GAP, 0, 0))
@@ -30,8 +34,6 @@ def print_report(result: Result, console: Console) -> None:
     console.print(grid)
     _print_tables(tables(result), console)
     _print_lines(failures(result), console)
-    console.print()
-    console.print(Text(conclusion(result), "bold"))
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
