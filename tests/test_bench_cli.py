@@ -84,7 +84,7 @@ def test_drafts_are_ranked(tiny: Path, tiny_draft: Path, questions: Path, tmp_pa
         (["--prompts", "missing.jsonl"], "missing.jsonl cannot be read"),
         (["--peer", "vllm"], "'vllm' cannot be measured"),
         (["--peer", "llama-server=missing"], "missing is not a program that can be run"),
-        (["some-pair"], "Give a pair or a target, not both."),
+        (["some-pair"], "Give the model once: some-pair or "),
     ],
 )
 def test_wrong_inputs_are_one_sentence(tiny: Path, options: list[str], sentence: str) -> None:

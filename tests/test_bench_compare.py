@@ -114,6 +114,7 @@ def test_a_file_gives_back_the_result_it_was_written_from(tmp_path: Path) -> Non
         ('{"schema": 1, "made"', "is not a JSON file"),
         ('{"schema": 999}', "is not a benchmark of schema"),
         ("[]", "is not a benchmark of schema"),
+        ('{"schema": 1, "candidates": []}', "is a ranking of draft models; give a result of"),
         ('{"schema": 1, "made": 5}', r"result\.json"),
     ],
 )

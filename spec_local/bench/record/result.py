@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from spec_local.drafters import RULES
-from spec_local.errors import ConfigError
+from spec_local.errors import ConfigError, require
 from spec_local.util.files import read_text, write_text
 from spec_local.util.records import record
 
@@ -277,7 +277,12 @@ class Result:
             document = json.loads(read_text(path))
         except (ValueError, RecursionError):
             raise ConfigError(f"{path} is not a JSON file.") from None
-        schema = document.get("schema") if isinstance(document, dict) else None
+        document = document if isinstance(document, dict) else {}
+        require(
+            "candidates" not in document,
+            f"{path} is a ranking of draft models; give a result of spec-local bench --json.",
+        )
+        schema = document.get("schema")
         if schema != SCHEMA:
             raise ConfigError(
                 f"{path} is not a benchmark of schema {SCHEMA}; write it again with "
