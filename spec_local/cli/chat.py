@@ -14,6 +14,7 @@ from spec_local.cli.options import MachineOptions, ModelOptions, load_runner
 from spec_local.cli.output import write
 from spec_local.cli.sampling_options import SamplingOptions
 from spec_local.cli.summary import gain
+from spec_local.cli.template_options import TemplateOptions
 from spec_local.errors import SpecLocalError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def chat(
         ),
     ] = None,
     models: ModelOptions,
+    template: TemplateOptions,
     sampling: SamplingOptions,
     machine: MachineOptions,
 ) -> None:
@@ -46,7 +48,7 @@ def chat(
     from spec_local.cli.talk.screen import Screen
 
     console = Console(highlight=False, stderr=not sys.stdout.isatty())
-    with load_runner(models, sampling, machine) as runner:
+    with load_runner(models, sampling, machine, template) as runner:
         screen = Screen(console)
         conversation = runner.chat(system, max_tokens=max_tokens, progress=screen.progress)
         talk = Talk(runner, conversation, screen)

@@ -11,6 +11,7 @@ import typer
 
 from spec_local.cli.progress import on_terminal
 from spec_local.cli.sampling_options import SamplingOptions, drawn_seed
+from spec_local.cli.template_options import TemplateOptions
 
 if TYPE_CHECKING:
     from spec_local.llama.options import LoadOptions
@@ -160,13 +161,19 @@ def fitting_draft(target: str, drafter: str | None = None) -> str | None:
     return str(draft.path)
 
 
-def load_runner(models: ModelOptions, sampling: SamplingOptions, machine: MachineOptions) -> Runner:
+def load_runner(
+    models: ModelOptions,
+    sampling: SamplingOptions,
+    machine: MachineOptions,
+    template: TemplateOptions,
+) -> Runner:
     """Load what the options say, showing progress on a terminal; raises SpecLocalError."""
     from spec_local.runner import Runner
     from spec_local.sampling.settings import Sampling
 
     changes = sampling.changes()
     Sampling(**changes)  # say what is wrong before anything is loaded
+    set_template = template.prepared()
     options = load_options(machine)
     if models.exact is not None:
         from spec_local.exact.modes import check_rule
@@ -193,6 +200,7 @@ def load_runner(models: ModelOptions, sampling: SamplingOptions, machine: Machin
     try:
         runner.sampling = replace(runner.sampling, **changes)
         runner.check(runner.sampling)
+        set_template(runner)
     except BaseException:
         runner.close()
         raise
