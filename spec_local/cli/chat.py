@@ -120,6 +120,7 @@ def _show(talk: Talk, answer: Answer) -> None:
     """Show an answer while it is written, and what was gained."""
     generation = talk.chat.generation
     assert generation is not None
+    talk.say_what_is_folded()
     if talk.chat.forgotten:
         oldest = f"the {talk.chat.forgotten:,} oldest messages"
         talk.screen.note(f"The context is full; {oldest} are left out.")
@@ -128,10 +129,10 @@ def _show(talk: Talk, answer: Answer) -> None:
             from spec_local.cli.talk.keyboard import unechoed
 
             with unechoed():
-                talk.screen.show(answer, talk.runner.vocab)
+                talk.screen.show(answer, talk.runner.vocab, talk.chat.begins_thinking)
         else:
-            for chunk in answer:
-                write(chunk.text)
+            for text in talk.screen.plain(answer, talk.chat.begins_thinking):
+                write(text)
             print()
     cut = generation.finish_reason in ("length", "context")
     if cut or sys.stdout.isatty():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from spec_local.cli.sampling_options import drawn_seed
 from spec_local.cli.summary import summary
 from spec_local.cli.talk import transcript
+from spec_local.cli.template_options import NO_SWITCH, SYSTEM_FOLDED
 from spec_local.errors import ConfigError, require
 from spec_local.util.files import read_text
 
@@ -35,7 +36,14 @@ class Talk:
     """Texts of files, which go before the next message."""
     prefill: str = ""
     """Stands in the next line already, to be edited."""
+    folding_said: bool = False
     over: bool = False
+
+    def say_what_is_folded(self) -> None:
+        """Once for a model: where its system message goes, if not where one expects it."""
+        if self.chat.system and not self.folding_said and not self.runner.template.takes_system:
+            self.folding_said = True
+            self.screen.note(SYSTEM_FOLDED)
 
     def say(self, text: str) -> Answer:
         """Send a message, with what was attached."""
@@ -119,12 +127,9 @@ def _save(talk: Talk, argument: str) -> None:
 
 def _load(talk: Talk, argument: str) -> None:
     require(bool(argument), "Name the file that /save has written.")
-    messages = transcript.load(Path(argument).expanduser())
-    talk.chat.reset()
-    if messages[:1] and messages[0]["role"] == "system":
-        talk.chat.system = messages.pop(0)["content"]
-    talk.chat.messages += messages
-    talk.screen.note(f"{len(messages):,} messages")
+    talk.chat.take_up(transcript.load(Path(argument).expanduser()))
+    said = sum(message["role"] != "system" for message in talk.chat.messages)
+    talk.screen.note(f"{said:,} messages")
 
 
 def _file(talk: Talk, argument: str) -> None:
@@ -168,6 +173,19 @@ def _seed(talk: Talk, argument: str) -> None:
         talk.screen.note(f"seed {talk.runner.sampling.seed}")
 
 
+def _think(talk: Talk, argument: str) -> None:
+    require(argument in ("on", "off"), "Say /think on or /think off.")
+    require(talk.runner.template.think(argument == "on"), NO_SWITCH)
+    does = "thinks before it answers" if argument == "on" else "answers at once"
+    talk.screen.note(f"The model {does} from now on.")
+
+
+def _thoughts(talk: Talk, _argument: str) -> None:
+    talk.screen.folds = not talk.screen.folds
+    shown = "are folded into one line" if talk.screen.folds else "are shown"
+    talk.screen.note(f"Thoughts {shown}.")
+
+
 def _accepted(talk: Talk, _argument: str) -> None:
     talk.screen.tints = not talk.screen.tints
     shown = "are coloured; Markdown is not drawn" if talk.screen.tints else "look like all others"
@@ -202,6 +220,8 @@ COMMANDS = (
     Command(("/load",), "PATH", "take up a conversation that was saved", _load),
     Command(("/set",), "[NAME VALUE]", "sampling: temperature, top_p …", _set),
     Command(("/seed",), "[N]", "same seed, same text", _seed),
+    Command(("/think",), "on|off", "whether the model thinks first, if it can", _think),
+    Command(("/thoughts",), "", "fold thoughts into one line, or show them", _thoughts),
     Command(("/accepted",), "", "colour what was drafted", _accepted),
     Command(("/stats",), "", "figures of the last answer", _stats),
     Command(("/exit", "/quit", "/bye"), "", "leave (or Ctrl-D)", _exit),
