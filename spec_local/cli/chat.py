@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,11 +17,16 @@ from spec_local.cli.output import write
 from spec_local.cli.sampling_options import SamplingOptions
 from spec_local.cli.summary import gain
 from spec_local.cli.template_options import TemplateOptions
-from spec_local.errors import SpecLocalError
+from spec_local.errors import SpecLocalError, require
 
 if TYPE_CHECKING:
     from spec_local.cli.talk.commands import Answer, Talk
+    from spec_local.cli.talk.kept import KeptConversation
     from spec_local.runner import Runner
+
+
+def _kept(*flags: str, help: str, **more: Any) -> Any:
+    return typer.Option(*flags, help=help, rich_help_panel="Kept conversations", **more)
 
 
 @flat
@@ -36,6 +43,16 @@ def chat(
             show_default="until the model ends or the context is full",
         ),
     ] = None,
+    go_on: Annotated[
+        bool, _kept("--continue", help="Go on with the conversation kept last, and keep it.")
+    ] = False,
+    session: Annotated[
+        str | None,
+        _kept("--session", metavar="NAME", help="Keep it under a name, or go on with that one."),
+    ] = None,
+    list_sessions: Annotated[
+        bool, _kept("--list-sessions", help="Print the names, the latest first, and their folder.")
+    ] = False,
     models: ModelOptions,
     template: TemplateOptions,
     sampling: SamplingOptions,
@@ -45,17 +62,52 @@ def chat(
     from rich.console import Console
 
     from spec_local.cli.talk.commands import Talk
+    from spec_local.cli.talk.runners import Runners
     from spec_local.cli.talk.screen import Screen
 
+    if list_sessions:
+        _list_sessions()
+        return
+
+    def load(chosen: ModelOptions) -> Runner:
+        same = (chosen.pair, chosen.target) == (models.pair, models.target)
+        written = template if same else replace(template, chat_template=None)
+        return load_runner(chosen, sampling, machine, written)
+
     console = Console(highlight=False, stderr=not sys.stdout.isatty())
-    with load_runner(models, sampling, machine, template) as runner:
+    with ExitStack() as stack:
+        kept = _opened(stack, session, go_on)
+        said = [] if kept is None else kept.read()
+        runners = stack.enter_context(Runners(load(models), models, load))
         screen = Screen(console)
-        conversation = runner.chat(system, max_tokens=max_tokens, progress=screen.progress)
-        talk = Talk(runner, conversation, screen)
+        conversation = runners.runner.chat(None, max_tokens=max_tokens, progress=screen.progress)
+        conversation.take_up(said)
+        if system is not None:
+            conversation.system = system
+        talk = Talk(runners, conversation, screen, kept)
         _greet(talk)
         read = _reader(talk)
         while not talk.over and (line := read()) is not None:
             _take(talk, line)
+
+
+def _list_sessions() -> None:
+    from spec_local.cli.talk.kept import all_kept, directory
+
+    names = list(all_kept())
+    for name in names:
+        print(name)
+    print(f"{len(names):,} in {directory()}", file=sys.stderr)
+
+
+def _opened(stack: ExitStack, session: str | None, go_on: bool) -> KeptConversation | None:
+    """The conversation to be kept, which no other chat has meanwhile; None if none is."""
+    from spec_local.cli.talk.kept import KeptConversation, latest
+
+    require(session is None or not go_on, "Say --session or --continue, not both.")
+    if session is None and not go_on:
+        return None
+    return stack.enter_context(KeptConversation(latest() if session is None else session))
 
 
 def _reader(talk: Talk) -> Callable[[], str | None]:
@@ -75,28 +127,34 @@ def _reader(talk: Talk) -> Callable[[], str | None]:
 
 
 def _greet(talk: Talk) -> None:
-    runner = talk.runner
-    talk.screen.note(f"{_models(runner)}, drafter {runner.speculator.name}. /help lists commands.")
+    from spec_local.cli.talk.commands import models_of
+
+    runner, note = talk.runner, talk.screen.note
+    note(f"{models_of(runner)}, drafter {runner.speculator.name}. /help lists commands.")
     if runner.template.is_plain:
-        talk.screen.note("This model has no chat template; messages are written as plain lines.")
-
-
-def _models(runner: Runner) -> str:
-    target = runner.target.model
-    named = f"target {target.path.stem} ({target.description})"
-    return named if runner.draft is None else f"{named}, draft {runner.draft.model.path.stem}"
+        note("This model has no chat template; messages are written as plain lines.")
+    if talk.kept is not None:
+        if talk.kept.trouble is not None:
+            print(f"error: {talk.kept.trouble}", file=sys.stderr)
+        said = sum(message["role"] != "system" for message in talk.chat.messages)
+        note(f"Conversation {talk.kept.name}, {said:,} messages; what is said is kept.")
 
 
 def _status(talk: Talk) -> str:
     """What stands below the line that is typed."""
+    from spec_local.cli.talk.commands import models_of
+
     used = talk.chat.tokens / talk.runner.n_ctx
-    return f" {_models(talk.runner)} · context {used:.0%} full"
+    return f" context {used:.0%} full · {models_of(talk.runner)}"
 
 
 def _take(talk: Talk, line: str) -> None:
     """A line; whatever goes wrong with it, the conversation goes on."""
     try:
-        _obey_or_answer(talk, line)
+        try:
+            _obey_or_answer(talk, line)
+        finally:
+            talk.keep()
     except SpecLocalError as error:
         print(f"error: {error}", file=sys.stderr)
     except KeyboardInterrupt:  # just before or after the time it cancels the answer

@@ -17,6 +17,8 @@ from spec_local.util.files import read_text
 
 if TYPE_CHECKING:
     from spec_local.chat import Chat
+    from spec_local.cli.talk.kept import KeptConversation
+    from spec_local.cli.talk.runners import Runners
     from spec_local.cli.talk.screen import Screen
     from spec_local.generation import Chunk
     from spec_local.runner import Runner
@@ -29,15 +31,29 @@ _COMMAND = re.compile(r"(/[a-z?]+)(?:\s+(.*))?", re.DOTALL)
 class Talk:
     """A conversation under way, and what commands have prepared for its next turn."""
 
-    runner: Runner
+    runners: Runners
     chat: Chat
     screen: Screen
+    kept: KeptConversation | None = None
+    """Where it is kept between runs, if anywhere."""
     attached: list[str] = field(default_factory=list)
     """Texts of files, which go before the next message."""
     prefill: str = ""
     """Stands in the next line already, to be edited."""
+    changed: dict[str, Any] = field(default_factory=dict)
+    """Sampling that /set has changed, for the next model also."""
     folding_said: bool = False
     over: bool = False
+
+    @property
+    def runner(self) -> Runner:
+        """The one that answers."""
+        return self.runners.runner
+
+    def keep(self) -> None:
+        """Write what was said to where it is kept; raises ConfigError if that fails."""
+        if self.kept is not None:
+            self.kept.write(self.chat.messages)
 
     def say_what_is_folded(self) -> None:
         """Once for a model: where its system message goes, if not where one expects it."""
@@ -155,7 +171,8 @@ def _set(talk: Talk, argument: str) -> None:
     changed = replace(sampling, **{name: _number(given, settings[name], name)})
     talk.runner.check(changed)
     talk.runner.sampling = changed
-    talk.screen.note(f"{name} {getattr(changed, name)}")
+    talk.changed[name] = getattr(changed, name)
+    talk.screen.note(f"{name} {talk.changed[name]}")
 
 
 def _number(given: str, before: float, name: str) -> Any:
@@ -171,6 +188,33 @@ def _seed(talk: Talk, argument: str) -> None:
         _set(talk, f"seed {argument}")
     else:
         talk.screen.note(f"seed {talk.runner.sampling.seed}")
+
+
+def _model(talk: Talk, argument: str) -> None:
+    if argument:
+        talk.runners.use_model(argument)
+        talk.runner.sampling = replace(talk.runner.sampling, **talk.changed)
+        talk.chat.use(talk.runner)
+        talk.folding_said = False
+    talk.screen.note(models_of(talk.runner))
+
+
+def _drafter(talk: Talk, argument: str) -> None:
+    if argument:
+        talk.runners.use_drafter(argument)
+        talk.chat.use(talk.runner)
+    talk.screen.note(f"drafter {talk.runner.speculator.name}")
+
+
+def models_of(runner: Runner) -> str:
+    """The models that answer, for people."""
+    target = runner.target.model
+    named = f"target {target.path.stem} ({target.description})"
+    return named if runner.draft is None else f"{named}, draft {runner.draft.model.path.stem}"
+
+
+def _image(_talk: Talk, _argument: str) -> None:
+    raise ConfigError("Models read text only here; /file puts a text file before your message.")
 
 
 def _think(talk: Talk, argument: str) -> None:
@@ -220,6 +264,9 @@ COMMANDS = (
     Command(("/load",), "PATH", "take up a conversation that was saved", _load),
     Command(("/set",), "[NAME VALUE]", "sampling: temperature, top_p …", _set),
     Command(("/seed",), "[N]", "same seed, same text", _seed),
+    Command(("/model",), "[NAME]", "go on with another model or pair", _model),
+    Command(("/drafter",), "[NAME]", "draft otherwise; the text stays the same", _drafter),
+    Command(("/image",), "[PATH]", "not here: models read text only", _image),
     Command(("/think",), "on|off", "whether the model thinks first, if it can", _think),
     Command(("/thoughts",), "", "fold thoughts into one line, or show them", _thoughts),
     Command(("/accepted",), "", "colour what was drafted", _accepted),
