@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from spec_local.generation import Chunk, Completion, Generation
     from spec_local.llama.options import LoadOptions
+    from spec_local.llama.template import ChatTemplate
     from spec_local.machine.profile import ProfileStore
     from spec_local.runner import Runner
     from spec_local.sampling.settings import Sampling
@@ -38,6 +39,7 @@ __version__ = version("spec-local")
 
 __all__ = [
     "Chat",
+    "ChatTemplate",
     "Chunk",
     "Completion",
     "ConfigError",
@@ -64,6 +66,7 @@ _HOMES = {
     "Sampling": "sampling.settings",
     "Stats": "engine.rounds",
     "Chat": "chat",
+    "ChatTemplate": "llama.template",
     "Draft": "engine.types",
     "Drafter": "engine.types",
     "Chunk": "generation",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from spec_local.errors import ConfigError, require
 from spec_local.generation import Chunk, Generation, GenerationOptions
 from spec_local.llama.quoting import quoted, tokenize_quoted
-from spec_local.llama.template import ChatTemplate, check_message
+from spec_local.llama.template import ChatTemplate, Message, check_message
 from spec_local.llama.vocab import Vocabulary
 from spec_local.prompt import Prompt, rendered_tokens
+from spec_local.thoughts import OPEN, is_opened, without_thoughts
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -41,11 +42,20 @@ class Answering(Protocol):
         """Continue the prompt, see `Runner.generate`."""
 
 
+class _Spoken(NamedTuple):
+    """A part of the conversation up to the end of an answer, as it follows on the part before."""
+
+    text: str
+    """As the template writes it."""
+    tokens: list[int]
+
+
 class Chat:
     """Messages so far, and the tokens they were.
 
     An answer's own tokens are kept, because tokenizing its text again can give others, and then
-    nothing after them could be reused from the cache.
+    nothing after them could be reused from the cache. What a model thought before an answer stays
+    in the messages, but is not sent again: it is read once, when it is written.
     """
 
     def __init__(
@@ -60,6 +70,8 @@ class Chat:
         """The latest turn's generation, for its statistics and for cancelling it."""
         self.forgotten = 0
         """Messages that the latest turn had to drop, the oldest first, as the context was full."""
+        self.begins_thinking = False
+        """Whether the latest answer begins inside a thought, as the template has opened it."""
         self.reset()
 
     @property
@@ -76,16 +88,33 @@ class Chat:
     def reset(self) -> None:
         """Forget the conversation, but not the system message."""
         self.messages = self._beginning()
-        self._text = ""
-        self._tokens: list[int] = []
+        self._forget_tokens()
+
+    def _forget_tokens(self) -> None:
+        self._spoken: list[_Spoken] = []
+        self.tokens = 0
+        """Tokens of the conversation, as far as they have been evaluated."""
 
     def _beginning(self) -> list[dict[str, str]]:
         return [{"role": "system", "content": self._system}] if self._system else []
 
-    @property
-    def tokens(self) -> int:
-        """Tokens of the conversation, as far as they have been evaluated."""
-        return len(self._tokens)
+    def use(self, runner: Answering) -> None:
+        """Go on with another runner; its model, if it is another, reads the conversation anew."""
+        if runner.vocab is not self._runner.vocab:
+            self._forget_tokens()
+        self._runner = runner
+
+    def take_up(self, messages: Sequence[Message]) -> None:
+        """Go on with messages of another conversation instead of these.
+
+        Raises ConfigError if they are not turns of user and assistant, perhaps after a system
+        message, which then replaces the present one.
+        """
+        said = checked_messages([*messages])
+        if said[:1] and said[0]["role"] == "system":
+            self._system = said.pop(0)["content"]
+        self.reset()
+        self.messages += said
 
     def undo(self) -> str | None:
         """Take back the last turn; what was said in it, None if there is none."""
@@ -116,7 +145,7 @@ class Chat:
         messages = [*self.messages, {"role": "user", "content": content}]
         forgotten, text, prompt = self._fitted(messages)
         self.generation = self._runner.generate(prompt, **self._options)
-        self.forgotten = forgotten
+        self.forgotten, self.begins_thinking = forgotten, is_opened(text)
         return self._turn(self.generation, messages, text, prompt)
 
     def _fitted(self, messages: list[dict[str, str]]) -> tuple[int, str, list[int]]:
@@ -128,7 +157,7 @@ class Chat:
         answer = min(self._options.get("max_tokens") or n_ctx, n_ctx // _ANSWER_SHARE)
         most, forgotten = n_ctx - answer, 0
         while True:
-            text = self._runner.template.render(messages)
+            text = self._runner.template.render([*map(_as_sent, messages)])
             prompt = self._prompt_tokens(text)
             if len(prompt) <= most or len(messages) <= begin + 1:
                 return forgotten, text, prompt
@@ -148,27 +177,50 @@ class Chat:
         finally:
             generation.close()
             if tokens:
-                self.messages = [*messages, {"role": "assistant", "content": answer}]
-                self._remember(text, prompt, answer, tokens)
+                said = f"{OPEN}\n{answer}" if is_opened(text) else answer
+                self.messages = [*messages, {"role": "assistant", "content": said}]
+                self._remember(text, prompt, said, tokens)
 
     def _prompt_tokens(self, text: str) -> list[int]:
+        known, rest = self._known(text)
+        if not known:
+            return rendered_tokens(text, self._runner.vocab)
+        kept = [token for spoken in known for token in spoken.tokens]
+        return kept + tokenize_quoted(rest, self._runner.vocab, add_special=False)
+
+    def _known(self, text: str) -> tuple[list[_Spoken], str]:
+        """The parts that a rendered conversation begins with, and the rest of it."""
+        known, rest = list[_Spoken](), text
         # Plain lines have no special token where the answer ends, and sentencepiece would put a
         # space in front of what follows.
-        known = self._text and not self._runner.template.is_plain
-        if known and text.startswith(self._text):
-            rest = text[len(self._text) :]
-            return self._tokens + tokenize_quoted(rest, self._runner.vocab, add_special=False)
-        return rendered_tokens(text, self._runner.vocab)
+        if self._runner.template.is_plain:
+            return known, rest
+        for spoken in self._spoken:
+            if not rest.startswith(spoken.text):
+                break
+            known.append(spoken)
+            rest = rest.removeprefix(spoken.text)
+        return known, rest
 
-    def _remember(self, text: str, prompt: list[int], answer: str, tokens: Sequence[int]) -> None:
-        """Keep the tokens of everything said, as far as they spell exactly its text."""
+    def _remember(self, text: str, prompt: list[int], said: str, tokens: Sequence[int]) -> None:
+        """Keep the tokens of everything said, as far as they spell exactly what is sent again."""
         vocab = self._runner.vocab
         if vocab.is_end(tokens[-1]):
             tokens = tokens[:-1]
-        self._text, self._tokens = text, prompt
-        if vocab.pieces(tokens).decode(errors="replace") == answer:
-            self._text = text + quoted(answer, vocab)
-            self._tokens = [*prompt, *tokens]
+        self.tokens = len(prompt) + len(tokens)
+        self._spoken, rest = self._known(text)
+        sent = without_thoughts(said)
+        if vocab.pieces(tokens).decode(errors="replace") == sent:
+            before = sum(len(spoken.tokens) for spoken in self._spoken)
+            whole = [*prompt[before:], *tokens]
+            self._spoken.append(_Spoken(rest + quoted(sent, vocab), whole))
+
+
+def _as_sent(message: dict[str, str]) -> dict[str, str]:
+    """The message without the thoughts of an answer."""
+    if message["role"] != "assistant":
+        return message
+    return {**message, "content": without_thoughts(message["content"])}
 
 
 def checked_messages(found: object) -> list[dict[str, str]]:

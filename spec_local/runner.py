@@ -96,7 +96,7 @@ class Runner:
 
     @cached_property
     def template(self) -> ChatTemplate:
-        """The model's chat template; raises ModelFileError if it is broken."""
+        """The model's chat template, or the `ChatTemplate` set; ModelFileError if it is broken."""
         return ChatTemplate(self.target.model)
 
     @property

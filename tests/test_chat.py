@@ -10,21 +10,25 @@ import pytest
 from rich.console import Console
 
 from spec_local.chat import Chat
+from spec_local.cli.options import ModelOptions
 from spec_local.cli.talk.commands import Talk, parsed, unescaped
+from spec_local.cli.talk.runners import Runners
 from spec_local.cli.talk.screen import Screen
 from spec_local.errors import ConfigError, ContextOverflow, SpecLocalError
 from spec_local.llama.options import LoadOptions
+from spec_local.llama.template import ChatTemplate
 from spec_local.runner import Runner
 from spec_local.sampling.settings import Sampling
 
 pytestmark = pytest.mark.llama
 
 GREEDY = Sampling(temperature=0.0)
+OPTIONS = LoadOptions(n_ctx=512)
 
 
 @pytest.fixture(scope="module")
 def runner(tiny: Path) -> Iterator[Runner]:
-    with Runner.load(target=tiny, options=LoadOptions(n_ctx=512)) as runner:
+    with Runner.load(target=tiny, options=OPTIONS) as runner:
         yield runner
 
 
@@ -107,7 +111,12 @@ def test_what_never_fits_is_an_error_and_forgets_nothing(chat: Chat) -> None:
 @pytest.fixture
 def talk(runner: Runner, chat: Chat, monkeypatch: pytest.MonkeyPatch) -> Talk:
     monkeypatch.setattr(runner, "sampling", GREEDY)
-    return Talk(runner, chat, Screen(Console(file=io.StringIO(), width=100, color_system=None)))
+
+    def load(models: ModelOptions) -> Runner:
+        return Runner.load(target=models.target, drafter=models.drafter, options=OPTIONS)
+
+    runners = Runners(runner, ModelOptions(target="tiny"), load)
+    return Talk(runners, chat, Screen(Console(file=io.StringIO(), width=100, color_system=None)))
 
 
 def obey(talk: Talk, line: str) -> str:
@@ -198,9 +207,78 @@ def test_what_is_shown_and_the_end(talk: Talk) -> None:
     assert obey(talk, "/system be kind") == "system: be kind\n"
     assert "are coloured" in obey(talk, "/accepted")
     assert talk.screen.tints
-    assert "/retry" in obey(talk, "/help")
+    talk.screen.console.width = 40
+    *commands, _one, _two = obey(talk, "/help").splitlines()
+    assert {line[:1] for line in commands} == {"/", " "}
+    assert "/set [NAME VALUE]" in "\n".join(commands)
     list(talk.say("hello"))
     assert "8 tokens at" in obey(talk, "/stats")
     assert not talk.over
     obey(talk, "/bye")
     assert talk.over
+
+
+def test_another_drafter_is_shown_and_used(talk: Talk) -> None:
+    assert obey(talk, "/drafter") == "drafter auto\n"
+    assert obey(talk, "/drafter lookup") == "drafter lookup\n"
+    list(talk.say("hello"))
+    assert talk.runner.speculator.name == "lookup"
+    with pytest.raises(ConfigError, match="no drafter 'luck'"):
+        obey(talk, "/drafter luck")
+    assert obey(talk, "/drafter") == "drafter lookup\n"
+    obey(talk, "/drafter auto")
+
+
+def test_images_and_thoughts(talk: Talk) -> None:
+    with pytest.raises(ConfigError, match="read text only"):
+        obey(talk, "/image cat.png")
+    assert obey(talk, "/thoughts") == "Thoughts are folded into one line.\n"
+    assert talk.screen.folds
+    with pytest.raises(ConfigError, match="no switch for thinking"):
+        obey(talk, "/think on")
+    with pytest.raises(ConfigError, match="Say /think on"):
+        obey(talk, "/think")
+
+
+def test_a_model_that_can_be_told_is_told_whether_to_think(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = ChatTemplate(talk.runner.target.model, "{{ enable_thinking }} {{ messages }}")
+    monkeypatch.setattr(talk.runner, "template", own)
+    assert obey(talk, "/think off") == "The model answers at once from now on.\n"
+    assert own.render([{"role": "user", "content": "hi"}]).startswith("False ")
+
+
+def test_it_is_said_once_where_the_system_message_goes(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = ChatTemplate(talk.runner.target.model, "{{ messages[0]['role'] }}")
+    monkeypatch.setattr(talk.runner, "template", own)
+    file = talk.screen.console.file
+    assert isinstance(file, io.StringIO)
+    for _turn in range(2):
+        talk.say_what_is_folded()
+    assert file.getvalue().count("takes no system message") == 1
+
+
+def test_another_model_takes_the_conversation_and_the_settings(
+    tiny: Path, tiny_draft: Path
+) -> None:
+    def load(models: ModelOptions) -> Runner:
+        return Runner.load(target=models.target, drafter=models.drafter, options=OPTIONS)
+
+    models = ModelOptions(target=str(tiny))
+    with Runners(load(models), models, load) as runners:
+        screen = Screen(Console(file=io.StringIO(), width=100, color_system=None))
+        talk = Talk(runners, runners.runner.chat(max_tokens=4), screen)
+        obey(talk, "/set top_k 7")
+        list(talk.say("hello"))
+        assert "target tiny-draft (" in obey(talk, f"/model {tiny_draft}")
+        list(talk.say("and you"))
+        assert talk.runner.sampling.top_k == 7
+        assert contents(talk.chat)[::2] == ["hello", "and you"]
+        assert talk.chat.generation is not None
+        assert talk.chat.generation.stats.cached_tokens == 0
+        with pytest.raises(SpecLocalError, match="nowhere"):
+            obey(talk, "/model nowhere")
+        assert "target tiny-draft (" in obey(talk, "/model")

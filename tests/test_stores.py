@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spec_local.cli.options import PairOptions, chosen_pair
+from spec_local.cli.options import PairOptions, chosen_pair, named
 from spec_local.errors import ConfigError, ModelFileError
 from spec_local.models.download import resolve
 from spec_local.models.loading import choose_pair, is_name
@@ -103,7 +103,7 @@ def test_pairs_and_models_are_one_world_of_names() -> None:
     assert choose_pair(None, "smollm2") == choose_pair("smollm2")
     assert choose_pair("smollm2-135m").draft is None
     assert choose_pair(None, "smollm2", "other.gguf").draft == "other.gguf"
-    assert chosen_pair(PairOptions(), "qwen2.5-7b") == pair
+    assert chosen_pair(named(PairOptions(), "qwen2.5-7b")) == pair
     assert chosen_pair(PairOptions(target="qwen2.5-7b", no_draft=True)).draft is None
 
 

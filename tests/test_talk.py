@@ -26,7 +26,6 @@ from spec_local.cli.talk import keyboard, transcript
 from spec_local.cli.talk.keyboard import Keyboard
 from spec_local.cli.talk.markdown_stream import finished
 from spec_local.cli.talk.screen import Screen
-from spec_local.cli.talk.thinking import Part, Thinking
 from spec_local.engine.rounds import Stats
 from spec_local.errors import ConfigError
 from spec_local.generation import Chunk
@@ -127,28 +126,6 @@ def test_what_is_finished_stays_so(pieces: list[str]) -> None:
         before = now
 
 
-@given(st.lists(st.sampled_from([*"<think>/ ax", "<think>", "</think>"])))
-def test_thoughts_are_told_from_text_however_they_are_cut(pieces: list[str]) -> None:
-    def told(parts: list[str]) -> list[Part]:
-        stream = Thinking()
-        found = [part for each in parts for part in stream.feed(each)] + stream.finish()
-        merged = list[Part]()
-        for part in found:
-            if merged and merged[-1].thought == part.thought:
-                merged[-1] = Part(merged[-1].text + part.text, part.thought)
-            else:
-                merged.append(part)
-        return merged
-
-    assert told(pieces) == told(["".join(pieces)])
-
-
-def test_thoughts_end_where_they_end() -> None:
-    stream = Thinking()
-    parts = stream.feed("<think>hm <b></think>yes <") + stream.feed("i>") + stream.finish()
-    assert parts == [Part("hm <b>", True), Part("yes ", False), Part("<i>", False)]
-
-
 def chunks(*texts: str) -> Iterator[Chunk]:
     return (Chunk(text, (0, 1), (True, False), Stats()) for text in texts)
 
@@ -166,7 +143,7 @@ VOCAB: Any = SimpleNamespace(piece=lambda _token: b"x")
 def test_an_answer_is_drawn_as_markdown_and_is_safe(width: int) -> None:
     on, shown = screen(width)
     text = ["# Title\n", "\nSome *words", "* \x1b[2J\n\n```py\nx = 1\n", "```\n", "done"]
-    on.show(chunks(*text), VOCAB)
+    on.show(chunks(*text), VOCAB, False)
     drawn = shown.getvalue()
     assert "␛[2J" in drawn
     assert "*words*" not in drawn[drawn.rindex("Title") :]
@@ -178,8 +155,63 @@ def test_an_answer_is_drawn_as_markdown_and_is_safe(width: int) -> None:
 def test_a_tinted_answer_is_shown_as_it_is_written() -> None:
     on, shown = screen()
     on.tints = True
-    on.show(chunks("**ax", "bx\x07"), VOCAB)
+    on.show(chunks("**ax", "bx\x07"), VOCAB, False)
     assert "**axbx␇" in shown.getvalue()
+
+
+def test_a_thought_is_folded_into_one_line() -> None:
+    on, shown = screen()
+    on.folds = True
+    on.show(chunks("<think>", "\nhm, ", "maybe", "</think>\n\n", "yes"), VOCAB, False)
+    assert "thought for 6 tokens" in shown.getvalue()
+    assert "hm" not in shown.getvalue()
+    assert shown.getvalue().rindex("yes") > shown.getvalue().rindex("thought for 6 tokens")
+
+
+def test_a_thought_that_is_cut_short_or_begun_by_the_template_is_folded() -> None:
+    on, shown = screen()
+    on.folds = True
+    on.show(chunks("hm, ", "</thi"), VOCAB, True)
+    assert "thought for 4 tokens" in shown.getvalue()
+    assert "hm" not in shown.getvalue()
+    assert "thi" not in shown.getvalue().replace("thought", "")
+
+
+def test_no_line_stands_for_an_empty_thought() -> None:
+    on, shown = screen()
+    on.folds = True
+    on.show(chunks("<think>\n\n</think>\n\n", "yes"), VOCAB, False)
+    assert "thought" not in shown.getvalue()
+    assert "yes" in shown.getvalue()
+
+
+def test_a_thought_is_shown_where_it_is_not_folded() -> None:
+    on, shown = screen()
+    on.show(chunks("hm</think>", "yes"), VOCAB, True)
+    assert shown.getvalue().rindex("hm") < shown.getvalue().rindex("yes")
+    assert "think" not in shown.getvalue()
+
+
+@pytest.mark.parametrize(("folds", "written"), [(True, "yes"), (False, "<think>hm</think>\nyes")])
+def test_through_a_pipe_folded_thoughts_are_left_out(folds: bool, written: str) -> None:
+    on, _shown = screen()
+    on.folds = folds
+    assert "".join(on.plain(chunks("<think>hm", "</think>\n", "yes"), False)) == written
+
+
+def test_a_terminal_that_can_draw_nothing_again_gets_the_text_as_it_comes() -> None:
+    shown = io.StringIO()
+    on = Screen(Console(file=shown, width=60, force_terminal=True, _environ={"TERM": "dumb"}))
+    on.show(chunks("**a**\x1b", "b"), VOCAB, False)
+    assert shown.getvalue().strip() == "**a**␛b"
+
+
+def test_without_colour_drafted_tokens_are_underlined() -> None:
+    shown = io.StringIO()
+    on = Screen(Console(file=shown, width=60, force_terminal=True, no_color=True))
+    on.tints = True
+    on.show(chunks("ax"), VOCAB, False)
+    assert "\x1b[4ma\x1b[0mx" in shown.getvalue()
 
 
 def test_how_far_the_prompt_has_been_read_is_shown_until_the_first_token() -> None:
@@ -190,7 +222,7 @@ def test_how_far_the_prompt_has_been_read_is_shown_until_the_first_token() -> No
         yield from chunks("hello")
         on.progress("prompt", 0.5)
 
-    on.show(answer(), VOCAB)
+    on.show(answer(), VOCAB, False)
     assert "reading, 25%" in shown.getvalue()
     assert "50%" not in shown.getvalue()
 
@@ -208,6 +240,10 @@ STATS = Stats(
 def test_an_answer_without_drafts_says_why() -> None:
     said = gain(replace(STATS, drafted=0, accepted=0), "stop")
     assert said.endswith("nothing to draft from in this text; plain decoding")
+
+
+def test_of_an_answer_that_did_not_begin_nothing_is_reckoned() -> None:
+    assert gain(Stats(), "cancelled") == "nothing written, cancelled"
 
 
 @pytest.mark.parametrize(

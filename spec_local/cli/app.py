@@ -44,6 +44,7 @@ _OF_LLAMA_CPP = {
     "--predict": "--max-tokens",
     "--n-predict": "--max-tokens",
     "--temp": "--temperature",
+    "--chat-template-file": "--chat-template",
 }
 """Switches that people know from llama.cpp, and ours."""
 

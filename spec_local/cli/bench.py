@@ -27,7 +27,7 @@ from spec_local.cli.brief_help import BriefHelp
 from spec_local.cli.flat import flat
 from spec_local.cli.interrupt import end_early
 from spec_local.cli.names import NameArgument
-from spec_local.cli.options import MachineOptions, PairOptions, chosen_pair, load_options
+from spec_local.cli.options import MachineOptions, PairOptions, chosen_pair, load_options, named
 from spec_local.cli.progress import on_terminal
 from spec_local.errors import SpecLocalError, require
 
@@ -117,7 +117,7 @@ def run(
     from spec_local.pair import open_pair
 
     check_outputs(output)
-    spec = chosen_pair(models, name)
+    spec = chosen_pair(named(models, name))
     has_draft = spec.draft is not None
     schedule = Schedule(
         prompts=chosen_prompts(prompts),

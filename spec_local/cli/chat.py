@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from spec_local.cli.flat import flat
 from spec_local.cli.interrupt import interrupt_cancels
 from spec_local.cli.names import NameArgument
-from spec_local.cli.options import MachineOptions, ModelOptions, load_runner
+from spec_local.cli.options import MachineOptions, ModelOptions, load_runner, named
 from spec_local.cli.output import write
 from spec_local.cli.sampling_options import SamplingOptions
 from spec_local.cli.summary import gain
-from spec_local.errors import SpecLocalError
+from spec_local.cli.template_options import TemplateOptions
+from spec_local.errors import SpecLocalError, require
 
 if TYPE_CHECKING:
     from spec_local.cli.talk.commands import Answer, Talk
+    from spec_local.cli.talk.kept import KeptConversation
     from spec_local.runner import Runner
+
+
+def _kept(*flags: str, help: str, **more: Any) -> Any:
+    return typer.Option(*flags, help=help, rich_help_panel="Kept conversations", **more)
 
 
 @flat
@@ -40,7 +48,18 @@ def chat(
             show_default="until the model ends",
         ),
     ] = None,
+    go_on: Annotated[
+        bool, _kept("--continue", help="Go on with the conversation kept last, and keep it.")
+    ] = False,
+    session: Annotated[
+        str | None,
+        _kept("--session", metavar="NAME", help="Keep it under a name, or go on with that one."),
+    ] = None,
+    list_sessions: Annotated[
+        bool, _kept("--list-sessions", help="Print the names, the latest first, and their folder.")
+    ] = False,
     models: ModelOptions,
+    template: TemplateOptions,
     sampling: SamplingOptions,
     machine: MachineOptions,
 ) -> None:
@@ -48,17 +67,54 @@ def chat(
     from rich.console import Console
 
     from spec_local.cli.talk.commands import Talk
+    from spec_local.cli.talk.runners import Runners
     from spec_local.cli.talk.screen import Screen
 
+    if list_sessions:
+        _list_sessions()
+        return
+    models = named(models, name)
+
+    def load(chosen: ModelOptions) -> Runner:
+        written = (
+            template if chosen.target == models.target else replace(template, chat_template=None)
+        )
+        return load_runner(chosen, sampling, machine, written)
+
     console = Console(highlight=False, stderr=not sys.stdout.isatty())
-    with load_runner(models, sampling, machine, name) as runner:
+    with ExitStack() as stack:
+        kept = _opened(stack, session, go_on)
+        said = [] if kept is None else kept.read()
+        runners = stack.enter_context(Runners(load(models), models, load))
         screen = Screen(console)
-        conversation = runner.chat(system, max_tokens=max_tokens, progress=screen.progress)
-        talk = Talk(runner, conversation, screen)
+        conversation = runners.runner.chat(None, max_tokens=max_tokens, progress=screen.progress)
+        conversation.take_up(said)
+        if system is not None:
+            conversation.system = system
+        talk = Talk(runners, conversation, screen, kept)
         _greet(talk)
         read = _reader(talk)
         while not talk.over and (line := read()) is not None:
             _take(talk, line)
+
+
+def _list_sessions() -> None:
+    from spec_local.cli.talk.kept import all_kept, directory
+
+    names = list(all_kept())
+    for name in names:
+        print(name)
+    print(f"{len(names):,} in {directory()}", file=sys.stderr)
+
+
+def _opened(stack: ExitStack, session: str | None, go_on: bool) -> KeptConversation | None:
+    """The conversation to be kept, which no other chat has meanwhile; None if none is."""
+    from spec_local.cli.talk.kept import KeptConversation, latest
+
+    require(session is None or not go_on, "Say --session or --continue, not both.")
+    if session is None and not go_on:
+        return None
+    return stack.enter_context(KeptConversation(latest() if session is None else session))
 
 
 def _reader(talk: Talk) -> Callable[[], str | None]:
@@ -78,28 +134,34 @@ def _reader(talk: Talk) -> Callable[[], str | None]:
 
 
 def _greet(talk: Talk) -> None:
-    runner = talk.runner
-    talk.screen.note(f"{_models(runner)}, drafter {runner.speculator.name}. /help lists commands.")
+    from spec_local.cli.talk.commands import models_of
+
+    runner, note = talk.runner, talk.screen.note
+    note(f"{models_of(runner)}, drafter {runner.speculator.name}. /help lists commands.")
     if runner.template.is_plain:
-        talk.screen.note("This model has no chat template; messages are written as plain lines.")
-
-
-def _models(runner: Runner) -> str:
-    target = runner.target.model
-    named = f"target {target.path.stem} ({target.description})"
-    return named if runner.draft is None else f"{named}, draft {runner.draft.model.path.stem}"
+        note("This model has no chat template; messages are written as plain lines.")
+    if talk.kept is not None:
+        if talk.kept.trouble is not None:
+            print(f"error: {talk.kept.trouble}", file=sys.stderr)
+        said = sum(message["role"] != "system" for message in talk.chat.messages)
+        note(f"Conversation {talk.kept.name}, {said:,} messages; what is said is kept.")
 
 
 def _status(talk: Talk) -> str:
     """What stands below the line that is typed."""
+    from spec_local.cli.talk.commands import models_of
+
     used = talk.chat.tokens / talk.runner.n_ctx
-    return f" {_models(talk.runner)} · context {used:.0%} full"
+    return f" context {used:.0%} full · {models_of(talk.runner)}"
 
 
 def _take(talk: Talk, line: str) -> None:
     """A line; whatever goes wrong with it, the conversation goes on."""
     try:
-        _obey_or_answer(talk, line)
+        try:
+            _obey_or_answer(talk, line)
+        finally:
+            talk.keep()
     except SpecLocalError as error:
         print(f"error: {error}", file=sys.stderr)
     except KeyboardInterrupt:  # just before or after the time it cancels the answer
@@ -123,6 +185,7 @@ def _show(talk: Talk, answer: Answer) -> None:
     """Show an answer while it is written, and what was gained."""
     generation = talk.chat.generation
     assert generation is not None
+    talk.say_what_is_folded()
     if talk.chat.forgotten:
         oldest = f"the {talk.chat.forgotten:,} oldest messages"
         talk.screen.note(f"The context is full; {oldest} are left out.")
@@ -131,10 +194,10 @@ def _show(talk: Talk, answer: Answer) -> None:
             from spec_local.cli.talk.keyboard import unechoed
 
             with unechoed():
-                talk.screen.show(answer, talk.runner.vocab)
+                talk.screen.show(answer, talk.runner.vocab, talk.chat.begins_thinking)
         else:
-            for chunk in answer:
-                write(chunk.text)
+            for text in talk.screen.plain(answer, talk.chat.begins_thinking):
+                write(text)
             print()
     cut = generation.finish_reason in ("length", "context")
     if cut or sys.stdout.isatty():

@@ -19,6 +19,7 @@ from spec_local.cli.output import write
 from spec_local.cli.progress import on_terminal
 from spec_local.cli.sampling_options import SamplingOptions
 from spec_local.cli.summary import summary
+from spec_local.cli.template_options import SYSTEM_FOLDED, TemplateOptions
 from spec_local.errors import ConfigError
 from spec_local.util.files import read_text
 
@@ -76,6 +77,7 @@ def generate(
     ] = None,
     quiet: Annotated[bool, _rare("--quiet", "-q", help="No statistics on stderr.")] = False,
     models: ModelOptions,
+    template: TemplateOptions,
     sampling: SamplingOptions,
     machine: MachineOptions,
 ) -> None:
@@ -83,12 +85,16 @@ def generate(
     text = _read_prompt(prompt, file)
     if raw and system is not None:
         raise ConfigError("--system needs the chat template; leave out --raw.")
+    if raw and template != TemplateOptions():
+        raise ConfigError(
+            "--raw uses no chat template; leave it out, or what changes the template."
+        )
     if not text.strip() and system is None:
         raise ConfigError("The prompt is empty; give at least one word.")
     if logprobs is not None and not as_json:
         raise ConfigError("--logprobs is part of the JSON output; add --json.")
     expected = None if prediction is None else read_text(prediction)
-    with load_runner(models, sampling, machine) as runner:
+    with load_runner(models, sampling, machine, template) as runner:
         full_prompt = text if raw else _messages(runner, system, text)
         with on_terminal() as progress:
             generation = runner.generate(
@@ -137,6 +143,8 @@ def _messages(runner: Runner, system: str | None, text: str) -> list[Message]:
             "`user:` and `assistant:` lines (use --raw to continue it as it is).",
             file=sys.stderr,
         )
+    if system and not runner.template.takes_system:
+        print(f"note: {SYSTEM_FOLDED}", file=sys.stderr)
     messages = [] if system is None else [{"role": "system", "content": system}]
     return [*messages, {"role": "user", "content": text}]
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from spec_local.cli.names import MEANS, known_names
 from spec_local.cli.progress import on_terminal
 from spec_local.cli.sampling_options import SamplingOptions, drawn_seed
+from spec_local.cli.template_options import TemplateOptions
 from spec_local.errors import require
 
 if TYPE_CHECKING:
@@ -116,6 +117,9 @@ class ModelOptions(PairOptions):
     ] = False
 
 
+Models = TypeVar("Models", bound=PairOptions)
+
+
 @dataclass(frozen=True, slots=True)
 class MachineOptions:
     """Memory, threads and devices."""
@@ -165,10 +169,16 @@ def load_options(machine: MachineOptions) -> LoadOptions:
     )
 
 
-def chosen_pair(
-    models: PairOptions, name: str | None = None, drafter: str | None = None
-) -> PairSpec:
-    """What the options and the command's NAME mean; without any, the default pair.
+def named(models: Models, name: str | None) -> Models:
+    """The options with the command's NAME as their target; raises ConfigError if both are given."""
+    if name is None:
+        return models
+    require(models.target is None, f"Give the model once: {name} or {models.target}.")
+    return replace(models, target=name)
+
+
+def chosen_pair(models: PairOptions, drafter: str | None = None) -> PairSpec:
+    """What the options mean; without a target, the default pair.
 
     A target that has no draft of its own gets the smallest model here that can draft for it, which
     is said, if the drafter uses one. Raises ConfigError.
@@ -178,10 +188,7 @@ def chosen_pair(
     from spec_local.drafters import AUTO, uses_draft
     from spec_local.models.loading import choose_pair
 
-    require(
-        name is None or models.target is None, f"Give the model once: {name} or {models.target}."
-    )
-    wanted = name or models.target or _DEFAULT_PAIR
+    wanted = models.target or _DEFAULT_PAIR
     if models.draft is not None:
         return choose_pair(None, wanted, models.draft)
     spec = choose_pair(wanted)
@@ -210,23 +217,21 @@ def load_runner(
     models: ModelOptions,
     sampling: SamplingOptions,
     machine: MachineOptions,
-    name: str | None = None,
+    template: TemplateOptions,
 ) -> Runner:
-    """Load what the options say, showing progress on a terminal; raises SpecLocalError.
-
-    name: the command's NAME, if it has one.
-    """
+    """Load what the options say, showing progress on a terminal; raises SpecLocalError."""
     from spec_local.runner import Runner
     from spec_local.sampling.settings import Sampling
 
     changes = sampling.changes()
     Sampling(**changes)  # say what is wrong before anything is loaded
+    set_template = template.prepared()
     options = load_options(machine)
     if models.exact is not None:
         from spec_local.exact.modes import check_rule
 
         check_rule(changes.get("acceptance", "keyed"))
-    spec = chosen_pair(models, name, models.drafter)
+    spec = chosen_pair(models, models.drafter)
     with on_terminal() as progress:
         runner = Runner.load(
             target=spec.target,
@@ -245,6 +250,7 @@ def load_runner(
     try:
         runner.sampling = replace(runner.sampling, **changes)
         runner.check(runner.sampling)
+        set_template(runner)
     except BaseException:
         runner.close()
         raise

@@ -14,7 +14,7 @@ from spec_local.cli.bench_output import stdout
 from spec_local.cli.flat import flat
 from spec_local.cli.interrupt import INTERRUPTED
 from spec_local.cli.names import MEANS, known_names
-from spec_local.cli.options import MachineOptions, PairOptions, chosen_pair, load_options
+from spec_local.cli.options import MachineOptions, PairOptions, chosen_pair, load_options, named
 from spec_local.cli.progress import on_terminal
 from spec_local.cli.race_words import sentence, together
 from spec_local.errors import require
@@ -73,7 +73,7 @@ def race(
     name, prompts = _understood(words or [], models)
     chosen = _chosen(prompts, everything)
     sampling = Sampling(temperature=temperature, seed=seed)
-    spec = chosen_pair(models, name, drafter)
+    spec = chosen_pair(named(models, name), drafter)
     found: list[tuple[str, Outcome]] = []
     try:
         with ExitStack() as stack:

@@ -35,7 +35,10 @@ def summary(stats: Stats, reason: FinishReason | None = None) -> str:
 
 def gain(stats: Stats, reason: FinishReason | None = None) -> str:
     """The same for whoever does not know speculative decoding: how fast, and why not faster."""
-    line = f"{_written(stats)}{'' if reason is None else _REASONS[reason]}"
+    ended = "" if reason is None else _REASONS[reason]
+    if not stats.tokens:
+        return f"nothing written{ended}"
+    line = f"{_written(stats)}{ended}"
     if not stats.drafted:
         return f"{line} · nothing to draft from in this text; plain decoding"
     if not stats.speedup:

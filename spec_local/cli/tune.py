@@ -11,7 +11,7 @@ import typer
 
 from spec_local.cli.flat import flat
 from spec_local.cli.names import NameArgument
-from spec_local.cli.options import MachineOptions, PairOptions, chosen_pair, load_options
+from spec_local.cli.options import MachineOptions, PairOptions, chosen_pair, load_options, named
 from spec_local.cli.progress import on_terminal
 from spec_local.control.costs import MAX_WIDTH
 from spec_local.errors import ConfigError
@@ -57,7 +57,7 @@ def tune(
     from spec_local.exact.modes import exact_options
     from spec_local.machine.profile import ProfileStore
 
-    spec = chosen_pair(models, name)
+    spec = chosen_pair(named(models, name))
     options, store = load_options(machine), ProfileStore.of_user()
     if show:
         paths = [_path(name) for name in spec.models]

@@ -20,6 +20,7 @@ from spec_local.cli.options import (
     PairOptions,
     chosen_pair,
     load_options,
+    named,
 )
 from spec_local.cli.progress import on_terminal
 from spec_local.errors import SpecLocalError
@@ -74,7 +75,7 @@ def verify(
     from spec_local.pair import open_pair
     from spec_local.runner import Runner
 
-    spec = chosen_pair(models, name)
+    spec = chosen_pair(named(models, name))
     wanted = drafter or (["auto", "lookup"] if spec.draft is None else ["auto", "lookup", "model"])
     if json_file is not None:
         check_file(json_file)

@@ -6,7 +6,7 @@ The template in the GGUF is Jinja; llama-cpp-python renders it in a sandbox, as 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 
 import jinja2
 
@@ -14,9 +14,13 @@ from spec_local.errors import ConfigError, ModelFileError, require
 from spec_local.llama.backend import JinjaFormatter
 from spec_local.llama.model import Model
 from spec_local.llama.quoting import quoted
+from spec_local.llama.template_variables import THINKING, check_variables, variables_read
 
 _REMEMBERED = 256
 """Messages that are looked through once, though each turn of a conversation renders all before."""
+
+_PROBE = "lighthouse keeper"
+"""A text that no template writes by itself."""
 
 Message = Mapping[str, str]
 """A message of a chat: its `role` (system, user, assistant) and its `content`."""
@@ -30,15 +34,33 @@ def check_message(message: object) -> None:
 
 
 class ChatTemplate:
-    """Renders messages by the model's template, or plainly where the model has none."""
+    """Renders messages by the model's template, or plainly where the model has none.
 
-    def __init__(self, model: Model) -> None:
-        """Raises ModelFileError when the model's template is not valid Jinja."""
-        self.is_plain = model.chat_template is None
+    A system message that the template refuses or leaves out goes before the first message of the
+    user.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        source: str | None = None,
+        variables: Mapping[str, object] | None = None,
+    ) -> None:
+        """source: a Jinja template to use instead of the model's; None uses the model's.
+
+        variables: what the template reads besides the messages, such as `enable_thinking`.
+        Raises ModelFileError when the model's template is not valid Jinja, ConfigError when the one
+        given is not, or for variables that every template is given anyway.
+        """
+        self.variables: dict[str, object] = dict(variables or {})
+        """Given to the template at every rendering; may be changed between two."""
+        check_variables(self.variables)
+        self._source = model.chat_template if source is None else source
+        self.is_plain = self._source is None
         """Whether messages are written as `role: content` lines for want of a template."""
         self._quoted = lru_cache(_REMEMBERED)(partial(quoted, vocab=model.vocab))
         self._formatter: JinjaFormatter | None = None
-        if model.chat_template is None:
+        if self._source is None:
             return
         specials = model.vocab.special_ids
         bos, eos = (
@@ -46,8 +68,10 @@ class ChatTemplate:
             for name in ("bos", "eos")
         )
         try:
-            self._formatter = JinjaFormatter(model.chat_template, eos, bos)
+            self._formatter = JinjaFormatter(self._source, eos, bos)
         except jinja2.TemplateError as error:
+            if source is not None:
+                raise ConfigError(f"The chat template given is broken: {error}.") from None
             raise ModelFileError(
                 f"The chat template of {model.path.name} is broken ({error}); "
                 "use --raw to complete plain text."
@@ -58,20 +82,58 @@ class ChatTemplate:
         """Stop strings the format needs; a real template ends turns with an end token."""
         return ("\nuser:", "\nUser:") if self.is_plain else ()
 
+    @cached_property
+    def reads(self) -> frozenset[str]:
+        """Names that the template looks up, those of messages and tokens among them."""
+        return frozenset() if self._source is None else variables_read(self._source)
+
+    @cached_property
+    def takes_system(self) -> bool:
+        """Whether the template writes a system message, which is tried once."""
+        tried = [{"role": "system", "content": _PROBE}, {"role": "user", "content": "?"}]
+        try:
+            return _PROBE in self._written(tried)
+        except ConfigError:
+            return False
+
+    def think(self, on: bool) -> bool:
+        """Let the model think before it answers, or not; False if its template has no switch."""
+        switches = self.reads & THINKING
+        self.variables.update(dict.fromkeys(switches, on))
+        return bool(switches)
+
     def render(self, messages: Sequence[Message]) -> str:
         """The prompt for the assistant's next turn, with marks for `tokenize_quoted`.
 
-        Raises ConfigError when the template refuses the messages, for example a system message.
+        Raises ConfigError when the template refuses the messages, for example two of one role in a
+        row, and for variables that every template is given anyway.
         """
+        check_variables(self.variables)
         for message in messages:
             check_message(message)
-        said = [{**each, "content": self._quoted(each["content"])} for each in messages]
+        if messages and messages[0]["role"] == "system" and not self.takes_system:
+            messages = folded(messages)
+        return self._written(
+            [{**each, "content": self._quoted(each["content"])} for each in messages]
+        )
+
+    def _written(self, messages: Sequence[Message]) -> str:
+        """What the template makes of them as they are."""
         if self._formatter is None:
-            lines = [f"{message['role']}: {message['content']}" for message in said]
+            lines = [f"{message['role']}: {message['content']}" for message in messages]
             return "\n".join([*lines, "assistant:"])
         try:
-            return self._formatter(messages=said).prompt
+            return self._formatter(messages=messages, **self.variables).prompt
         except (jinja2.TemplateError, ValueError, TypeError) as error:
             raise ConfigError(
                 f"The model's chat template refuses these messages: {error}."
             ) from None
+
+
+def folded(messages: Sequence[Message]) -> list[Message]:
+    """Without the system message they begin with: its text goes before the user's first one."""
+    system, *said = messages
+    if said and said[0]["role"] == "user":
+        texts = system["content"], said[0]["content"]
+        return [{**said[0], "content": "\n\n".join(filter(str.strip, texts))}, *said[1:]]
+    return [{**system, "role": "user"}, *said]

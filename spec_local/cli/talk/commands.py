@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from spec_local.cli.sampling_options import drawn_seed
 from spec_local.cli.summary import summary
 from spec_local.cli.talk import transcript
+from spec_local.cli.template_options import NO_SWITCH, SYSTEM_FOLDED
 from spec_local.errors import ConfigError, require
 from spec_local.util.files import read_text
 
 if TYPE_CHECKING:
     from spec_local.chat import Chat
+    from spec_local.cli.talk.kept import KeptConversation
+    from spec_local.cli.talk.runners import Runners
     from spec_local.cli.talk.screen import Screen
     from spec_local.generation import Chunk
     from spec_local.runner import Runner
@@ -28,14 +31,35 @@ _COMMAND = re.compile(r"(/[a-z?]+)(?:\s+(.*))?", re.DOTALL)
 class Talk:
     """A conversation under way, and what commands have prepared for its next turn."""
 
-    runner: Runner
+    runners: Runners
     chat: Chat
     screen: Screen
+    kept: KeptConversation | None = None
+    """Where it is kept between runs, if anywhere."""
     attached: list[str] = field(default_factory=list)
     """Texts of files, which go before the next message."""
     prefill: str = ""
     """Stands in the next line already, to be edited."""
+    changed: dict[str, Any] = field(default_factory=dict)
+    """Sampling that /set has changed, for the next model also."""
+    folding_said: bool = False
     over: bool = False
+
+    @property
+    def runner(self) -> Runner:
+        """The one that answers."""
+        return self.runners.runner
+
+    def keep(self) -> None:
+        """Write what was said to where it is kept; raises ConfigError if that fails."""
+        if self.kept is not None:
+            self.kept.write(self.chat.messages)
+
+    def say_what_is_folded(self) -> None:
+        """Once for a model: where its system message goes, if not where one expects it."""
+        if self.chat.system and not self.folding_said and not self.runner.template.takes_system:
+            self.folding_said = True
+            self.screen.note(SYSTEM_FOLDED)
 
     def say(self, text: str) -> Answer:
         """Send a message, with what was attached."""
@@ -75,9 +99,8 @@ def unescaped(line: str) -> str:
 
 
 def _help(talk: Talk, _argument: str) -> None:
-    for command in COMMANDS:
-        name = ", ".join(command.names)
-        talk.screen.note(f"{f'{name} {command.argument}':24} {command.what}")
+    names = (f"{', '.join(each.names)} {each.argument}" for each in COMMANDS)
+    talk.screen.table(zip(names, (each.what for each in COMMANDS), strict=True))
     talk.screen.note("Alt-Enter begins another line; three quotes before and after a text of many.")
 
 
@@ -119,12 +142,9 @@ def _save(talk: Talk, argument: str) -> None:
 
 def _load(talk: Talk, argument: str) -> None:
     require(bool(argument), "Name the file that /save has written.")
-    messages = transcript.load(Path(argument).expanduser())
-    talk.chat.reset()
-    if messages[:1] and messages[0]["role"] == "system":
-        talk.chat.system = messages.pop(0)["content"]
-    talk.chat.messages += messages
-    talk.screen.note(f"{len(messages):,} messages")
+    talk.chat.take_up(transcript.load(Path(argument).expanduser()))
+    said = sum(message["role"] != "system" for message in talk.chat.messages)
+    talk.screen.note(f"{said:,} messages")
 
 
 def _file(talk: Talk, argument: str) -> None:
@@ -150,7 +170,8 @@ def _set(talk: Talk, argument: str) -> None:
     changed = replace(sampling, **{name: _number(given, settings[name], name)})
     talk.runner.check(changed)
     talk.runner.sampling = changed
-    talk.screen.note(f"{name} {getattr(changed, name)}")
+    talk.changed[name] = getattr(changed, name)
+    talk.screen.note(f"{name} {talk.changed[name]}")
 
 
 def _number(given: str, before: float, name: str) -> Any:
@@ -168,9 +189,50 @@ def _seed(talk: Talk, argument: str) -> None:
         talk.screen.note(f"seed {talk.runner.sampling.seed}")
 
 
+def _model(talk: Talk, argument: str) -> None:
+    if argument:
+        talk.runners.use_model(argument)
+        talk.runner.sampling = replace(talk.runner.sampling, **talk.changed)
+        talk.chat.use(talk.runner)
+        talk.folding_said = False
+    talk.screen.note(models_of(talk.runner))
+
+
+def _drafter(talk: Talk, argument: str) -> None:
+    if argument:
+        talk.runners.use_drafter(argument)
+        talk.chat.use(talk.runner)
+    talk.screen.note(f"drafter {talk.runner.speculator.name}")
+
+
+def models_of(runner: Runner) -> str:
+    """The models that answer, for people."""
+    target = runner.target.model
+    named = f"target {target.path.stem} ({target.description})"
+    return named if runner.draft is None else f"{named}, draft {runner.draft.model.path.stem}"
+
+
+def _image(_talk: Talk, _argument: str) -> None:
+    raise ConfigError("Models read text only here; /file puts a text file before your message.")
+
+
+def _think(talk: Talk, argument: str) -> None:
+    require(argument in ("on", "off"), "Say /think on or /think off.")
+    require(talk.runner.template.think(argument == "on"), NO_SWITCH)
+    does = "thinks before it answers" if argument == "on" else "answers at once"
+    talk.screen.note(f"The model {does} from now on.")
+
+
+def _thoughts(talk: Talk, _argument: str) -> None:
+    talk.screen.folds = not talk.screen.folds
+    shown = "are folded into one line" if talk.screen.folds else "are shown"
+    talk.screen.note(f"Thoughts {shown}.")
+
+
 def _accepted(talk: Talk, _argument: str) -> None:
     talk.screen.tints = not talk.screen.tints
-    shown = "are coloured; Markdown is not drawn" if talk.screen.tints else "look like all others"
+    how = "underlined" if talk.screen.console.no_color else "coloured"
+    shown = f"are {how}; Markdown is not drawn" if talk.screen.tints else "look like all others"
     talk.screen.note(f"Drafted tokens {shown}.")
 
 
@@ -202,6 +264,11 @@ COMMANDS = (
     Command(("/load",), "PATH", "take up a conversation that was saved", _load),
     Command(("/set",), "[NAME VALUE]", "sampling: temperature, top_p …", _set),
     Command(("/seed",), "[N]", "same seed, same text", _seed),
+    Command(("/model",), "[NAME]", "go on with another model or pair", _model),
+    Command(("/drafter",), "[NAME]", "draft otherwise; the text stays the same", _drafter),
+    Command(("/image",), "[PATH]", "not here: models read text only", _image),
+    Command(("/think",), "on|off", "whether the model thinks first, if it can", _think),
+    Command(("/thoughts",), "", "fold thoughts into one line, or show them", _thoughts),
     Command(("/accepted",), "", "colour what was drafted", _accepted),
     Command(("/stats",), "", "figures of the last answer", _stats),
     Command(("/exit", "/quit", "/bye"), "", "leave (or Ctrl-D)", _exit),

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import platformdirs
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import get_app
 from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
@@ -17,6 +16,8 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+
+from spec_local.util.paths import state_directory
 
 _QUOTE = '"""'
 """Begins and ends a text of several lines, as in Python."""
@@ -109,7 +110,7 @@ def _history() -> History:
 
 def history_file() -> Path:
     """Where what was typed is kept."""
-    return Path(platformdirs.user_state_dir("spec-local", appauthor=False)) / "chat-history"
+    return state_directory() / "chat-history"
 
 
 class Commands(Completer):

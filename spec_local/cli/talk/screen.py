@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markdown import Markdown
+from rich.table import Table
 from rich.text import Text
 
 from spec_local.cli.talk.markdown_stream import finished
-from spec_local.cli.talk.thinking import Thinking
-from spec_local.cli.tint import tinted
+from spec_local.cli.tint import DRAFTED, tinted
+from spec_local.thoughts import Thinking
 from spec_local.util.terminal import visible
 
 if TYPE_CHECKING:
@@ -33,7 +34,10 @@ class Screen:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.tints = False
-        """Whether drafted tokens are coloured; then Markdown is shown as it is written."""
+        """Whether drafted tokens are coloured, or underlined where colour is not wanted; then all
+        is shown as it is written."""
+        self.folds = False
+        """Whether one line stands for what a model thinks."""
         self._reading: Live | None = None
 
     def progress(self, _stage: str, share: float) -> None:
@@ -41,15 +45,35 @@ class Screen:
         if self._reading is not None:
             self._reading.update(Text(f"reading, {share:.0%}", style="dim"), refresh=True)
 
-    def show(self, answer: Iterator[Chunk], vocab: Vocabulary) -> None:
-        """Show an answer as its chunks come."""
+    def show(self, answer: Iterator[Chunk], vocab: Vocabulary, begins_thinking: bool) -> None:
+        """Show an answer as its chunks come.
+
+        begins_thinking: the template has begun it with a thought.
+        """
         chunks = chain(self._first(answer), answer)
         if self.tints:
-            for chunk in chunks:
-                self.console.print(tinted(chunk, vocab), end="", soft_wrap=True)
-            self.console.print()
+            style = "underline" if self.console.no_color else DRAFTED
+            self._show_written(tinted(chunk, vocab, style) for chunk in chunks)
+        elif self.console.is_dumb_terminal:  # nothing can be drawn again there
+            texts = self.plain(chunks, begins_thinking)
+            self._show_written(Text(visible(text)) for text in texts)
         else:
-            self._show_markdown(chunks)
+            self._show_markdown(chunks, Thinking(begins_thinking))
+
+    def plain(self, chunks: Iterable[Chunk], begins_thinking: bool) -> Iterator[str]:
+        """The text alone, without thoughts if they are folded."""
+        if not self.folds:
+            yield from (chunk.text for chunk in chunks)
+            return
+        thinking = Thinking(begins_thinking)
+        for chunk in chunks:
+            yield "".join(part.text for part in thinking.feed(chunk.text) if not part.thought)
+        yield "".join(part.text for part in thinking.finish() if not part.thought)
+
+    def _show_written(self, texts: Iterable[Text]) -> None:
+        for text in texts:
+            self.console.print(text, end="", soft_wrap=True)
+        self.console.print()
 
     def _first(self, answer: Iterator[Chunk]) -> list[Chunk]:
         """The first chunk, for which the prompt has to be read."""
@@ -65,14 +89,31 @@ class Screen:
         """A quiet line of the program's own."""
         self.console.print(Text(text, style="dim"))
 
-    def _show_markdown(self, chunks: Iterable[Chunk]) -> None:
-        thinking, written = Thinking(), _Blocks(self.console)
-        with written:
+    def table(self, rows: Iterable[tuple[str, str]]) -> None:
+        """Quiet lines of two columns; where it is narrow, the second is wrapped in its place."""
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(no_wrap=True)
+        for row in rows:
+            grid.add_row(*(Text(cell, style="dim") for cell in row))
+        self.console.print(grid)
+
+    def _show_markdown(self, chunks: Iterable[Chunk], thinking: Thinking) -> None:
+        tokens, is_blank = 0, True
+        with _Blocks(self.console) as written:
             for chunk in chunks:
-                for part in thinking.feed(visible(chunk.text)):
-                    written.add(part.text, part.thought)
+                was_thinking, parts = thinking.is_thinking, thinking.feed(visible(chunk.text))
+                thoughts = [part.text for part in parts if part.thought]
+                is_blank = is_blank and not "".join(thoughts).strip()
+                if was_thinking or thoughts:
+                    tokens += len(chunk.tokens)  # all of a round, though an answer may begin in it
+                    if self.folds and not is_blank:
+                        written.fold(tokens)
+                for part in parts:
+                    if not (part.thought and self.folds):
+                        written.add(part.text, part.thought)
             for part in thinking.finish():
-                written.add(part.text, part.thought)
+                if not (part.thought and self.folds):
+                    written.add(part.text, part.thought)
 
 
 class _Blocks:
@@ -91,6 +132,15 @@ class _Blocks:
             self._thought = thought
         self._text += text
         self._settle(finished(self._text))
+        self._draw()
+
+    def fold(self, tokens: int) -> None:
+        """A thought of so many tokens until now, of which no more is shown."""
+        self._thought = True
+        self._text = "thought for 1 token" if tokens == 1 else f"thought for {tokens:,} tokens"
+        self._draw()
+
+    def _draw(self) -> None:
         begun = perf_counter()
         if begun >= self._next_frame:
             self._live.update(self._tail(), refresh=True)

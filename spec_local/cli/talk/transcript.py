@@ -27,7 +27,7 @@ def load(path: Path) -> list[dict[str, str]]:
     """Messages from JSON; raises ConfigError if they are no conversation."""
     try:
         found = json.loads(read_text(path))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ConfigError(f"{path} is not JSON; load what /save has written.") from None
     try:
         return checked_messages(found)

@@ -1,0 +1,124 @@
+"""Conversations that are kept between runs, each under a name; nothing is kept unless asked for.
+
+A file of JSON for each, as /save writes it. Only its owner may read it, it is replaced in one step,
+and one chat at a time has it. One that is damaged is moved aside, never overwritten.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from itertools import count
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from spec_local.cli.talk import transcript
+from spec_local.errors import ConfigError, require
+from spec_local.llama.template import Message
+from spec_local.util.paths import state_directory
+
+FIRST = "last"
+"""Name of what `--continue` keeps when nothing has been kept before."""
+_SUFFIX = ".json"
+
+
+class KeptConversation:
+    """The file of one conversation; a context manager, inside which no other chat has it."""
+
+    def __init__(self, name: str) -> None:
+        """Raises ConfigError for a name that is no plain file name."""
+        plain = re.fullmatch(r"\w[\w.-]*", name) is not None
+        require(
+            plain, f"A conversation's name has letters, digits, '.', '-' and '_', not {name!r}."
+        )
+        self.name = name
+        self.path = directory() / f"{name}{_SUFFIX}"
+        self._lock = FileLock(directory() / f".{name}.lock", timeout=0)
+        self._written: list[dict[str, str]] = []
+        self.trouble: str | None = None
+        """A sentence about a file that was damaged."""
+
+    def read(self) -> list[dict[str, str]]:
+        """The messages kept so far, none for a new name or where `trouble` says why.
+
+        Raises ConfigError if a damaged file can neither be read nor moved.
+        """
+        if not self.path.exists():
+            return []
+        try:
+            self._written = transcript.load(self.path)
+        except ConfigError:
+            aside = self._moved_aside()
+            self.trouble = f"{self.path} is damaged; it is now {aside}, and a new one begins."
+        return [*self._written]
+
+    def _moved_aside(self) -> Path:
+        names = (self.path.with_name(f"{self.name}.damaged-{n}") for n in count(1))
+        aside = next(each for each in names if not each.exists())
+        try:
+            return self.path.rename(aside)
+        except OSError as error:
+            reason = error.strerror
+            raise ConfigError(f"{self.path} is damaged and cannot be moved: {reason}.") from None
+
+    def write(self, messages: Sequence[Message]) -> None:
+        """Keep these instead, if they are others; raises ConfigError if they cannot be written."""
+        wanted = [dict(each) for each in messages]
+        if wanted == self._written:
+            return
+        try:
+            _replace(self.path, json.dumps(wanted, ensure_ascii=False, indent=2) + "\n")
+        except OSError as error:
+            reason = error.strerror
+            raise ConfigError(
+                f"The conversation cannot be kept in {self.path}: {reason}."
+            ) from None
+        self._written = wanted
+
+    def __enter__(self) -> KeptConversation:
+        try:
+            directory().mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock.acquire()
+        except Timeout:
+            raise ConfigError(
+                f"The conversation {self.name} is open in another chat; leave that, or choose "
+                "another name."
+            ) from None
+        except OSError as error:
+            raise ConfigError(f"Nothing can be kept in {directory()}: {error.strerror}.") from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def directory() -> Path:
+    """Where conversations are kept."""
+    return state_directory() / "conversations"
+
+
+def all_kept() -> Iterator[str]:
+    """Names, the latest first."""
+    found = directory().glob(f"*{_SUFFIX}")
+    return (path.stem for path in sorted(found, key=lambda each: -each.stat().st_mtime))
+
+
+def latest() -> str:
+    """Name of the conversation that went on last."""
+    return next(all_kept(), FIRST)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file in one step, for its owner alone; raises OSError."""
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".partial")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(partial, path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
