@@ -207,7 +207,10 @@ def test_what_is_shown_and_the_end(talk: Talk) -> None:
     assert obey(talk, "/system be kind") == "system: be kind\n"
     assert "are coloured" in obey(talk, "/accepted")
     assert talk.screen.tints
-    assert "/retry" in obey(talk, "/help")
+    talk.screen.console.width = 40
+    *commands, _one, _two = obey(talk, "/help").splitlines()
+    assert {line[:1] for line in commands} == {"/", " "}
+    assert "/set [NAME VALUE]" in "\n".join(commands)
     list(talk.say("hello"))
     assert "8 tokens at" in obey(talk, "/stats")
     assert not talk.over

@@ -206,6 +206,14 @@ def test_a_terminal_that_can_draw_nothing_again_gets_the_text_as_it_comes() -> N
     assert shown.getvalue().strip() == "**a**␛b"
 
 
+def test_without_colour_drafted_tokens_are_underlined() -> None:
+    shown = io.StringIO()
+    on = Screen(Console(file=shown, width=60, force_terminal=True, no_color=True))
+    on.tints = True
+    on.show(chunks("ax"), VOCAB, False)
+    assert "\x1b[4ma\x1b[0mx" in shown.getvalue()
+
+
 def test_how_far_the_prompt_has_been_read_is_shown_until_the_first_token() -> None:
     on, shown = screen()
 

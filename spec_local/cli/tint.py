@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 DRAFTED = "green"
 
 
-def tinted(chunk: Chunk, vocab: Vocabulary) -> Text:
-    """The text of a round, its accepted drafted tokens in colour, the target's own token not."""
+def tinted(chunk: Chunk, vocab: Vocabulary, style: str = DRAFTED) -> Text:
+    """The text of a round, its accepted drafted tokens in that style, the target's own not."""
     from rich.text import Text
 
     text = visible(chunk.text)
@@ -24,5 +24,5 @@ def tinted(chunk: Chunk, vocab: Vocabulary) -> Text:
         return Text(text)
     own = visible(vocab.piece(chunk.tokens[-1]).decode(errors="ignore"))
     if not (own and text.endswith(own)):  # held back, or a part of a character
-        return Text(text, style=DRAFTED)
-    return Text.assemble((text.removesuffix(own), DRAFTED), own)
+        return Text(text, style=style)
+    return Text.assemble((text.removesuffix(own), style), own)

@@ -99,9 +99,8 @@ def unescaped(line: str) -> str:
 
 
 def _help(talk: Talk, _argument: str) -> None:
-    for command in COMMANDS:
-        name = ", ".join(command.names)
-        talk.screen.note(f"{f'{name} {command.argument}':24} {command.what}")
+    names = (f"{', '.join(each.names)} {each.argument}" for each in COMMANDS)
+    talk.screen.table(zip(names, (each.what for each in COMMANDS), strict=True))
     talk.screen.note("Alt-Enter begins another line; three quotes before and after a text of many.")
 
 
@@ -232,7 +231,8 @@ def _thoughts(talk: Talk, _argument: str) -> None:
 
 def _accepted(talk: Talk, _argument: str) -> None:
     talk.screen.tints = not talk.screen.tints
-    shown = "are coloured; Markdown is not drawn" if talk.screen.tints else "look like all others"
+    how = "underlined" if talk.screen.console.no_color else "coloured"
+    shown = f"are {how}; Markdown is not drawn" if talk.screen.tints else "look like all others"
     talk.screen.note(f"Drafted tokens {shown}.")
 
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markdown import Markdown
+from rich.table import Table
 from rich.text import Text
 
 from spec_local.cli.talk.markdown_stream import finished
-from spec_local.cli.tint import tinted
+from spec_local.cli.tint import DRAFTED, tinted
 from spec_local.thoughts import Thinking
 from spec_local.util.terminal import visible
 
@@ -33,7 +34,8 @@ class Screen:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.tints = False
-        """Whether drafted tokens are coloured; then all is shown as it is written."""
+        """Whether drafted tokens are coloured, or underlined where colour is not wanted; then an
+        answer is shown as it is written."""
         self.folds = False
         """Whether one line stands for what a model thinks."""
         self._reading: Live | None = None
@@ -50,7 +52,8 @@ class Screen:
         """
         chunks = chain(self._first(answer), answer)
         if self.tints:
-            self._show_written(tinted(chunk, vocab) for chunk in chunks)
+            style = "underline" if self.console.no_color else DRAFTED
+            self._show_written(tinted(chunk, vocab, style) for chunk in chunks)
         elif self.console.is_dumb_terminal:  # nothing can be drawn again there
             texts = self.plain(chunks, begins_thinking)
             self._show_written(Text(visible(text)) for text in texts)
@@ -85,6 +88,14 @@ class Screen:
     def note(self, text: str) -> None:
         """A quiet line of the program's own."""
         self.console.print(Text(text, style="dim"))
+
+    def table(self, rows: Iterable[tuple[str, str]]) -> None:
+        """Quiet lines of two columns; where it is narrow, the second is wrapped in its place."""
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(no_wrap=True)
+        for row in rows:
+            grid.add_row(*(Text(cell, style="dim") for cell in row))
+        self.console.print(grid)
 
     def _show_markdown(self, chunks: Iterable[Chunk], thinking: Thinking) -> None:
         tokens, is_blank = 0, True
