@@ -34,8 +34,8 @@ class Screen:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.tints = False
-        """Whether drafted tokens are coloured, or underlined where colour is not wanted; then all
-        is shown as it is written."""
+        """Whether drafted tokens are coloured, or underlined where colour is not wanted; then an
+        answer is shown as it is written."""
         self.folds = False
         """Whether one line stands for what a model thinks."""
         self._reading: Live | None = None
