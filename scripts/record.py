@@ -19,7 +19,7 @@ import select
 import struct
 import sys
 import termios
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -44,10 +44,13 @@ class Recording:
 
     columns: int
     rows: int
+    answer: Callable[[bytes], object] = bytes
+    """Takes what the terminal itself says, asked where its cursor stands."""
     frames: list[Frame] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._screen = pyte.Screen(self.columns, self.rows)
+        self._screen.write_process_input = lambda text: self.answer(text.encode())
         self._stream = pyte.ByteStream(self._screen)
 
     def feed(self, output: bytes, seconds: float) -> None:
@@ -84,7 +87,8 @@ def record(command: Sequence[str], columns: int, rows: int, typed: Sequence[str]
         os.environ.update(TERM="xterm-256color", COLORTERM="truecolor")
         os.execvp(command[0], list(command))
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-    recording, begun = Recording(columns, rows), monotonic()
+    recording = Recording(columns, rows, lambda answer: os.write(terminal, answer))
+    begun = monotonic()
     keys = list(_keys(typed))
     last = begun
     while True:

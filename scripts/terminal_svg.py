@@ -95,7 +95,7 @@ def animated(
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" '
-            f'width="{width:g}" height="{height:g}">',
+            f'width="{width:g}" height="{height:g}" xml:space="preserve">',
             f"<title>{escape(title)}</title>",
             "<style>text{white-space:pre;font:14px ui-monospace,SFMono-Regular,Menlo,Consolas,"
             f"'DejaVu Sans Mono',monospace;fill:{_TEXT}}}"

@@ -27,6 +27,12 @@ def test_runs_of_one_colour_and_wide_characters() -> None:
     ]
 
 
+def test_a_program_is_told_where_the_cursor_stands() -> None:
+    told: list[bytes] = []
+    Recording(20, 2, told.append).feed(b"ab\x1b[6n", 0.0)
+    assert told == [b"\x1b[1;3R"]
+
+
 def test_a_program_is_typed_to_when_it_waits() -> None:
     program = (
         "import sys; print('name?', flush=True); "
