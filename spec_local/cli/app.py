@@ -9,7 +9,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from spec_local.cli import bench, chat, draft, generate, models, race, remembered, tune, verify
+from spec_local.cli import (
+    bench,
+    chat,
+    draft,
+    generate,
+    kept_models,
+    models,
+    race,
+    remembered,
+    tune,
+    verify,
+)
 
 
 @dataclass(slots=True)
@@ -73,6 +84,8 @@ app.command("race")(race.race)
 app.command("tune")(tune.tune)
 app.command("verify")(verify.verify)
 app.command("remembered")(remembered.remembered)
+models.app.command("verify")(kept_models.verify)
+models.app.command("remove")(kept_models.remove)
 app.add_typer(bench.app, name="bench")
 app.add_typer(models.app, name="models")
 app.add_typer(draft.app, name="draft")
