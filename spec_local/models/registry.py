@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import platformdirs
 
@@ -24,7 +24,6 @@ _DEFAULT_SAMPLING = Sampling()
 _REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.!+]+")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-Spec = TypeVar("Spec")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,39 +54,74 @@ class HuggingFaceFile:
 
 
 @dataclass(frozen=True, slots=True)
+class FileSource:
+    """One place that a model file can be fetched from: Hugging Face, or wheels."""
+
+    hf: HuggingFaceFile | None = None
+    wheels: tuple[WheelPart, ...] = ()
+
+    def __post_init__(self) -> None:
+        require((self.hf is not None) != bool(self.wheels), "needs either hf or wheels.")
+
+    def __str__(self) -> str:
+        if self.hf is not None:
+            return f"hf:{self.hf.repo}/{self.hf.file}"
+        first, more = self.wheels[0].requirement, len(self.wheels) - 1
+        return f"wheel {first}" + (f" and {more} more" if more else "")
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """Where a model file comes from and what it must be; exactly one source."""
+    """Where a model file comes from and what it must be: a path, one source, or several."""
 
     path: str | None = None
     hf: HuggingFaceFile | None = None
     wheels: tuple[WheelPart, ...] = ()
+    sources: tuple[FileSource, ...] = ()
+    """Several places, in the order in which they are tried."""
     sha256: str | None = None
     bytes: int | None = None
     origin: str | None = None
     """The model's own repository, where the file comes from elsewhere; for people."""
 
     def __post_init__(self) -> None:
-        sources = [self.path is not None, self.hf is not None, bool(self.wheels)]
-        require(sum(sources) == 1, "needs exactly one of path, hf and wheels.")
+        given = [self.path is not None, self.hf is not None, bool(self.wheels), bool(self.sources)]
+        require(sum(given) == 1, "needs exactly one of path, hf, wheels and sources.")
         pinned = self.sha256 is not None and self.bytes is not None
-        require(pinned or not self.wheels, "a model from wheels needs sha256 and bytes.")
-        split = self.hf is not None and "-00001-of-" in self.hf.file
+        places = self.fetched_from
+        wheels = any(place.wheels for place in places)
+        require(pinned or not wheels, "a model from wheels needs sha256 and bytes.")
+        require(pinned or len(places) < 2, "several sources need sha256 and bytes.")
         require(
-            not split or (self.sha256, self.bytes) == (None, None),
-            "a split model has no single hash.",
+            not self.is_split or (self.sha256, self.bytes) == (None, None),
+            "a split model has no single hash, and one source.",
         )
         well_formed = self.sha256 is None or _SHA256.fullmatch(self.sha256)
         require(bool(well_formed), "sha256 must be 64 lower-case hexadecimal digits.")
+
+    @property
+    def fetched_from(self) -> tuple[FileSource, ...]:
+        """Where the file is fetched from, in the order in which it is tried; nowhere for a path."""
+        if self.hf is not None or self.wheels:
+            return (FileSource(self.hf, self.wheels),)
+        return self.sources
+
+    @property
+    def is_split(self) -> bool:
+        """Whether the model is in several files."""
+        return any(place.hf and "-00001-of-" in place.hf.file for place in self.fetched_from)
 
     @property
     def source(self) -> str:
         """Whose model it is, and how its file comes here, in a few words."""
         if self.path is not None:
             return f"path {self.path}"
-        if self.hf is not None:
-            return f"Hugging Face {self.hf.repo}"
-        parts = "a wheel" if len(self.wheels) == 1 else f"{len(self.wheels)} wheels"
-        return f"{self.origin or self.wheels[0].requirement} (in {parts})"
+        first, *others = self.fetched_from
+        mirrors = f", or from {len(others)} other{'s' * (len(others) > 1)}" if others else ""
+        if first.hf is not None:
+            return f"Hugging Face {first.hf.repo}{mirrors}"
+        parts = "a wheel" if len(first.wheels) == 1 else f"{len(first.wheels)} wheels"
+        return f"{self.origin or first.wheels[0].requirement} (in {parts}{mirrors})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,28 +151,21 @@ class Registry:
 
     def model(self, name: str) -> ModelSpec:
         """The model of that name; raises ConfigError with the nearest names."""
-        return _named(self.models, name, "model")
+        if name not in self.models:
+            raise self.unknown(name, "model", self.models)
+        return self.models[name]
 
     def pair(self, name: str) -> PairSpec:
         """The pair of that name; raises ConfigError with the nearest names."""
-        return _named(self.pairs, name, "pair")
+        if name not in self.pairs:
+            raise self.unknown(name, "pair", self.pairs)
+        return self.pairs[name]
 
-    def unknown(self, name: str) -> ConfigError:
-        """What to say of a name that is neither a model's nor a pair's."""
-        return _unknown([*self.pairs, *self.models], name, "model or pair")
-
-
-def _named(entries: Mapping[str, Spec], name: str, kind: str) -> Spec:
-    if name in entries:
-        return entries[name]
-    raise _unknown(entries, name, kind)
-
-
-def _unknown(known: Iterable[str], name: str, kind: str) -> ConfigError:
-    names = list(dict.fromkeys(known))
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}."
-    return ConfigError(f"There is no {kind} {name!r}; {hint}")
+    def unknown(self, name: str, kind: str, entries: Iterable[str]) -> ConfigError:
+        """That there is no such name, with the nearest ones, of models and pairs alike."""
+        near = difflib.get_close_matches(name, {**self.models, **self.pairs}, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(entries)}."
+        return ConfigError(f"There is no {kind} {name!r}; {hint}")
 
 
 def user_file() -> Path:

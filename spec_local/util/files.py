@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from spec_local.errors import ConfigError
+from spec_local.util.progress import Share, no_share
+
+_BLOCK = 1 << 22
 
 
 def read_text(path: Path) -> str:
@@ -22,3 +26,14 @@ def write_text(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None
+
+
+def sha256_of(path: Path, progress: Share = no_share) -> str:
+    """The hash of a whole file, in lower-case hexadecimal digits; raises OSError."""
+    size, done, digest = path.stat().st_size, 0, hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+            done += len(block)
+            progress(done / size)
+    return digest.hexdigest()

