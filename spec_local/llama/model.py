@@ -76,10 +76,12 @@ class Model:
             return not failure
 
         params.progress_callback = report
-        with collected_errors() as errors:
-            handle = _apart(
-                lambda: lib.llama_model_load_from_file(str(self.path).encode(), params), failure
-            )
+
+        def load() -> tuple[lib.llama_model_p | None, list[str]]:
+            with collected_errors() as errors:
+                return lib.llama_model_load_from_file(str(self.path).encode(), params), errors
+
+        handle, errors = _apart(load, failure)
         if failure:
             if handle:
                 lib.llama_model_free(handle)
