@@ -12,12 +12,14 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 
 import psutil
 
 from spec_local.errors import ConfigError
 from spec_local.llama.amx import amx_is_permitted, amx_is_wanted, deny_amx
 from spec_local.llama.openmp import threads_by_load
+from spec_local.util.process import Process
 
 logger = logging.getLogger("spec_local.llama")
 
@@ -99,8 +101,18 @@ deny_amx(_libggml)
 _threads = None if _users_choice else threads_by_load()
 
 
+@cache
+def _evaluating_process() -> Process:
+    """Where the threads of all evaluations are; found at the first one."""
+    return Process()
+
+
 def computing(threads: int) -> AbstractContextManager[None]:
-    """Around an evaluation with so many threads: they wait and run as suits the machine's load."""
+    """Around an evaluation with so many threads: they wait and run as suits the machine's load.
+
+    Raises EngineError in a child forked after an evaluation, where its threads are missing.
+    """
+    _evaluating_process().require_this()
     return nullcontext() if _threads is None else _threads.computing(threads)
 
 
