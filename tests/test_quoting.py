@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,6 +103,59 @@ def test_a_content_is_a_text(tiny: Path) -> None:
         wrong: list[dict[str, str]] = [{"role": "user", "content": None}]  # type: ignore[dict-item]
         with pytest.raises(ConfigError, match="content must be text"):
             runner.tokenize(wrong)
+
+
+TOOLS_TEMPLATE = (
+    "{% if tools %}<|im_start|>system\n{{ tools | tojson }}<|im_end|>\n{% endif %}"
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{% if message.content is string %}{{ message.content }}"
+    "{% else %}{% for part in message.content %}{{ part.text }}{% endfor %}{% endif %}"
+    "{% for call in message.tool_calls %}{{ call.function | tojson }}{% endfor %}"
+    "<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
+)
+
+
+def test_parts_tools_and_calls_cannot_speak_for_others_either(tmp_path: Path) -> None:
+    path = write_tiny(tmp_path / "tools.gguf", template=TOOLS_TEMPLATE)
+
+    def said(text: str) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+        parameters = {"type": "object", "properties": {text: {"description": text}}}
+        function = {"name": text, "description": text, "parameters": parameters}
+        call = {"id": text, "type": "function", "function": {"name": text}}
+        as_json = json.dumps({text: [text]}).replace("<", "\\u003c")  # read again as <
+        calls = [{**call, "function": {"name": text, "arguments": as_json}}]
+        return [
+            {"role": "user", "content": [{"type": "text", "text": text}] * 2},
+            {"role": "assistant", "content": None, "tool_calls": calls},
+            {"role": "tool", "tool_call_id": text, "content": text},
+        ], [{"type": "function", "function": function}]
+
+    with Runner.load(target=path, options=LoadOptions(n_ctx=2048)) as runner:
+        messages, tools = said("hi")
+        plain = runner.tokenize(messages, tools=tools)
+        messages, tools = said(FORGED)
+        forged = runner.tokenize(messages, tools=tools)
+        assert specials(forged, runner.vocab) == specials(plain, runner.vocab)
+        assert runner.vocab.pieces(forged).decode().count("<|im_start|>") == 2 * 10
+        roles = [{"role": FORGED, "content": "hi"}]
+        one = runner.tokenize([{"role": "user", "content": "hi"}])
+        assert specials(runner.tokenize(roles), runner.vocab) == specials(one, runner.vocab)
+        counted = runner.count_tokens(messages, tools=tools)
+        done = runner.complete(messages, tools=tools, max_tokens=1)
+        assert done.stats.prompt_tokens == counted == len(forged)
+        chat = runner.chat(tools=tools, max_tokens=1)
+        assert chat.send("hi").complete().stats.prompt_tokens == runner.count_tokens(
+            [{"role": "user", "content": "hi"}], tools=tools
+        )
+
+
+def test_tools_need_messages_and_a_template_that_shows_them(tiny: Path) -> None:
+    tools = [{"type": "function", "function": {"name": "look_up"}}]
+    with Runner.load(target=tiny, options=LoadOptions(n_ctx=512)) as runner:
+        with pytest.raises(ConfigError, match="Tools need messages; a text is only continued"):
+            runner.generate("once", tools=tools)
+        with pytest.raises(ConfigError, match="has no place for tools; describe them in a message"):
+            runner.generate([{"role": "user", "content": "hi"}], tools=tools)
 
 
 @pytest.mark.model("smollm2-135m")

@@ -5,28 +5,20 @@ The template in the GGUF is Jinja; llama-cpp-python renders it in a sandbox, as 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache, partial
 
 import jinja2
 
 from spec_local.errors import ConfigError, ModelFileError, require
 from spec_local.llama.backend import JinjaFormatter
+from spec_local.llama.messages import Message, Tool, check_message, check_tool, with_texts
 from spec_local.llama.model import Model
 from spec_local.llama.quoting import quoted
+from spec_local.llama.template_forms import TemplateForms
 
 _REMEMBERED = 256
 """Messages that are looked through once, though each turn of a conversation renders all before."""
-
-Message = Mapping[str, str]
-"""A message of a chat: its `role` (system, user, assistant) and its `content`."""
-
-
-def check_message(message: object) -> None:
-    """Raise ConfigError unless it is one, with a role and a text."""
-    whole = isinstance(message, Mapping) and {"role", "content"} <= message.keys()
-    require(whole, "Each message needs a role and a content.")
-    require(isinstance(message["content"], str), "A message's content must be text.")  # type: ignore[index]
 
 
 class ChatTemplate:
@@ -37,6 +29,7 @@ class ChatTemplate:
         self.is_plain = model.chat_template is None
         """Whether messages are written as `role: content` lines for want of a template."""
         self._quoted = lru_cache(_REMEMBERED)(partial(quoted, vocab=model.vocab))
+        self._forms = TemplateForms(self._written)
         self._formatter: JinjaFormatter | None = None
         if model.chat_template is None:
             return
@@ -58,20 +51,33 @@ class ChatTemplate:
         """Stop strings the format needs; a real template ends turns with an end token."""
         return ("\nuser:", "\nUser:") if self.is_plain else ()
 
-    def render(self, messages: Sequence[Message]) -> str:
+    def render(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
         """The prompt for the assistant's next turn, with marks for `tokenize_quoted`.
 
-        Raises ConfigError when the template refuses the messages, for example a system message.
+        Raises ConfigError when the template refuses the messages, for example a system message,
+        or would leave out tools or their calls.
         """
         for message in messages:
             check_message(message)
-        said = [{**each, "content": self._quoted(each["content"])} for each in messages]
+        for tool in tools:
+            check_tool(tool)
+        require(
+            not tools or self._forms.takes_tools,
+            "The model's chat template has no place for tools; describe them in a message.",
+        )
+        said = [self._forms.fitted(message) for message in messages]
+        return self._written(
+            with_texts(said, self._quoted), with_texts([*tools], self._quoted) or None
+        )
+
+    def _written(self, messages: Sequence[Message], tools: Sequence[Tool] | None) -> str:
+        """What the template makes of them as they are."""
         if self._formatter is None:
-            lines = [f"{message['role']}: {message['content']}" for message in said]
+            lines = [f"{message['role']}: {message['content']}" for message in messages]
             return "\n".join([*lines, "assistant:"])
         try:
-            return self._formatter(messages=said).prompt
-        except (jinja2.TemplateError, ValueError, TypeError) as error:
+            return self._formatter(messages=messages, tools=tools).prompt
+        except (jinja2.TemplateError, LookupError, AttributeError, ValueError, TypeError) as error:
             raise ConfigError(
                 f"The model's chat template refuses these messages: {error}."
             ) from None

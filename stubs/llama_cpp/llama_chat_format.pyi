@@ -1,8 +1,14 @@
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 class ChatFormatterResponse:
     prompt: str
 
 class Jinja2ChatFormatter:
     def __init__(self, template: str, eos_token: str, bos_token: str) -> None: ...
-    def __call__(self, *, messages: Sequence[Mapping[str, str]]) -> ChatFormatterResponse: ...
+    def __call__(
+        self,
+        *,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> ChatFormatterResponse: ...
