@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from spec_local.errors import ConfigError
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.quoting import quoted, tokenize_quoted
+from spec_local.llama.template import ChatTemplate
 from spec_local.llama.vocab import Vocabulary
 from spec_local.prompt import rendered_tokens
 from spec_local.runner import Runner
@@ -168,3 +170,32 @@ def test_no_control_token_of_smollm2_can_be_spelled(model_files: list[Path]) -> 
 def test_no_control_token_of_qwen_can_be_spelled(model_files: list[Path]) -> None:
     with Model(model_files[0], vocab_only=True) as model:
         _check_all(model.vocab)
+
+
+CALL = {"name": "weather", "arguments": '{"city": "Zürich"}'}
+CALLING: list[dict[str, Any]] = [
+    {"role": "user", "content": [{"type": "text", "text": "Is it raining in Zürich?"}]},
+    {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": CALL}]},
+    {"role": "tool", "tool_call_id": "1", "content": "dry"},
+]
+TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {}}}]
+
+
+@pytest.mark.model("qwen2.5-coder-0.5b")
+def test_qwens_template_takes_tools_and_calls(model_files: list[Path]) -> None:
+    with Model(model_files[0], vocab_only=True) as model:
+        said = ChatTemplate(model).render(CALLING, TOOLS)
+    assert '<tool_call>\n{"name": "weather", "arguments": {"city": "Zürich"}}' in said
+    assert "Is it raining in Zürich?" in said
+    assert said.count("weather") == 2
+    assert "dry" in said
+
+
+@pytest.mark.model("smollm2-135m")
+def test_smollms_template_takes_neither(model_files: list[Path]) -> None:
+    with Model(model_files[0], vocab_only=True) as model:
+        template = ChatTemplate(model)
+        assert "Is it raining in Zürich?<|im_end|>" in template.render(CALLING[:1])
+        for messages, tools in ((CALLING, []), (CALLING[:1], TOOLS)):
+            with pytest.raises(ConfigError, match="no place for tool"):
+                template.render(messages, tools)
