@@ -23,8 +23,8 @@ from spec_local.util.progress import no_progress
 from spec_local.workloads.workloads import bundled
 
 if TYPE_CHECKING:
+    from spec_local.llama.messages import Message
     from spec_local.llama.session import Session
-    from spec_local.llama.template import Message
 
 WINDOWS = (32, 64, 128, 256, 512)
 ROWS = 32

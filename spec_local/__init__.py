@@ -9,6 +9,7 @@
 Names are imported when they are first used, so that `spec-local --help` need not load llama.cpp.
 """
 
+import logging
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from spec_local.sampling.settings import Sampling
 
 __version__ = version("spec-local")
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # else Python writes to stderr
 
 __all__ = [
     "Chat",

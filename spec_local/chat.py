@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from spec_local.errors import ConfigError, require
 from spec_local.generation import Chunk, Generation, GenerationOptions
+from spec_local.llama.messages import Message, check_message
 from spec_local.llama.quoting import quoted, tokenize_quoted
-from spec_local.llama.template import ChatTemplate, Message, check_message
+from spec_local.llama.template import ChatTemplate
 from spec_local.llama.vocab import Vocabulary
 from spec_local.prompt import Prompt, rendered_tokens
 from spec_local.thoughts import OPEN, is_opened, without_thoughts
@@ -63,6 +64,7 @@ class Chat:
     ) -> None:
         """system: the system message, if any; options: for `Runner.generate`, every turn."""
         self._runner = runner
+        self._tools = options.pop("tools", ())
         self._options = options
         self._system = system
         self.messages: list[dict[str, str]]
@@ -123,7 +125,7 @@ class Chat:
         *self.messages, said, _answer = self.messages
         return said["content"]
 
-    def retry(self) -> Generator[Chunk, None, None]:
+    def retry(self) -> Generation:
         """Say the same as in the last turn again; raises ConfigError if there was none."""
         before = [*self.messages]
         said = self.undo()
@@ -135,18 +137,20 @@ class Chat:
             self.messages = before
             raise
 
-    def send(self, content: str) -> Generator[Chunk, None, None]:
+    def send(self, content: str) -> Generation:
         """Say something; the chunks are the answer, evaluated as they are asked for.
 
         Where the context is full, the oldest turns are forgotten. An answer that is cut short, by
-        closing its chunks or by an exception, stays in the conversation as far as it came. Raises
-        what `Runner.generate` raises, and then the conversation is as before.
+        closing or cancelling it or by an exception, stays in the conversation as far as it came.
+        Raises what `Runner.generate` raises, and then the conversation is as before.
         """
         messages = [*self.messages, {"role": "user", "content": content}]
         forgotten, text, prompt = self._fitted(messages)
         self.generation = self._runner.generate(prompt, **self._options)
         self.forgotten, self.begins_thinking = forgotten, is_opened(text)
-        return self._turn(self.generation, messages, text, prompt)
+        return self.generation.passed_on(
+            lambda generation: self._turn(generation, messages, text, prompt)
+        )
 
     def _fitted(self, messages: list[dict[str, str]]) -> tuple[int, str, list[int]]:
         """Drop the oldest turns of the messages as far as need be: how many messages that were.
@@ -157,7 +161,7 @@ class Chat:
         answer = min(self._options.get("max_tokens") or n_ctx, n_ctx // _ANSWER_SHARE)
         most, forgotten = n_ctx - answer, 0
         while True:
-            text = self._runner.template.render([*map(_as_sent, messages)])
+            text = self._runner.template.render([*map(_as_sent, messages)], self._tools)
             prompt = self._prompt_tokens(text)
             if len(prompt) <= most or len(messages) <= begin + 1:
                 return forgotten, text, prompt
@@ -233,6 +237,7 @@ def checked_messages(found: object) -> list[dict[str, str]]:
     messages: list[dict[str, str]] = []
     for entry in found:
         check_message(entry)
+        require(isinstance(entry.get("content"), str), "A message's content must be text.")
         messages.append({"role": entry["role"], "content": entry["content"]})
     roles = [message["role"] for message in messages]
     turns = roles[1:] if roles[:1] == ["system"] else roles

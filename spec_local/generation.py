@@ -6,18 +6,21 @@ for being cancelled, and keeps the statistics.
 
 from __future__ import annotations
 
+import asyncio
 import threading
-import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypedDict
+from typing import TypedDict
 
 from spec_local.engine.logprobs import TokenLogprobs
 from spec_local.engine.rounds import FinishReason, Round, Stats
-from spec_local.errors import Interrupted, RunnerBusy
+from spec_local.errors import Interrupted
+from spec_local.llama.messages import Tool
 from spec_local.sampling.settings import Sampling
 from spec_local.text import TextStream
+from spec_local.util.awaiting import in_thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,38 +58,32 @@ class GenerationOptions(TypedDict, total=False):
     stop: str | Sequence[str]
     logprobs: int | None
     prediction: str | None
+    tools: Sequence[Tool]
     progress: Callable[[str, float], None]
 
 
-class Request(NamedTuple):
-    """What is generated, in tokens and checked."""
-
-    context: list[int]
-    """The prompt; what is generated is appended."""
-    max_tokens: int
-    sampling: Sampling
-    stop: Sequence[str]
-    logprobs: int | None
-    prediction: Sequence[int]
-    """What much of the answer will be; empty if nothing was predicted."""
-
-
 class Generation:
-    """A running generation: iterate over its chunks, or ask for the whole.
+    """A running generation: iterate over its chunks, by `for` or `async for`, or ask for the whole.
 
     Nothing is evaluated before the first chunk is asked for. Closing it, dropping it, cancelling it
-    or an exception in the loop body leave the runner ready for the next generation.
+    or an exception in the loop body leave the runner ready for the next generation. By `async for`
+    rounds run in a thread of the runner's, and cancelling the task that waits cancels the
+    generation.
     """
 
     def __init__(
         self,
         start: Callable[[threading.Event], Generator[Chunk, None, None]],
         interrupt: Callable[[threading.Event], None],
+        worker: Executor,
     ) -> None:
         """start: makes the chunks; it must not keep the generation itself alive.
 
         interrupt: stops what is evaluated for the one of that event, which is set.
+        worker: where rounds run that an event loop waits for: one thread, as llama.cpp keeps
+        threads for each thread that evaluates.
         """
+        self._worker = worker
         self._cancel, self._interrupt = threading.Event(), interrupt
         self._chunks = start(self._cancel)
         self._turn = threading.RLock()
@@ -109,6 +106,36 @@ class Generation:
         self.stats, self.finish_reason = chunk.stats, chunk.finish_reason
         return chunk
 
+    def __aiter__(self) -> Generation:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        try:
+            chunk = await in_thread(self._worker, self._step, self.cancel)
+        except asyncio.CancelledError:
+            self.cancel()
+            with suppress(ValueError):  # somebody else waits for a round of it, and closes it then
+                self.close()
+            raise
+        if chunk is None:
+            raise StopAsyncIteration
+        return chunk
+
+    def _step(self) -> Chunk | None:
+        """The next chunk, None after the last one, with which the runner is free already."""
+        chunk = next(self, None)
+        if self.finish_reason is not None or self._cancel.is_set():
+            self._end()
+        return chunk
+
+    def _end(self) -> None:
+        with self._turn:
+            self._chunks.close()
+
+    def passed_on(self, by: Callable[[Generation], Generator[Chunk, None, None]]) -> Generation:
+        """The same through something that sees the chunks first, such as a conversation."""
+        return Generation(lambda _cancel: by(self), lambda _cancel: self.cancel(), self._worker)
+
     def cancel(self) -> None:
         """Stop at once, also in the middle of an evaluation; may be called from any thread."""
         self._cancel.set()
@@ -125,9 +152,20 @@ class Generation:
         finally:
             self._turn.release()
 
+    async def aclose(self) -> None:
+        """Stop now, also in the middle of a round, which is waited for."""
+        self.cancel()
+        await asyncio.to_thread(self._end)
+
     def complete(self) -> Completion:
         """Run to the end and return everything."""
-        chunks = list(self)
+        return self._whole(list(self))
+
+    async def acomplete(self) -> Completion:
+        """The same, awaited."""
+        return self._whole([chunk async for chunk in self])
+
+    def _whole(self, chunks: Sequence[Chunk]) -> Completion:
         return Completion(
             text="".join(chunk.text for chunk in chunks),
             tokens=tuple(token for chunk in chunks for token in chunk.tokens),
@@ -135,42 +173,6 @@ class Generation:
             stats=self.stats,
             logprobs=tuple(found for chunk in chunks for found in chunk.logprobs),
         )
-
-
-class OneAtATime:
-    """Lets one generation run at a time, in whichever thread."""
-
-    def __init__(self) -> None:
-        self._busy = threading.Lock()
-        self._thread = 0
-        self._begun: weakref.WeakSet[Generation] = weakref.WeakSet()
-
-    def add(self, generation: Generation) -> None:
-        """This one may run, now or later."""
-        self._begun.add(generation)
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """While the block runs no other may; raises RunnerBusy if one does."""
-        if not self._busy.acquire(blocking=False):
-            raise RunnerBusy("This runner is generating already; wait for it or cancel it first.")
-        try:
-            self._thread = threading.get_ident()
-            yield
-        finally:
-            self._thread = 0
-            self._busy.release()
-
-    def end(self) -> None:
-        """End what runs; raises RunnerBusy when called from inside it."""
-        while not self._busy.acquire(timeout=0.05):
-            for generation in list(self._begun):
-                generation.cancel()
-                with suppress(ValueError):  # it is in the middle of a round; try again after it
-                    generation.close()
-            if self._busy.locked() and self._thread == threading.get_ident():
-                raise RunnerBusy("A runner cannot be closed from inside its own generation.")
-        self._busy.release()
 
 
 def to_chunks(

@@ -5,24 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from spec_local.errors import require
+from spec_local.llama.messages import Message, Tool
 from spec_local.llama.quoting import tokenize_quoted
-from spec_local.llama.template import Message
+from spec_local.llama.template import ChatTemplate
 from spec_local.llama.vocab import Vocabulary
 
 Prompt = str | Sequence[Message] | Sequence[int]
 """A text to continue, messages to answer, or tokens to continue."""
 
 
-Render = Callable[[Sequence[Message]], str]
-"""Writes messages as the model's chat template wants them."""
+def prompt_tokens(
+    prompt: Prompt,
+    vocab: Vocabulary,
+    template: Callable[[], ChatTemplate],
+    tools: Sequence[Tool] = (),
+) -> list[int]:
+    """Tokens of any prompt.
 
-
-def prompt_tokens(prompt: Prompt, vocab: Vocabulary, render: Render) -> list[int]:
-    """Tokens of any prompt; raises ConfigError for token ids the model lacks."""
+    template: asked for where there are messages. tools: for messages only.
+    Raises ConfigError for token ids the model lacks.
+    """
+    if not isinstance(prompt, str) and not all(isinstance(item, int) for item in prompt):
+        return rendered_tokens(template().render(prompt, tools), vocab)  # type: ignore[arg-type]
+    require(not tools, "Tools need messages; a text is only continued.")
     if isinstance(prompt, str):
         return vocab.tokenize(prompt, add_special=True, parse_special=True)
-    if not all(isinstance(item, int) for item in prompt):
-        return rendered_tokens(render(prompt), vocab)  # type: ignore[arg-type]
     tokens: list[int] = list(prompt)  # type: ignore[arg-type]
     known = range(vocab.n_tokens)
     require(all(token in known for token in tokens), "The prompt has token ids the model lacks.")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-import weakref
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,18 +17,11 @@ from spec_local.engine.decode import generate as decode
 from spec_local.engine.logprobs import token_logprobs
 from spec_local.engine.types import Drafter, EvaluationSession
 from spec_local.engine.verify import VERIFIERS
-from spec_local.errors import ContextOverflow, Interrupted, RunnerBusy, require
+from spec_local.errors import RunnerBusy, require
 from spec_local.exact.modes import ExactMode, Exactness, check_rule, mode_of
-from spec_local.generation import (
-    Chunk,
-    Completion,
-    Generation,
-    GenerationOptions,
-    OneAtATime,
-    Request,
-    to_chunks,
-)
+from spec_local.generation import Chunk, Completion, Generation, GenerationOptions, to_chunks
 from spec_local.llama.abort import Abort
+from spec_local.llama.messages import Tool
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.sampler_factory import SamplerFactory
 from spec_local.llama.session import Session
@@ -39,8 +31,12 @@ from spec_local.models.corpus import corpus_tokens, read_corpus
 from spec_local.models.loading import choose_pair
 from spec_local.pair import open_pair
 from spec_local.prompt import Prompt, predicted_tokens, prompt_tokens
+from spec_local.reading import batches_told, ends_told
+from spec_local.request import Request, checked_request
 from spec_local.sampling.settings import Sampling
 from spec_local.speculation import speculation
+from spec_local.turns import OneAtATime
+from spec_local.util.process import OwnStack, Process, closed_when_dropped
 from spec_local.util.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -87,12 +83,14 @@ class Runner:
         )
         self._sampler_factory = SamplerFactory(target)
         self._turn = OneAtATime()
+        self._worker = ThreadPoolExecutor(1, "spec-local")  # ends when nobody has it any more
         self._abort = Abort(filter(None, (target, self.draft)))
+        self._process = Process()
         self._closed = False
-        self._resources = ExitStack()
+        self._resources = OwnStack()
         self._resources.callback(self._sampler_factory.close)
         self._resources.callback(self.speculator.close)
-        self._free = _when_dropped(self, self._resources)
+        self._free = closed_when_dropped(self, self._resources)
 
     @cached_property
     def template(self) -> ChatTemplate:
@@ -140,7 +138,7 @@ class Runner:
         corpus = read_corpus(lookup_corpus)
         if corpus or remember:
             drafters.check_looks_up(drafter, "a lookup corpus" if corpus else "past answers")
-        with ExitStack() as stack:
+        with OwnStack() as stack:
             opened = stack.enter_context(
                 open_pair(
                     spec,
@@ -166,15 +164,19 @@ class Runner:
             runner._own(stack.pop_all())
             return runner
 
-    def _own(self, models: ExitStack) -> None:
+    def _own(self, models: OwnStack) -> None:
         """Free these as well, after the rest: when it is closed, or nobody has it any more."""
         self._free.detach()
         models.callback(self._resources.close)
-        self._free = _when_dropped(self, models)
+        self._free = closed_when_dropped(self, models)
 
-    def tokenize(self, prompt: Prompt) -> list[int]:
+    def tokenize(self, prompt: Prompt, *, tools: Sequence[Tool] = ()) -> list[int]:
         """Tokens of a text, completed as it is, or of messages, through the chat template."""
-        return prompt_tokens(prompt, self.vocab, lambda messages: self.template.render(messages))
+        return prompt_tokens(prompt, self.vocab, lambda: self.template, tools)
+
+    def count_tokens(self, prompt: Prompt, *, tools: Sequence[Tool] = ()) -> int:
+        """How many tokens of prompt `generate` would make of it: `stats.prompt_tokens`."""
+        return len(self.tokenize(prompt, tools=tools))
 
     def generate(
         self,
@@ -185,6 +187,7 @@ class Runner:
         stop: str | Sequence[str] = (),
         logprobs: int | None = None,
         prediction: str | None = None,
+        tools: Sequence[Tool] = (),
         progress: Progress = no_progress,
     ) -> Generation:
         """Continue the prompt.
@@ -193,34 +196,35 @@ class Runner:
         stop: strings that end the text; they are not part of it.
         logprobs: report the target's log-probability of every token, and the so many best ones.
         prediction: a text that much of the answer will be, such as a file before it is edited.
+        tools: what the model may call, for its chat template; calls are text that you parse.
+        progress: told how much of the prompt has been read, from the thread that evaluates.
         Raises ContextOverflow for a prompt that does not fit and ConfigError for sampling that does
         not fit the model. The first chunk raises RunnerBusy while another generation runs.
         """
         self._require_open()
-        tokens = self.tokenize(prompt)
-        require(bool(tokens), "The prompt is empty; give at least one token.")
-        require(max_tokens is None or max_tokens >= 1, "max_tokens must be at least 1.")
-        require(logprobs is None or logprobs >= 0, "logprobs must be 0 or more.")
-        if len(tokens) > self.n_ctx:
-            raise ContextOverflow(
-                f"The prompt has {len(tokens):,} tokens and the context {self.n_ctx:,}; "
-                "shorten it or ask for a larger context with --ctx-size."
-            )
-        stops = (stop,) if isinstance(stop, str) else tuple(stop)
-        if not isinstance(prompt, str):
-            stops += self.template.stop
         setting = sampling or self.sampling
+        stops = (stop,) if isinstance(stop, str) else tuple(stop)
+        request = checked_request(
+            self.tokenize(prompt, tools=tools),
+            self.n_ctx,
+            max_tokens=max_tokens,
+            sampling=setting,
+            stop=stops if isinstance(prompt, str) else stops + self.template.stop,
+            logprobs=logprobs,
+            prediction=predicted_tokens(prediction, self.vocab),
+        )
         self.check(setting)
         if prediction is not None:
             drafters.check_looks_up(self._drafter, "a prediction")
-        expected = predicted_tokens(prediction, self.vocab)
-        request = Request(tokens, max_tokens or self.n_ctx, setting, stops, logprobs, expected)
-        generation = Generation(lambda cancel: self._run(cancel, request, progress), self._abort)
+        generation = Generation(
+            lambda cancel: self._run(cancel, request, progress), self._abort, self._worker
+        )
         self._turn.add(generation)
         return generation
 
     def check(self, sampling: Sampling) -> None:
         """Raise ConfigError if the target cannot be sampled like that: a broken grammar, say."""
+        self._require_open()
         if self.exact is not None:
             check_rule(sampling.acceptance)
         self._sampler_factory.prepare(sampling)
@@ -228,6 +232,10 @@ class Runner:
     def complete(self, prompt: Prompt, **options: Unpack[GenerationOptions]) -> Completion:
         """The whole continuation at once; takes what `generate` takes."""
         return self.generate(prompt, **options).complete()
+
+    async def acomplete(self, prompt: Prompt, **options: Unpack[GenerationOptions]) -> Completion:
+        """The same, awaited: the event loop is free meanwhile."""
+        return await self.generate(prompt, **options).acomplete()
 
     def chat(self, system: str | None = None, **options: Unpack[GenerationOptions]) -> Chat:
         """A conversation that evaluates only what is new; options: for `generate`, every turn."""
@@ -237,22 +245,14 @@ class Runner:
         self, cancel: threading.Event, request: Request, progress: Progress
     ) -> Generator[Chunk, None, None]:
         """One generation, from taking the runner to giving it back."""
-
-        def between_batches(done: int, total: int) -> None:
-            progress("prompt", done / total)
-            if cancel.is_set():
-                raise Interrupted("The generation was cancelled.")
-
         self._require_open()
-        with self._turn.running(), ExitStack() as stack:
+        with self._turn.running(), OwnStack() as stack:
             context, sampling, prompt = request.context, request.sampling, tuple(request.context)
             stack.enter_context(self._abort.work(cancel))
             self.library.predict(context, request.prediction)
             sampler = self._sampler_factory.open(sampling, context)
             stack.callback(sampler.close)
-            for session in filter(None, (self.target, self.draft)):
-                session.on_progress = between_batches
-                stack.callback(setattr, session, "on_progress", None)
+            stack.enter_context(batches_told(self.target, self.draft, progress, cancel))
             rounds = decode(
                 self._evaluated,
                 self.speculator,
@@ -267,16 +267,21 @@ class Runner:
             if self._learned is not None:
                 stack.callback(self._learned.save)
             stack.callback(rounds.close)
-            yield from to_chunks(rounds, self.vocab.pieces, request.stop, cancel, len(prompt))
+            told = ends_told(rounds, progress)
+            yield from to_chunks(told, self.vocab.pieces, request.stop, cancel, len(prompt))
 
     def _require_open(self) -> None:
+        self._process.require_this()
         require(not self._closed, "This runner is closed; load another one.")
 
     def close(self) -> None:
         """End what still runs, in whichever thread, then free everything; twice is harmless.
 
-        Raises RunnerBusy when called from inside the generation, such as its progress callback.
+        In a forked child, which has only a copy, it does nothing. Raises RunnerBusy when called
+        from inside the generation, such as its progress callback.
         """
+        if not self._process.is_this:
+            return
         self._closed = True
         try:
             self._turn.end()
@@ -290,10 +295,3 @@ class Runner:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _when_dropped(runner: Runner, resources: ExitStack) -> weakref.finalize[[], Runner]:
-    """Closes these when it is called, or when nobody has the runner any more."""
-    free = weakref.finalize(runner, resources.close)
-    free.atexit = False  # the process ends anyway, perhaps in the middle of a round
-    return free

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -46,6 +47,7 @@ class StubRunner:
         self.may_send = threading.Event()
         self.may_send.set()
         self.closed = False
+        self._worker = ThreadPoolExecutor(max_workers=1)
 
     def chat(self, progress: object) -> StubRunner:
         return self
@@ -58,7 +60,9 @@ class StubRunner:
             raise ZeroDivisionError("by zero")
         self.said.append(text)
         rounds = LONG if text == "go on" else 3
-        self.generation = Generation(lambda cancel: chunks(rounds, cancel), lambda _cancel: None)
+        self.generation = Generation(
+            lambda cancel: chunks(rounds, cancel), lambda _cancel: None, self._worker
+        )
         return iter(self.generation)
 
     def close(self) -> None:

@@ -14,6 +14,8 @@ from scripts.busy_machine import table as busy_table
 from scripts.draft_corpus import table as rankings_table
 from scripts.exact_speed import summary
 from scripts.fit_constants import fitted
+from scripts.ticks import Ticks
+from scripts.ticks import table as ticks_table
 from spec_local.bench.record.result import Result
 from spec_local.bench.report.compare import compare
 from spec_local.bench.report.markdown import markdown
@@ -156,6 +158,12 @@ def test_the_table_of_ways_to_wait_is_what_was_measured() -> None:
     kept = json.loads((DOCS / "threads" / "busy.json").read_text())
     rows = busy_table([Measured(**each) for each in kept["found"]])
     assert "\n".join(rows) in (DOCS / "threads.md").read_text()
+
+
+def test_how_many_frames_a_window_misses() -> None:
+    kept = json.loads((DOCS / "embed" / "ticks.json").read_text())
+    rows = ticks_table([Ticks(**each) for each in kept])
+    assert "\n".join(rows) in (DOCS / "embed.md").read_text()
 
 
 @pytest.mark.parametrize("name", ["benchmark", "languages"])

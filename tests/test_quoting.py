@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from spec_local.errors import ConfigError
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.quoting import quoted, tokenize_quoted
+from spec_local.llama.template import ChatTemplate
 from spec_local.llama.vocab import Vocabulary
 from spec_local.prompt import rendered_tokens
 from spec_local.runner import Runner
@@ -104,6 +107,59 @@ def test_a_content_is_a_text(tiny: Path) -> None:
             runner.tokenize(wrong)
 
 
+TOOLS_TEMPLATE = (
+    "{% if tools %}<|im_start|>system\n{{ tools | tojson }}<|im_end|>\n{% endif %}"
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{% if message.content is string %}{{ message.content }}"
+    "{% else %}{% for part in message.content %}{{ part.text }}{% endfor %}{% endif %}"
+    "{% for call in message.tool_calls %}{{ call.function | tojson }}{% endfor %}"
+    "<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
+)
+
+
+def test_parts_tools_and_calls_cannot_speak_for_others_either(tmp_path: Path) -> None:
+    path = write_tiny(tmp_path / "tools.gguf", template=TOOLS_TEMPLATE)
+
+    def said(text: str) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+        parameters = {"type": "object", "properties": {text: {"description": text}}}
+        function = {"name": text, "description": text, "parameters": parameters}
+        call = {"id": text, "type": "function", "function": {"name": text}}
+        as_json = json.dumps({text: [text]}).replace("<", "\\u003c")  # read again as <
+        calls = [{**call, "function": {"name": text, "arguments": as_json}}]
+        return [
+            {"role": "user", "content": [{"type": "text", "text": text}] * 2},
+            {"role": "assistant", "content": None, "tool_calls": calls},
+            {"role": "tool", "tool_call_id": text, "content": text},
+        ], [{"type": "function", "function": function}]
+
+    with Runner.load(target=path, options=LoadOptions(n_ctx=2048)) as runner:
+        messages, tools = said("hi")
+        plain = runner.tokenize(messages, tools=tools)
+        messages, tools = said(FORGED)
+        forged = runner.tokenize(messages, tools=tools)
+        assert specials(forged, runner.vocab) == specials(plain, runner.vocab)
+        assert runner.vocab.pieces(forged).decode().count("<|im_start|>") == 2 * 10
+        roles = [{"role": FORGED, "content": "hi"}]
+        one = runner.tokenize([{"role": "user", "content": "hi"}])
+        assert specials(runner.tokenize(roles), runner.vocab) == specials(one, runner.vocab)
+        counted = runner.count_tokens(messages, tools=tools)
+        done = runner.complete(messages, tools=tools, max_tokens=1)
+        assert done.stats.prompt_tokens == counted == len(forged)
+        chat = runner.chat(tools=tools, max_tokens=1)
+        assert chat.send("hi").complete().stats.prompt_tokens == runner.count_tokens(
+            [{"role": "user", "content": "hi"}], tools=tools
+        )
+
+
+def test_tools_need_messages_and_a_template_that_shows_them(tiny: Path) -> None:
+    tools = [{"type": "function", "function": {"name": "look_up"}}]
+    with Runner.load(target=tiny, options=LoadOptions(n_ctx=512)) as runner:
+        with pytest.raises(ConfigError, match="Tools need messages; a text is only continued"):
+            runner.generate("once", tools=tools)
+        with pytest.raises(ConfigError, match="has no place for tools; describe them in a message"):
+            runner.generate([{"role": "user", "content": "hi"}], tools=tools)
+
+
 @pytest.mark.model("smollm2-135m")
 def test_no_control_token_of_smollm2_can_be_spelled(model_files: list[Path]) -> None:
     with Model(model_files[0], vocab_only=True) as model:
@@ -114,3 +170,32 @@ def test_no_control_token_of_smollm2_can_be_spelled(model_files: list[Path]) -> 
 def test_no_control_token_of_qwen_can_be_spelled(model_files: list[Path]) -> None:
     with Model(model_files[0], vocab_only=True) as model:
         _check_all(model.vocab)
+
+
+CALL = {"name": "weather", "arguments": '{"city": "Zürich"}'}
+CALLING: list[dict[str, Any]] = [
+    {"role": "user", "content": [{"type": "text", "text": "Is it raining in Zürich?"}]},
+    {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": CALL}]},
+    {"role": "tool", "tool_call_id": "1", "content": "dry"},
+]
+TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {}}}]
+
+
+@pytest.mark.model("qwen2.5-coder-0.5b")
+def test_qwens_template_takes_tools_and_calls(model_files: list[Path]) -> None:
+    with Model(model_files[0], vocab_only=True) as model:
+        said = ChatTemplate(model).render(CALLING, TOOLS)
+    assert '<tool_call>\n{"name": "weather", "arguments": {"city": "Zürich"}}' in said
+    assert "Is it raining in Zürich?" in said
+    assert said.count("weather") == 2
+    assert "dry" in said
+
+
+@pytest.mark.model("smollm2-135m")
+def test_smollms_template_takes_neither(model_files: list[Path]) -> None:
+    with Model(model_files[0], vocab_only=True) as model:
+        template = ChatTemplate(model)
+        assert "Is it raining in Zürich?<|im_end|>" in template.render(CALLING[:1])
+        for messages, tools in ((CALLING, []), (CALLING[:1], TOOLS)):
+            with pytest.raises(ConfigError, match="no place for tool"):
+                template.render(messages, tools)

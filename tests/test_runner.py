@@ -216,15 +216,50 @@ def test_cancelling_while_the_prompt_is_evaluated(runner: Runner) -> None:
     def progress(stage: str, fraction: float) -> None:
         assert stage == "prompt"
         seen.append(fraction)
-        generation.cancel()
+        if fraction > 0:
+            generation.cancel()
 
     runner.target.truncate(0)
     generation = runner.generate(prompt, progress=progress)
     (chunk,) = generation
-    assert len(seen) == 1
+    assert len(seen) == 2  # its beginning, and one batch
     assert (chunk.tokens, chunk.finish_reason) == ((), "cancelled")
     assert len(runner.target.tokens) == OPTIONS.n_batch
     assert runner.complete(prompt, max_tokens=3).stats.cached_tokens == OPTIONS.n_batch
+
+
+def test_how_far_a_prompt_has_been_read_is_told_from_its_beginning_to_its_end(
+    runner: Runner, tiny: Path
+) -> None:
+    def told(of: Runner, prompt: str) -> list[tuple[str, float]]:
+        found = list[tuple[str, float]]()
+        of.target.truncate(0)
+        of.complete(prompt, max_tokens=3, progress=lambda *step: found.append((step[0], step[1])))
+        return found
+
+    assert told(runner, "short") == [("prompt", 0.0), ("prompt", 1.0)]
+    stages, shares = zip(*told(runner, "a long prompt " * 12), strict=True)
+    assert set(stages) == {"prompt"}
+    assert (shares[0], shares[-1]) == (0.0, 1.0)
+    assert list(shares) == sorted(shares)
+    assert len(shares) > 4
+    with Runner.load(target=tiny, draft=tiny, drafter="model", options=OPTIONS) as drafted:
+        assert told(drafted, "a long prompt " * 12)[-1][0] == "draft prompt"
+
+
+def test_tokens_are_counted_as_they_are_evaluated(runner: Runner) -> None:
+    for prompt in ("once upon a time", HELLO, [5, 6, 7]):
+        counted = runner.count_tokens(prompt)
+        done = runner.complete(prompt, max_tokens=1)
+        assert counted == done.stats.prompt_tokens
+
+
+def test_cancelling_when_reading_begins_reads_nothing(runner: Runner) -> None:
+    runner.target.truncate(0)
+    generation = runner.generate("once", progress=lambda *_: generation.cancel())
+    (chunk,) = generation
+    assert (chunk.tokens, chunk.finish_reason) == ((), "cancelled")
+    assert list(runner.target.tokens) == []
 
 
 def test_closing_the_runner_ends_a_generation_in_another_thread(tiny: Path) -> None:

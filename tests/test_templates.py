@@ -10,9 +10,9 @@ import pytest
 from spec_local import ChatTemplate
 from spec_local.chat import Chat
 from spec_local.errors import ConfigError
+from spec_local.llama.messages import Message
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
-from spec_local.llama.template import Message
 from spec_local.llama.template_variables import variables_read
 from spec_local.runner import Runner
 from spec_local.sampling.settings import Sampling

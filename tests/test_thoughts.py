@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spec_local.chat import Chat
+from spec_local.llama.messages import Message
 from spec_local.llama.options import LoadOptions
-from spec_local.llama.template import ChatTemplate, Message
+from spec_local.llama.template import ChatTemplate
 from spec_local.runner import Runner
 from spec_local.sampling.settings import Sampling
 from spec_local.thoughts import Part, Thinking, is_opened, without_thoughts

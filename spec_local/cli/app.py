@@ -130,3 +130,5 @@ def options(  # noqa: D103 - the help text is the application's own, above
     state.debug = debug
     if debug:
         logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")
+    elif logging.lastResort is not None:  # the library is silent; a person shall know of lost files
+        logging.getLogger("spec_local.drafters").addHandler(logging.lastResort)

@@ -26,7 +26,7 @@ from spec_local.util.files import read_text
 if TYPE_CHECKING:
     from spec_local.engine.logprobs import TokenLogprobs
     from spec_local.generation import Chunk
-    from spec_local.llama.template import Message
+    from spec_local.llama.messages import Message
     from spec_local.runner import Runner
 
 _rare = partial(typer.Option, rich_help_panel="Prompt and answer")

@@ -12,15 +12,16 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 
 import psutil
 
 from spec_local.errors import ConfigError
 from spec_local.llama.amx import amx_is_permitted, amx_is_wanted, deny_amx
 from spec_local.llama.openmp import threads_by_load
+from spec_local.util.process import Process
 
 logger = logging.getLogger("spec_local.llama")
-logger.addHandler(logging.NullHandler())  # silent unless the application configures logging
 
 SPIN_COUNT = 10_000_000
 """Iterations an idle OpenMP thread spins before it sleeps (GOMP_SPINCOUNT).
@@ -66,8 +67,18 @@ JinjaFormatter = Jinja2ChatFormatter
 # ggml_log_level in ggml.h. llama.cpp's INFO is hundreds of lines a load: Python's DEBUG.
 _WARN, _ERROR = 3, 4
 _LEVELS = {_WARN: logging.WARNING, _ERROR: logging.ERROR}
-_recent_errors: list[str] = []
-_interrupted = threading.Event()
+
+
+class _Heard(threading.local):
+    """What llama.cpp's log brought to this thread: it logs in the thread that called it."""
+
+    errors: list[str] | None = None
+    """Error lines, while somebody collects them."""
+    interrupted = False
+    """Whether Ctrl-C came meanwhile."""
+
+
+_heard = _Heard()
 
 
 @lib.llama_log_callback
@@ -77,11 +88,11 @@ def _log(level: int, text: bytes, _user_data: int | None) -> None:
         message = text.decode("utf-8", errors="replace").rstrip()
         if not message.strip("."):  # progress dots
             return
-        if level == _ERROR:
-            _recent_errors.append(message)
+        if level == _ERROR and _heard.errors is not None:
+            _heard.errors.append(message)
         logger.log(_LEVELS.get(level, logging.DEBUG), "%s", message)
     except KeyboardInterrupt:  # would be lost in C; raised again where the call returns
-        _interrupted.set()
+        _heard.interrupted = True
 
 
 lib.llama_log_set(_log, ctypes.c_void_p(0))
@@ -90,21 +101,33 @@ deny_amx(_libggml)
 _threads = None if _users_choice else threads_by_load()
 
 
+@cache
+def _evaluating_process() -> Process:
+    """Where the threads of all evaluations are; found at the first one."""
+    return Process()
+
+
 def computing(threads: int) -> AbstractContextManager[None]:
-    """Around an evaluation with so many threads: they wait and run as suits the machine's load."""
+    """Around an evaluation with so many threads: they wait and run as suits the machine's load.
+
+    Raises EngineError in a child forked after an evaluation, where its threads are missing.
+    """
+    _evaluating_process().require_this()
     return nullcontext() if _threads is None else _threads.computing(threads)
 
 
 @contextmanager
 def collected_errors() -> Iterator[list[str]]:
-    """The error lines llama.cpp logs while the block runs, for a message that says why.
+    """The error lines llama.cpp logs in this thread while the block runs, to say why it failed.
 
     Raises KeyboardInterrupt when one came while llama.cpp was logging.
     """
-    _recent_errors.clear()
-    _interrupted.clear()
-    yield _recent_errors
-    if _interrupted.is_set():
+    _heard.errors, _heard.interrupted = [], False
+    try:
+        yield _heard.errors
+    finally:
+        _heard.errors = None
+    if _heard.interrupted:
         raise KeyboardInterrupt
 
 

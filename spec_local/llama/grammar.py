@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,7 +12,7 @@ from spec_local.llama.vocab import Vocabulary
 from spec_local.sampling.constraints import Constraint
 from spec_local.sampling.distribution import Ids
 from spec_local.sampling.gbnf import require_harmless
-from spec_local.util.descriptors import STDERR, redirected
+from spec_local.sampling.gbnf_reader import require_readable
 
 _ROOT = b"root"
 
@@ -30,14 +25,14 @@ class Grammar:
     """
 
     def __init__(self, text: str, vocab: Vocabulary) -> None:
-        """text: GBNF with a rule `root`. Raises ConfigError with llama.cpp's reason."""
+        """text: GBNF with a rule `root`. Raises ConfigError with a reason."""
         require_harmless(text)
+        require_readable(text)
         self._vocab = vocab
-        with collected_errors() as errors, _stderr_lines() as lines:
+        with collected_errors() as errors:
             handle = lib.llama_sampler_init_grammar(vocab.handle, text.encode(), _ROOT)
         if not handle:
-            reason = next(iter([*lines, *errors]), "llama.cpp gave no reason").strip(". \n")
-            reason = reason.removeprefix("parse: error parsing grammar: ")
+            reason = next(iter(errors), "llama.cpp gave no reason").strip(". \n")
             raise ConfigError(f"The grammar cannot be used: {reason[:200]}.")
         self._handle: lib.llama_sampler_p_ctypes | None = handle
 
@@ -71,17 +66,3 @@ class Grammar:
         """Free the grammar; twice is harmless."""
         handle, self._handle = self._handle, None
         lib.llama_sampler_free(handle)
-
-
-@contextmanager
-def _stderr_lines() -> Iterator[list[str]]:
-    """What is written to stderr meanwhile, which is where llama.cpp's parser complains."""
-    lines: list[str] = []
-    if sys.stderr is not None:
-        sys.stderr.flush()
-    with tempfile.TemporaryFile() as file:
-        with redirected(STDERR, file.fileno()):
-            yield lines
-        file.seek(0)
-        text = file.read().decode(errors="replace")
-    lines += [line.strip() for line in text.splitlines() if line.strip()]

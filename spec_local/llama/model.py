@@ -14,6 +14,7 @@ from spec_local.llama.backend import collected_errors, device_list, lib, repacks
 from spec_local.llama.identity import identity
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.vocab import Vocabulary
+from spec_local.util.process import Process
 from spec_local.util.progress import Share
 
 _Loaded = TypeVar("_Loaded")
@@ -36,6 +37,7 @@ class Model:
         """
         self.path = Path(path)
         self.options = options or LoadOptions()
+        self._process = Process()
         self._handle: lib.llama_model_p | None = None
         self.header = check_model_file(self.path)
         self._handle = self._load(progress, vocab_only)
@@ -76,10 +78,12 @@ class Model:
             return not failure
 
         params.progress_callback = report
-        with collected_errors() as errors:
-            handle = _apart(
-                lambda: lib.llama_model_load_from_file(str(self.path).encode(), params), failure
-            )
+
+        def load() -> tuple[lib.llama_model_p | None, list[str]]:
+            with collected_errors() as errors:
+                return lib.llama_model_load_from_file(str(self.path).encode(), params), errors
+
+        handle, errors = _apart(load, failure)
         if failure:
             if handle:
                 lib.llama_model_free(handle)
@@ -117,8 +121,9 @@ class Model:
 
     @property
     def handle(self) -> lib.llama_model_p:
-        """The llama_model pointer."""
+        """The llama_model pointer; raises EngineError in a forked child."""
         assert self._handle is not None, "the model is closed"
+        self._process.require_this()
         return self._handle
 
     @property
@@ -163,7 +168,7 @@ class Model:
     def close(self) -> None:
         """Free the weights; every session on the model must be closed before."""
         handle, self._handle = self._handle, None
-        if handle is not None:
+        if handle is not None and self._process.is_this:
             lib.llama_model_free(handle)
 
     def __enter__(self) -> Model:

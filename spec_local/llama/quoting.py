@@ -16,7 +16,7 @@ from spec_local.llama.vocab import Vocabulary
 _OPEN, _CLOSE = "\ufdd0", "\ufdd1"
 """Noncharacters, which Unicode keeps for the inside of programs."""
 _NO_MARKS = {ord(mark): "\ufffd" for mark in (_OPEN, _CLOSE)}
-_MARKED = re.compile(f"{_OPEN}(.*?){_CLOSE}", re.DOTALL)
+_MARKED = re.compile(f"{_OPEN}([^{_OPEN}{_CLOSE}]*){_CLOSE}")
 
 
 def quoted(text: str, vocab: Vocabulary) -> str:

@@ -22,6 +22,7 @@ from spec_local.llama.memory import KV_TYPES, require_memory
 from spec_local.llama.model import Model
 from spec_local.sampling.types import Logits
 from spec_local.util.prefix import common_prefix
+from spec_local.util.process import Process
 
 TokensProgress = Callable[[int, int], None]
 """Called between the batches of a long evaluation with (tokens done, tokens in all).
@@ -59,6 +60,7 @@ class Session:
         self._tokens: list[int] = []
         self._dirty = False
         self._checkpoint: Checkpoint | None = None
+        self._process = Process()
         self._handle: lib.llama_context_p | None = self._open(n_ctx, max_rows)
         self._abort = AbortFlag(self.handle)
         self._memory = lib.llama_get_memory(self.handle)
@@ -112,8 +114,9 @@ class Session:
 
     @property
     def handle(self) -> lib.llama_context_p:
-        """The llama_context pointer."""
+        """The llama_context pointer; raises EngineError in a forked child."""
         assert self._handle is not None, "the session is closed"
+        self._process.require_this()
         return self._handle
 
     @property
@@ -127,8 +130,9 @@ class Session:
         The result is a view into llama.cpp's buffer, valid until the next evaluation. More than
         n_batch tokens are evaluated in several batches. Raises ContextOverflow when they do not
         fit, EngineError when llama.cpp refuses, Interrupted when `interrupt` stopped it; the
-        session stays usable.
+        session stays usable. In a forked child it is not: EngineError.
         """
+        self._process.require_this()
         if self._handle is None:
             raise EngineError("This session is closed; open another one.")
         if not 0 < rows <= min(len(tokens), self.max_rows):
@@ -190,7 +194,7 @@ class Session:
 
     def _repair(self) -> None:
         """Make the memory hold exactly the mirrored tokens."""
-        if not self._dirty or self._handle is None:
+        if not self._dirty or self._handle is None or not self._process.is_this:
             return
         length = len(self._tokens)
         if not self._remove_after(length):
@@ -276,7 +280,7 @@ class Session:
     def close(self) -> None:
         """Free the context; the model stays."""
         handle, self._handle = self._handle, None
-        if handle is not None:
+        if handle is not None and self._process.is_this:
             lib.llama_batch_free(self._batch)
             lib.llama_free(handle)
 

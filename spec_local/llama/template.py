@@ -12,8 +12,17 @@ import jinja2
 
 from spec_local.errors import ConfigError, ModelFileError, require
 from spec_local.llama.backend import JinjaFormatter
+from spec_local.llama.messages import (
+    Message,
+    Tool,
+    check_message,
+    check_tool,
+    one_text,
+    with_texts,
+)
 from spec_local.llama.model import Model
 from spec_local.llama.quoting import quoted
+from spec_local.llama.template_forms import TemplateForms
 from spec_local.llama.template_variables import THINKING, check_variables, variables_read
 
 _REMEMBERED = 256
@@ -21,16 +30,6 @@ _REMEMBERED = 256
 
 _PROBE = "lighthouse keeper"
 """A text that no template writes by itself."""
-
-Message = Mapping[str, str]
-"""A message of a chat: its `role` (system, user, assistant) and its `content`."""
-
-
-def check_message(message: object) -> None:
-    """Raise ConfigError unless it is one, with a role and a text."""
-    whole = isinstance(message, Mapping) and {"role", "content"} <= message.keys()
-    require(whole, "Each message needs a role and a content.")
-    require(isinstance(message["content"], str), "A message's content must be text.")  # type: ignore[index]
 
 
 class ChatTemplate:
@@ -59,6 +58,7 @@ class ChatTemplate:
         self.is_plain = self._source is None
         """Whether messages are written as `role: content` lines for want of a template."""
         self._quoted = lru_cache(_REMEMBERED)(partial(quoted, vocab=model.vocab))
+        self._forms = TemplateForms(self._written)
         self._formatter: JinjaFormatter | None = None
         if self._source is None:
             return
@@ -92,7 +92,7 @@ class ChatTemplate:
         """Whether the template writes a system message, which is tried once."""
         tried = [{"role": "system", "content": _PROBE}, {"role": "user", "content": "?"}]
         try:
-            return _PROBE in self._written(tried)
+            return _PROBE in self._written([self._forms.fitted(each) for each in tried])
         except ConfigError:
             return False
 
@@ -102,29 +102,38 @@ class ChatTemplate:
         self.variables.update(dict.fromkeys(switches, on))
         return bool(switches)
 
-    def render(self, messages: Sequence[Message]) -> str:
+    def render(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
         """The prompt for the assistant's next turn, with marks for `tokenize_quoted`.
 
         Raises ConfigError when the template refuses the messages, for example two of one role in a
-        row, and for variables that every template is given anyway.
+        row, or would leave out tools or their calls, and for variables that every template is given
+        anyway.
         """
         check_variables(self.variables)
         for message in messages:
             check_message(message)
+        for tool in tools:
+            check_tool(tool)
+        require(
+            not tools or self._forms.takes_tools,
+            "The model's chat template has no place for tools; describe them in a message.",
+        )
         if messages and messages[0]["role"] == "system" and not self.takes_system:
             messages = folded(messages)
+        said = [self._forms.fitted(message) for message in messages]
         return self._written(
-            [{**each, "content": self._quoted(each["content"])} for each in messages]
+            with_texts(said, self._quoted), with_texts([*tools], self._quoted) or None
         )
 
-    def _written(self, messages: Sequence[Message]) -> str:
+    def _written(self, messages: Sequence[Message], tools: Sequence[Tool] | None = None) -> str:
         """What the template makes of them as they are."""
         if self._formatter is None:
             lines = [f"{message['role']}: {message['content']}" for message in messages]
             return "\n".join([*lines, "assistant:"])
         try:
-            return self._formatter(messages=messages, **self.variables).prompt
-        except (jinja2.TemplateError, ValueError, TypeError) as error:
+            written = self._formatter(messages=messages, tools=tools, **self.variables)
+            return written.prompt
+        except (jinja2.TemplateError, LookupError, AttributeError, ValueError, TypeError) as error:
             raise ConfigError(
                 f"The model's chat template refuses these messages: {error}."
             ) from None
@@ -134,6 +143,6 @@ def folded(messages: Sequence[Message]) -> list[Message]:
     """Without the system message they begin with: its text goes before the user's first one."""
     system, *said = messages
     if said and said[0]["role"] == "user":
-        texts = system["content"], said[0]["content"]
+        texts = one_text(system["content"]), one_text(said[0]["content"])
         return [{**said[0], "content": "\n\n".join(filter(str.strip, texts))}, *said[1:]]
     return [{**system, "role": "user"}, *said]

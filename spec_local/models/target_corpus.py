@@ -98,9 +98,9 @@ def _ask(target: Path, n_tokens: int, progress: Progress) -> Counts:
         Model(target, progress=partial(progress, f"load {name}")) as model,
         Session(model, n_ctx=_CONTEXT) as session,
     ):
-        render = ChatTemplate(model).render
+        template = ChatTemplate(model)
         prompts = [
-            prompt_tokens([{"role": "user", "content": each}], model.vocab, render)
+            prompt_tokens([{"role": "user", "content": each}], model.vocab, lambda: template)
             for each in corpus_prompts()
         ]
         is_end = model.vocab.is_end

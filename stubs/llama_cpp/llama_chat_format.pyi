@@ -1,4 +1,5 @@
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from jinja2.ext import Extension
 
@@ -9,5 +10,9 @@ class Jinja2ChatFormatter:
     IgnoreGenerationTags: type[Extension]
     def __init__(self, template: str, eos_token: str, bos_token: str) -> None: ...
     def __call__(
-        self, *, messages: Sequence[Mapping[str, str]], **variables: object
+        self,
+        *,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        **variables: object,
     ) -> ChatFormatterResponse: ...

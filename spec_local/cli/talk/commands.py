@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from spec_local.generation import Chunk
     from spec_local.runner import Runner
 
-Answer = Generator["Chunk", None, None]
+Answer = Iterator["Chunk"]
 _COMMAND = re.compile(r"(/[a-z?]+)(?:\s+(.*))?", re.DOTALL)
 
 

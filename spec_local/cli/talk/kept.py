@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from spec_local.cli.talk import transcript
 from spec_local.errors import ConfigError, require
-from spec_local.llama.template import Message
+from spec_local.llama.messages import Message
 from spec_local.util.paths import state_directory
 
 FIRST = "last"

@@ -42,7 +42,7 @@ class Screen:
 
     def progress(self, _stage: str, share: float) -> None:
         """So much of the prompt has been read."""
-        if self._reading is not None:
+        if self._reading is not None and 0 < share < 1:
             self._reading.update(Text(f"reading, {share:.0%}", style="dim"), refresh=True)
 
     def show(self, answer: Iterator[Chunk], vocab: Vocabulary, begins_thinking: bool) -> None:

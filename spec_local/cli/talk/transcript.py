@@ -8,7 +8,7 @@ from pathlib import Path
 
 from spec_local.chat import checked_messages
 from spec_local.errors import ConfigError, require
-from spec_local.llama.template import Message
+from spec_local.llama.messages import Message
 from spec_local.util.files import read_text, write_text
 
 
