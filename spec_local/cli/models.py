@@ -91,8 +91,9 @@ def pair(target: NameOrFile) -> None:
 
     `spec-local bench drafts` measures which of them is worth most.
     """
+    from spec_local.gguf.header import model_bytes
     from spec_local.models.download import resolve
-    from spec_local.models.pairing import drafts_for, model_bytes
+    from spec_local.models.pairing import drafts_for
     from spec_local.models.registry import load_registry
 
     registry = load_registry()
@@ -114,8 +115,8 @@ def pair(target: NameOrFile) -> None:
 def _size_here(name: str, registry: Registry) -> int:
     """Bytes of a model's files, wherever they are; 0 if they are not here."""
     from spec_local.errors import ModelFileError
+    from spec_local.gguf.header import model_bytes
     from spec_local.models.download import resolve
-    from spec_local.models.pairing import model_bytes
 
     try:
         path = resolve(name, registry)

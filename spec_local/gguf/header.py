@@ -80,6 +80,14 @@ def split_parts(path: Path) -> list[Path]:
     return parts
 
 
+def model_bytes(path: Path) -> int:
+    """Size of a model's file, or of all its parts; 0 if there is none."""
+    try:
+        return sum(part.stat().st_size for part in split_parts(path))
+    except (OSError, ModelFileError):
+        return 0
+
+
 def check_model_file(path: Path) -> GGUFHeader:
     """Read the header of every part and check that each tensor lies inside its file.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from spec_local.errors import ConfigError, ModelFileError
-from spec_local.gguf.header import check_model_file, split_parts
+from spec_local.gguf.header import check_model_file, model_bytes
 from spec_local.llama.vocab import PADDING_TOLERANCE
 from spec_local.models.download import resolve
 from spec_local.models.registry import Registry
@@ -45,11 +45,3 @@ def _at_hand(registry: Registry) -> Iterator[StoredFile]:
         if path is not None:
             yield StoredFile(name, "spec-local", path)
     yield from stored_files()
-
-
-def model_bytes(path: Path) -> int:
-    """Size of a model's file, or of all its parts; 0 if there is none."""
-    try:
-        return sum(part.stat().st_size for part in split_parts(path))
-    except (OSError, ModelFileError):
-        return 0
