@@ -52,8 +52,7 @@ def lateness(
     begun, late = clock(), list[float]()
     for number in range(1, round(seconds / PERIOD) + 1):
         due = begun + number * PERIOD
-        if due > clock():
-            sleep(due - clock())
+        sleep(max(0.0, due - clock()))
         late.append(clock() - due)
     return late
 

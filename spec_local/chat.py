@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from spec_local.errors import ConfigError, require
+from spec_local.errors import ConfigError, EngineError, require
 from spec_local.generation import Chunk, Generation, GenerationOptions
 from spec_local.llama.messages import Message, check_message
 from spec_local.llama.quoting import quoted, tokenize_quoted
@@ -127,15 +128,10 @@ class Chat:
 
     def retry(self) -> Generation:
         """Say the same as in the last turn again; raises ConfigError if there was none."""
-        before = [*self.messages]
-        said = self.undo()
-        require(said is not None, "There is no turn to repeat.")
-        assert said is not None
-        try:
-            return self.send(said)
-        except BaseException:
-            self.messages = before
-            raise
+        ends = self.messages[-1:]
+        require(bool(ends) and ends[0]["role"] == "assistant", "There is no turn to repeat.")
+        *before, said, _answer = self.messages
+        return self._send(before, said["content"])
 
     def send(self, content: str) -> Generation:
         """Say something; the chunks are the answer, evaluated as they are asked for.
@@ -144,12 +140,17 @@ class Chat:
         closing or cancelling it or by an exception, stays in the conversation as far as it came.
         Raises what `Runner.generate` raises, and then the conversation is as before.
         """
-        messages = [*self.messages, {"role": "user", "content": content}]
+        return self._send(self.messages, content)
+
+    def _send(self, before: Sequence[dict[str, str]], content: str) -> Generation:
+        """Say something after those messages; they and the answer then are the conversation."""
+        messages = [*before, {"role": "user", "content": _whole(content)}]
         forgotten, text, prompt = self._fitted(messages)
+        now = self.messages
         self.generation = self._runner.generate(prompt, **self._options)
         self.forgotten, self.begins_thinking = forgotten, is_opened(text)
         return self.generation.passed_on(
-            lambda generation: self._turn(generation, messages, text, prompt)
+            lambda generation: self._turn(generation, now, messages, text, prompt)
         )
 
     def _fitted(self, messages: list[dict[str, str]]) -> tuple[int, str, list[int]]:
@@ -170,8 +171,14 @@ class Chat:
             most = n_ctx // _KEPT_SHARE
 
     def _turn(
-        self, generation: Generation, messages: list[dict[str, str]], text: str, prompt: list[int]
+        self,
+        generation: Generation,
+        now: list[dict[str, str]],
+        messages: list[dict[str, str]],
+        text: str,
+        prompt: list[int],
     ) -> Generator[Chunk, None, None]:
+        """now: the conversation as it is; if it is another one at the end, that one is kept."""
         answer, tokens = "", list[int]()
         try:
             for chunk in generation:
@@ -179,11 +186,12 @@ class Chat:
                 tokens += chunk.tokens
                 yield chunk
         finally:
-            generation.close()
-            if tokens:
+            if tokens and self.messages is now:
                 said = f"{OPEN}\n{answer}" if is_opened(text) else answer
                 self.messages = [*messages, {"role": "assistant", "content": said}]
-                self._remember(text, prompt, said, tokens)
+                with suppress(EngineError):  # the runner may have been closed meanwhile
+                    self._remember(text, prompt, said, tokens)
+            generation.close()
 
     def _prompt_tokens(self, text: str) -> list[int]:
         known, rest = self._known(text)
@@ -227,6 +235,11 @@ def _as_sent(message: dict[str, str]) -> dict[str, str]:
     return {**message, "content": without_thoughts(message["content"])}
 
 
+def _whole(text: str) -> str:
+    """Without halves of characters, which a wrong locale or a JSON file may bring."""
+    return text.encode(errors="replace").decode()
+
+
 def checked_messages(found: object) -> list[dict[str, str]]:
     """Messages as they were kept somewhere; raises ConfigError if they are no conversation.
 
@@ -238,7 +251,8 @@ def checked_messages(found: object) -> list[dict[str, str]]:
     for entry in found:
         check_message(entry)
         require(isinstance(entry.get("content"), str), "A message's content must be text.")
-        messages.append({"role": entry["role"], "content": entry["content"]})
+        require("tool_calls" not in entry, "A conversation has no calls of tools.")
+        messages.append({"role": entry["role"], "content": _whole(entry["content"])})
     roles = [message["role"] for message in messages]
     turns = roles[1:] if roles[:1] == ["system"] else roles
     require(

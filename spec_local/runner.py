@@ -172,6 +172,7 @@ class Runner:
 
     def tokenize(self, prompt: Prompt, *, tools: Sequence[Tool] = ()) -> list[int]:
         """Tokens of a text, completed as it is, or of messages, through the chat template."""
+        self._require_open()
         return prompt_tokens(prompt, self.vocab, lambda: self.template, tools)
 
     def count_tokens(self, prompt: Prompt, *, tools: Sequence[Tool] = ()) -> int:
@@ -247,6 +248,7 @@ class Runner:
         """One generation, from taking the runner to giving it back."""
         self._require_open()
         with self._turn.running(), OwnStack() as stack:
+            self._require_open()  # it may have been closed while this one waited for its turn
             context, sampling, prompt = request.context, request.sampling, tuple(request.context)
             stack.enter_context(self._abort.work(cancel))
             self.library.predict(context, request.prediction)

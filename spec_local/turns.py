@@ -18,10 +18,12 @@ class OneAtATime:
         self._busy = threading.Lock()
         self._thread = 0
         self._begun: weakref.WeakSet[Generation] = weakref.WeakSet()
+        self._adding = threading.Lock()
 
     def add(self, generation: Generation) -> None:
         """This one may run, now or later."""
-        self._begun.add(generation)
+        with self._adding:
+            self._begun.add(generation)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -38,7 +40,9 @@ class OneAtATime:
     def end(self) -> None:
         """End what runs; raises RunnerBusy when called from inside it."""
         while not self._busy.acquire(timeout=0.05):
-            for generation in list(self._begun):
+            with self._adding:
+                begun = list(self._begun)
+            for generation in begun:
                 generation.cancel()
                 with suppress(ValueError):  # it is in the middle of a round; try again after it
                     generation.close()

@@ -72,6 +72,43 @@ def test_a_repeated_turn_that_cannot_begin_changes_nothing(
     assert chat.messages == before
 
 
+def test_a_repeated_turn_that_writes_nothing_changes_nothing(chat: Chat) -> None:
+    for _chunk in chat.send("hello"):
+        pass
+    before = [*chat.messages]
+    chat.retry().close()
+    assert chat.messages == before
+
+
+def test_an_old_answer_does_not_bring_a_forgotten_conversation_back(chat: Chat) -> None:
+    answer = chat.send("hello")
+    next(answer)
+    chat.reset()
+    before = [*chat.messages]
+    answer.close()
+    assert chat.messages == before
+
+
+def test_an_answer_may_outlive_its_runner(tiny: Path) -> None:
+    runner = Runner.load(target=tiny, sampling=Sampling(temperature=0))
+    chat = runner.chat(max_tokens=50)
+    answer = chat.send("hello")
+    next(answer)
+    runner.close()
+    answer.close()
+    assert [message["role"] for message in chat.messages] == ["user", "assistant"]
+    with pytest.raises(SpecLocalError, match="closed"):
+        chat.send("again")
+    with pytest.raises(SpecLocalError, match="closed"):
+        runner.count_tokens("again")
+
+
+def test_half_a_character_is_no_fault(chat: Chat) -> None:
+    for _chunk in chat.send("half \ud800"):
+        pass
+    assert chat.messages[-2]["content"] == "half ?"
+
+
 def test_the_system_message_can_be_changed_later(chat: Chat) -> None:
     list(chat.send("one"))
     chat.system = "be long"

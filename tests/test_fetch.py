@@ -59,6 +59,17 @@ def test_a_connection_that_breaks_is_made_again(server: FileServer, tmp_path: Pa
     assert server.ranges(FILE) == [None, "bytes=1000-", "bytes=1500-"]
 
 
+def test_a_callback_that_gives_up_ends_the_download(server: FileServer, tmp_path: Path) -> None:
+    class Enough(Exception):
+        pass
+
+    def progress(_done: int, _total: int) -> None:
+        raise Enough
+
+    with pytest.raises(Enough):
+        fetch(server.url + FILE, tmp_path / "m.gguf", progress)
+
+
 def test_a_later_call_goes_on_from_the_last_byte(server: FileServer, tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     broken_off(server, path, 1000)

@@ -119,7 +119,9 @@ class Worker(QObject):
 
     def _progress(self, stage: str, share: float) -> None:
         """Told by the library, from its own threads too; what is raised here ends the loading."""
-        if self._stop.is_set() and stage != "prompt":  # a generation is cancelled instead
+        if self._stop.is_set() and not stage.endswith(
+            "prompt"
+        ):  # a generation is cancelled instead
             raise Stopped
         self.progressed.emit(stage, share)
 

@@ -130,5 +130,6 @@ def options(  # noqa: D103 - the help text is the application's own, above
     state.debug = debug
     if debug:
         logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")
-    elif logging.lastResort is not None:  # the library is silent; a person shall know of lost files
-        logging.getLogger("spec_local.drafters").addHandler(logging.lastResort)
+    elif logging.lastResort is not None:  # the library is silent; a person shall know
+        for name in ("spec_local.drafters", "spec_local.models"):  # of lost files, other sources
+            logging.getLogger(name).addHandler(logging.lastResort)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,8 +21,9 @@ from spec_local.cli.template_options import TemplateOptions
 from spec_local.errors import SpecLocalError, require
 
 if TYPE_CHECKING:
-    from spec_local.cli.talk.commands import Answer, Talk
+    from spec_local.cli.talk.commands import Talk
     from spec_local.cli.talk.kept import KeptConversation
+    from spec_local.generation import Generation
     from spec_local.runner import Runner
 
 
@@ -120,7 +121,8 @@ def _opened(stack: ExitStack, session: str | None, go_on: bool) -> KeptConversat
 def _reader(talk: Talk) -> Callable[[], str | None]:
     """How lines are read: with a keyboard's comfort, or from a pipe."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        return lambda: line.strip() if (line := sys.stdin.readline()) else None
+        lines = (line.decode(errors="replace").strip() for line in sys.stdin.buffer)
+        return lambda: next(lines, None)
     from spec_local.cli.talk.commands import COMMANDS
     from spec_local.cli.talk.keyboard import Keyboard
 
@@ -181,7 +183,7 @@ def _obey_or_answer(talk: Talk, line: str) -> None:
         _show(talk, talk.say(unescaped(line)))
 
 
-def _show(talk: Talk, answer: Answer) -> None:
+def _show(talk: Talk, answer: Generation) -> None:
     """Show an answer while it is written, and what was gained."""
     generation = talk.chat.generation
     assert generation is not None
@@ -189,7 +191,7 @@ def _show(talk: Talk, answer: Answer) -> None:
     if talk.chat.forgotten:
         oldest = f"the {talk.chat.forgotten:,} oldest messages"
         talk.screen.note(f"The context is full; {oldest} are left out.")
-    with interrupt_cancels(generation):
+    with interrupt_cancels(generation), closing(answer):
         if sys.stdout.isatty():
             from spec_local.cli.talk.keyboard import unechoed
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -115,8 +117,7 @@ def _still_drafts_for(
 def _is_right(name: str, registry: Registry, yes: bool) -> bool:
     """Say whether a model is what it should be, and have it pulled again if it is not."""
     from spec_local.models.download import pulled
-    from spec_local.models.kept import can_be_pulled, find_kept, judge, place_of
-    from spec_local.models.kept import remove as remove_kept
+    from spec_local.models.kept import can_be_pulled, judge, place_of
 
     with on_terminal() as show:
         judgement = judge(name, registry, lambda share: show(f"verify {name}", share))
@@ -129,12 +130,25 @@ def _is_right(name: str, registry: Registry, yes: bool) -> bool:
         return False
     if not yes and not _asked(f"Pull {name} again?", "add --yes to pull it again"):
         return False
-    if place is not None:
-        remove_kept(find_kept(name, registry))
-    with on_terminal() as show:
+    with _aside(place), on_terminal() as show:
         pulled(name, registry, show)
     print(f"{name}: pulled again")
     return True
+
+
+@contextmanager
+def _aside(place: Path | None) -> Iterator[None]:
+    """Another file may come here; if none does, the one that is here stays: its hash may be old."""
+    if place is None:
+        yield
+        return
+    aside = place.replace(place.with_name(f"{place.name}.wrong"))
+    try:
+        yield
+    finally:
+        if not place.exists() and aside.exists():
+            aside.replace(place)
+        aside.unlink(missing_ok=True)
 
 
 def _asked(question: str, otherwise: str) -> bool:

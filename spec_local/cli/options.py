@@ -189,12 +189,14 @@ def chosen_pair(models: PairOptions, drafter: str | None = None) -> PairSpec:
     from spec_local.models.loading import choose_pair
 
     wanted = models.target or _DEFAULT_PAIR
+    require(models.draft is None or not models.no_draft, "Give --draft or --no-draft, not both.")
     if models.draft is not None:
         return choose_pair(None, wanted, models.draft)
     spec = choose_pair(wanted)
     if models.no_draft:
-        return replace(spec, draft=None, drafter=AUTO)
-    if spec.draft is not None or not uses_draft(drafter or AUTO):
+        without = AUTO if uses_draft(spec.drafter) else spec.drafter
+        return replace(spec, draft=None, drafter=without)
+    if spec.draft is not None or not uses_draft(drafter or spec.drafter):
         return spec
     return replace(spec, draft=_fitting_draft(spec.target))
 

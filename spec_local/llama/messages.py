@@ -68,7 +68,7 @@ def arguments(call: object) -> Mapping[str, Any]:
     given = function.get("arguments") or {}
     try:
         found = json.loads(given) if isinstance(given, str) else given
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, Mapping):
         raise ConfigError("The arguments of a tool call must be a JSON object.")

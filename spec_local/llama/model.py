@@ -169,6 +169,7 @@ class Model:
         """Free the weights; every session on the model must be closed before."""
         handle, self._handle = self._handle, None
         if handle is not None and self._process.is_this:
+            self.vocab.close()
             lib.llama_model_free(handle)
 
     def __enter__(self) -> Model:

@@ -13,10 +13,10 @@ import re
 
 from spec_local.llama.vocab import Vocabulary
 
-_OPEN, _CLOSE = "\ufdd0", "\ufdd1"
+OPEN, CLOSE = "\ufdd0", "\ufdd1"
 """Noncharacters, which Unicode keeps for the inside of programs."""
-_NO_MARKS = {ord(mark): "\ufffd" for mark in (_OPEN, _CLOSE)}
-_MARKED = re.compile(f"{_OPEN}([^{_OPEN}{_CLOSE}]*){_CLOSE}")
+_NO_MARKS = {ord(mark): "\ufffd" for mark in (OPEN, CLOSE)}
+_MARKED = re.compile(f"{OPEN}([^{OPEN}{CLOSE}]*){CLOSE}")
 
 
 def quoted(text: str, vocab: Vocabulary) -> str:
@@ -27,7 +27,7 @@ def quoted(text: str, vocab: Vocabulary) -> str:
     )
     if as_read == as_text:  # as nearly always
         return text
-    return vocab.control_tokens.sub(lambda found: f"{_OPEN}{found[0]}{_CLOSE}", text)
+    return vocab.control_tokens.sub(lambda found: f"{OPEN}{found[0]}{CLOSE}", text)
 
 
 def tokenize_quoted(text: str, vocab: Vocabulary, *, add_special: bool) -> list[int]:

@@ -143,6 +143,6 @@ def folded(messages: Sequence[Message]) -> list[Message]:
     """Without the system message they begin with: its text goes before the user's first one."""
     system, *said = messages
     if said and said[0]["role"] == "user":
-        texts = one_text(system["content"]), one_text(said[0]["content"])
+        texts = one_text(system.get("content")), one_text(said[0].get("content"))
         return [{**said[0], "content": "\n\n".join(filter(str.strip, texts))}, *said[1:]]
     return [{**system, "role": "user"}, *said]

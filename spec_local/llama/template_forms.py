@@ -14,6 +14,7 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from spec_local.errors import ConfigError
+from spec_local.llama import quoting
 from spec_local.llama.messages import Message, Tool, arguments, one_text
 
 Write = Callable[[Sequence[Message], Sequence[Tool] | None], str]
@@ -21,8 +22,7 @@ Write = Callable[[Sequence[Message], Sequence[Tool] | None], str]
 
 _WORD = "lighthouse"
 _USER = {"role": "user", "content": _WORD}
-_FUNCTION = {"name": "look_up", "description": "Looks up.", "parameters": {"type": "object"}}
-_TOOL = {"type": "function", "function": _FUNCTION}
+_FUNCTION = {"name": "look_up", "parameters": {"type": "object"}}
 _CALLED = {"name": "look_up", "arguments": {_WORD: 1}}
 _CALL = {
     "role": "assistant",
@@ -66,9 +66,13 @@ class TemplateForms:
 
     @cached_property
     def takes_tools(self) -> bool:
-        """Whether tools change what it writes."""
-        said = self._written([_USER], [_TOOL])
-        return bool(said) and said != self._written([_USER])
+        """Whether it writes tools, with the marks that keep their texts from being control tokens.
+
+        A template that prints the list as Python would, or escapes it, destroys them.
+        """
+        marked = quoting.OPEN + _WORD + quoting.CLOSE
+        function = {**_FUNCTION, "description": marked}
+        return marked in self._written([_USER], [{"type": "function", "function": function}])
 
     @cached_property
     def call_form(self) -> CallForm | None:
@@ -76,7 +80,7 @@ class TemplateForms:
         for no_content, as_object in product((None, ""), (True, False)):
             form = CallForm(no_content, as_object)
             said = self._written([_USER, _calling(_CALL, form)])
-            if "look_up" in said and f'"{_WORD}"' in said:
+            if "look_up" in said and _WORD in said and f"'{_WORD}'" not in said:
                 return form
         return None
 
@@ -84,8 +88,10 @@ class TemplateForms:
         """The message in these forms; raises ConfigError for calls of tools if it takes none."""
         said, content = dict(message), message.get("content")
         if content is not None:
-            keeps = self.takes_parts and not (isinstance(content, str) and self.takes_text)
-            said["content"] = _parts(content) if keeps else one_text(content)
+            # One text, or one part: a template may write parts without anything between them, and
+            # two harmless ones could then spell a control token.
+            whole = one_text(content)
+            said["content"] = _parts(whole) if self.takes_parts and not self.takes_text else whole
         if not said.get("tool_calls"):
             said.pop("tool_calls", None)
             return said
@@ -97,8 +103,8 @@ class TemplateForms:
         return _calling(said, self.call_form)
 
 
-def _parts(content: str | Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
-    return [{"type": "text", "text": content}] if isinstance(content, str) else [*content]
+def _parts(content: str) -> list[Mapping[str, str]]:
+    return [{"type": "text", "text": content}]
 
 
 def _calling(message: Message, form: CallForm) -> dict[str, Any]:
@@ -106,6 +112,13 @@ def _calling(message: Message, form: CallForm) -> dict[str, Any]:
     calls = []
     for call in message["tool_calls"]:
         given = arguments(call)
-        written = given if form.as_object else json.dumps(given, ensure_ascii=False)
+        written = given if form.as_object else _as_json(given)
         calls.append({**call, "function": {**call["function"], "arguments": written}})
     return {**message, "content": message.get("content") or form.no_content, "tool_calls": calls}
+
+
+def _as_json(given: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(dict(given), ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):
+        raise ConfigError("The arguments of a tool call must be what JSON can hold.") from None

@@ -35,12 +35,23 @@ _TYPES = {0: "none", 1: "SPM", 2: "BPE", 3: "WPM", 4: "UGM", 5: "RWKV", 6: "PLaM
 
 
 class Vocabulary:
-    """View of the vocabulary inside a loaded model; valid as long as the model is."""
+    """View of the vocabulary inside a loaded model; raises EngineError once that is closed."""
 
     def __init__(self, handle: lib.llama_vocab_p) -> None:
-        self.handle = handle
+        self._handle: lib.llama_vocab_p | None = handle
         self._pieces: dict[int, bytes] = {}
         self.n_tokens = lib.llama_vocab_n_tokens(handle)
+
+    @property
+    def handle(self) -> lib.llama_vocab_p:
+        """llama.cpp's pointer."""
+        if self._handle is None:
+            raise EngineError("This model is closed; load it again.")
+        return self._handle
+
+    def close(self) -> None:
+        """The model is about to be freed, and this is part of it."""
+        self._handle = None
 
     @property
     def kind(self) -> str:

@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -25,7 +25,7 @@ from spec_local.models.stores import models_below, stored_files
 from spec_local.util.files import sha256_of
 from spec_local.util.paths import cache_directory
 
-logger = logging.getLogger("spec_local.models.download")  # unless configured, it goes to stderr
+logger = logging.getLogger("spec_local.models.download")
 
 
 def store() -> Path:
@@ -152,21 +152,27 @@ def _fetched_from(
 def bytes_below(path: Path) -> int:
     """Bytes of a file, or of all files in a directory; 0 if there is neither."""
     files = path.rglob("*") if path.is_dir() else [path]
-    return sum(each.stat().st_size for each in files if each.is_file())
+    return sum(_size(each) for each in files if each.is_file() and each.suffix != ".etag")
+
+
+def _size(path: Path) -> int:
+    with suppress(FileNotFoundError):  # a pull goes on meanwhile
+        return path.stat().st_size
+    return 0
 
 
 def _by_place(name: str) -> Path | None:
     """The file that is meant by a path, or by another program's name; None if it is neither."""
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return _only_model(path)
-    if path.is_file():
-        return path
+    written = os.path.expanduser(name)  # unlike Path's, both of these take any name there is
+    if os.path.isdir(written):
+        return _only_model(Path(written))
+    if os.path.isfile(written):
+        return Path(written)
     for stored in stored_files():
         if stored.name == name:
             return stored.path
     is_path = name.endswith(".gguf") or os.sep in name
-    return _existing(path, name) if is_path and hub.hub_name(name) is None else None
+    return _existing(Path(written), name) if is_path and hub.hub_name(name) is None else None
 
 
 def _of_hub(wanted: hub.HubName) -> Path | None:
@@ -220,6 +226,7 @@ def _sentences(name: str) -> Iterator[None]:
 def _publish(whole: Path, spec: ModelSpec, name: str, source: FileSource, final: Path) -> None:
     """Check the staged file, write it through to the disk and give it its final name."""
     if whole.is_dir():
+        shutil.rmtree(final.parent, ignore_errors=True)  # of another type, or not whole any more
         whole.rename(final.parent)  # the parts of a split model appear together
         return
     size, checked = whole.stat().st_size, spec.sha256 is not None or spec.bytes is not None

@@ -137,9 +137,11 @@ def answer(url: str, headers: Mapping[str, str]) -> Iterator[Response]:
             yield response
     except OfflineModeIsEnabled:
         raise Unreachable("HF_HUB_OFFLINE is set; unset it to download.") from None
-    except (DownloadError, OSError):
-        raise
-    except Exception as error:  # the client's own kinds; their module is not always the same
+    except Exception as error:
+        # The client is httpx or what has followed it. Other kinds are the caller's own: a progress
+        # callback that gives up, say.
+        if not type(error).__module__.startswith("httpx"):
+            raise
         raise _unreachable(url, error) from error
 
 

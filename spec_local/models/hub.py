@@ -115,9 +115,11 @@ def fetch(source: HuggingFaceFile, staging: Path, progress: BytesProgress) -> Pa
         if _SHA256.fullmatch(digest) and sha256_of(whole) != digest:
             whole.unlink()
             raise DownloadError(f"{part.name} of {source.repo} arrived damaged; pull again.")
+    if len(parts) == 1:
+        return folder / parts[0].name
     for mark in folder.glob("*.etag"):
         mark.unlink()
-    return folder if len(parts) > 1 else folder / parts[0].name
+    return folder
 
 
 def _endpoint() -> str:

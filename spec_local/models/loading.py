@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def choose_pair(
         return spec if draft is None else replace(spec, draft=str(draft))
     if name in registry.pairs:
         return registry.pairs[name]
-    if is_name(name) or "/" in name or name.endswith(".gguf"):
+    if is_name(name) or "/" in name or name.endswith(".gguf") or os.path.isdir(name):
         return PairSpec(name)
     raise registry.unknown(name, "model or pair", {**registry.pairs, **registry.models})
 
@@ -47,7 +48,7 @@ def choose_pair(
 def is_name(word: str) -> bool:
     """Whether that is a pair, or a target: a model that has a name, or a file that is there."""
     registry = load_registry()
-    if word in registry.pairs or word in registry.models or Path(word).is_file():
+    if word in registry.pairs or word in registry.models or os.path.isfile(word):
         return True
     wanted = hub_name(word)
     if wanted is not None and (wanted.quantization is not None or word.startswith("hf")):

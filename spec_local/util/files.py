@@ -26,6 +26,8 @@ def write_text(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None
+    except UnicodeError:
+        raise ConfigError(f"{path} cannot be written: the text has half a character.") from None
 
 
 def sha256_of(path: Path, progress: Share = no_share) -> str:

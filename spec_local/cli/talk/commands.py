@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,10 +21,9 @@ if TYPE_CHECKING:
     from spec_local.cli.talk.kept import KeptConversation
     from spec_local.cli.talk.runners import Runners
     from spec_local.cli.talk.screen import Screen
-    from spec_local.generation import Chunk
+    from spec_local.generation import Generation
     from spec_local.runner import Runner
 
-Answer = Iterator["Chunk"]
 _COMMAND = re.compile(r"(/[a-z?]+)(?:\s+(.*))?", re.DOTALL)
 
 
@@ -61,10 +61,11 @@ class Talk:
             self.folding_said = True
             self.screen.note(SYSTEM_FOLDED)
 
-    def say(self, text: str) -> Answer:
+    def say(self, text: str) -> Generation:
         """Send a message, with what was attached."""
-        said, self.attached = "\n\n".join([*self.attached, text]), []
-        return self.chat.send(said)
+        answer = self.chat.send("\n\n".join([*self.attached, text]))
+        self.attached = []
+        return answer
 
 
 class Command(NamedTuple):
@@ -73,7 +74,7 @@ class Command(NamedTuple):
     names: tuple[str, ...]
     argument: str
     what: str
-    run: Callable[[Talk, str], Answer | None]
+    run: Callable[[Talk, str], Generation | None]
 
 
 def parsed(line: str) -> tuple[Command, str] | None:
@@ -128,7 +129,7 @@ def _edit(talk: Talk, _argument: str) -> None:
     talk.prefill = said or ""
 
 
-def _retry(talk: Talk, _argument: str) -> Answer:
+def _retry(talk: Talk, _argument: str) -> Generation:
     # The same seed would write the same text.
     talk.runner.sampling = replace(talk.runner.sampling, seed=drawn_seed())
     return talk.chat.retry()
@@ -136,20 +137,20 @@ def _retry(talk: Talk, _argument: str) -> Answer:
 
 def _save(talk: Talk, argument: str) -> None:
     require(bool(argument), "Name the file: /save talk.json, or talk.md to read it.")
-    transcript.save(Path(argument).expanduser(), talk.chat.messages)
+    transcript.save(Path(os.path.expanduser(argument)), talk.chat.messages)
     talk.screen.note(f"written: {argument}")
 
 
 def _load(talk: Talk, argument: str) -> None:
     require(bool(argument), "Name the file that /save has written.")
-    talk.chat.take_up(transcript.load(Path(argument).expanduser()))
+    talk.chat.take_up(transcript.load(Path(os.path.expanduser(argument))))
     said = sum(message["role"] != "system" for message in talk.chat.messages)
     talk.screen.note(f"{said:,} messages")
 
 
 def _file(talk: Talk, argument: str) -> None:
     require(bool(argument), "Name a text file; it goes before your next message.")
-    path = Path(argument).expanduser()
+    path = Path(os.path.expanduser(argument))
     talk.attached.append(f"{path.name}:\n\n{read_text(path)}")
     talk.screen.note(f"{path.name} goes before your next message.")
 

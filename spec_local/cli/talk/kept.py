@@ -45,10 +45,14 @@ class KeptConversation:
     def read(self) -> list[dict[str, str]]:
         """The messages kept so far, none for a new name or where `trouble` says why.
 
-        Raises ConfigError if a damaged file can neither be read nor moved.
+        Raises ConfigError if the file cannot be read, or is damaged and cannot be moved.
         """
         if not self.path.exists():
             return []
+        try:
+            self.path.open("rb").close()
+        except OSError as error:
+            raise ConfigError(f"{self.path} cannot be read: {error.strerror}.") from None
         try:
             self._written = transcript.load(self.path)
         except ConfigError:

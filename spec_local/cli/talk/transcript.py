@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from spec_local.util.files import read_text, write_text
 def save(path: Path, messages: Sequence[Message]) -> None:
     """Write them as Markdown if the name ends in .md, else as JSON; never over another file."""
     require(bool(messages), "Nothing has been said yet.")
-    require(not path.exists(), f"{path} is there already; choose another name.")
+    require(not os.path.lexists(path), f"{path} is there already; choose another name.")
     if path.suffix == ".md":
         text = "\n\n".join(f"## {each['role']}\n\n{each['content'].strip()}" for each in messages)
     else:
