@@ -10,8 +10,10 @@ become other tokens than llama.cpp makes of the whole.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-from spec_local.llama.vocab import Vocabulary
+if TYPE_CHECKING:
+    from spec_local.llama.vocab import Vocabulary
 
 OPEN, CLOSE = "\ufdd0", "\ufdd1"
 """Noncharacters, which Unicode keeps for the inside of programs."""
