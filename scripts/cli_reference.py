@@ -11,6 +11,7 @@ from typing import Any
 from typer.main import get_command
 
 from spec_local.cli.app import app
+from spec_local.cli.brief_help import filled
 
 _INTRODUCTION = """\
 # The command line
@@ -55,7 +56,7 @@ def _section(words: str, command: Any) -> Iterator[str]:
     arguments = [each for each in command.params if each.param_type_name == "argument"]
     usage = " ".join([words, *map(_usage, arguments), "[OPTIONS]"])
     yield f"```\n{usage}\n```"
-    yield "\n\n".join(" ".join(part.split()) for part in command.help.split("\n\n"))
+    yield filled(command.help)
     if arguments:
         rows = [f"| `{each.metavar or each.name.upper()}` | {_text(each)} |" for each in arguments]
         yield "\n".join(["| argument | |", "|---|---|", *rows])

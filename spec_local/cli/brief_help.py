@@ -13,6 +13,11 @@ ALL = "--help-all"
 _PANEL = "rich_help_panel"
 
 
+def filled(text: str) -> str:
+    """Paragraphs of one line each, however they are wrapped in the source."""
+    return "\n\n".join(" ".join(each.split()) for each in text.split("\n\n"))
+
+
 class BriefHelp(TyperCommand):
     """`--help` shows the arguments and the options that are in no panel.
 
@@ -22,8 +27,7 @@ class BriefHelp(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help; `ctx.meta` says if all of it is wanted."""
         shown = copy(self)
-        paragraphs = (self.help or "").split("\n\n")
-        shown.help = "\n\n".join(" ".join(each.split()) for each in paragraphs)
+        shown.help = filled(self.help or "")
         if not ctx.meta.get(ALL):
             self._shorten(shown, ctx)
         TyperCommand.format_help(shown, ctx, formatter)

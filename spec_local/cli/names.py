@@ -10,7 +10,7 @@ import typer
 
 from spec_local.errors import SpecLocalError
 
-MEANS = "a pair, a model, a .gguf file, or OWNER/REPO[:QUANT]"
+MEANS = "A pair, a model, a .gguf file, or OWNER/REPO[:QUANT]"
 
 
 def known_names(incomplete: str) -> list[str]:
@@ -39,7 +39,5 @@ def _names(incomplete: str) -> Iterator[str]:
 
 NameArgument = Annotated[
     str | None,
-    typer.Argument(
-        metavar="NAME", help=f"{MEANS[0].upper()}{MEANS[1:]}.", autocompletion=known_names
-    ),
+    typer.Argument(metavar="NAME", help=f"{MEANS}.", autocompletion=known_names),
 ]

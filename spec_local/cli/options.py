@@ -53,7 +53,7 @@ class PairOptions:
             "-m",
             "--pair",
             "-p",
-            help=f"{MEANS[0].upper()}{MEANS[1:]}.",
+            help=f"{MEANS}.",
             metavar="NAME",
             default=_DEFAULT_PAIR,
             autocompletion=known_names,

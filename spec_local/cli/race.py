@@ -35,7 +35,7 @@ def race(
         list[str] | None,
         typer.Argument(
             metavar="[NAME] [PROMPT]…",
-            help=f"{MEANS[0].upper()}{MEANS[1:]}; then prompts. Without prompts, an edit of code.",
+            help=f"{MEANS}; then prompts. Without prompts, an edit of code.",
             autocompletion=known_names,
         ),
     ] = None,

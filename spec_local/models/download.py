@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
@@ -22,7 +22,7 @@ from spec_local.models import hub, wheels
 from spec_local.models.fetch import BytesProgress, SourceUnavailable, require_room
 from spec_local.models.registry import FileSource, ModelSpec, Registry
 from spec_local.models.stores import models_below, stored_files
-from spec_local.util.files import sha256_of
+from spec_local.util.files import sha256_of, size_of
 from spec_local.util.paths import cache_directory
 
 logger = logging.getLogger("spec_local.models.download")
@@ -152,13 +152,7 @@ def _fetched_from(
 def bytes_below(path: Path) -> int:
     """Bytes of a file, or of all files in a directory; 0 if there is neither."""
     files = path.rglob("*") if path.is_dir() else [path]
-    return sum(_size(each) for each in files if each.is_file() and each.suffix != ".etag")
-
-
-def _size(path: Path) -> int:
-    with suppress(FileNotFoundError):  # a pull goes on meanwhile
-        return path.stat().st_size
-    return 0
+    return sum(size_of(each) for each in files if each.is_file() and each.suffix != ".etag")
 
 
 def _by_place(name: str) -> Path | None:

@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from spec_local.errors import DownloadError
+from spec_local.util.files import size_of
 
 BytesProgress = Callable[[int, int], None]
 """Called with (bytes so far, bytes in all); the total is 0 while it is not known."""
@@ -71,11 +72,11 @@ def fetch(
                 return _tag(response)
         path.unlink()
     while True:
-        before = _size(part)
+        before = size_of(part)
         try:
             tag = _receive(url, part, mark, progress, headers, check)
         except Unreachable:
-            if _size(part) <= before:
+            if size_of(part) <= before:
                 raise
             time.sleep(_PAUSE)
             continue
@@ -96,7 +97,7 @@ def _receive(
 
     A server that does not know ranges sends everything, which then replaces the part.
     """
-    have = _size(part) if mark.exists() else 0
+    have = size_of(part) if mark.exists() else 0
     wanted = {"Range": f"bytes={have}-"} if have else {}
     with answer(url, {**headers, **wanted}) as response:
         start, total = _extent(response)
@@ -153,10 +154,6 @@ def require_room(folder: Path, needed: int) -> None:
             f"{needed / 1e9:.2f} GB more are needed in {folder}, where {free / 1e9:.2f} GB are "
             "free; free some space, or set SPEC_LOCAL_CACHE to a folder on another disk."
         )
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
 
 
 def _check(response: Response) -> None:

@@ -30,6 +30,14 @@ def write_text(path: Path, text: str) -> None:
         raise ConfigError(f"{path} cannot be written: the text has half a character.") from None
 
 
+def size_of(path: Path) -> int:
+    """Bytes of a file; 0 if there is none, or no longer any."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def sha256_of(path: Path, progress: Share = no_share) -> str:
     """The hash of a whole file, in lower-case hexadecimal digits; raises OSError."""
     size, done, digest = path.stat().st_size, 0, hashlib.sha256()
