@@ -18,7 +18,7 @@ from statistics import geometric_mean
 from typing import Any, cast
 
 from spec_local.bench.hindsight.looking import AnyToken, look
-from spec_local.bench.hindsight.replay import _calibrated
+from spec_local.bench.hindsight.replay import calibrated
 from spec_local.bench.record.result import Result
 from spec_local.control.costs import MAX_WIDTH
 from spec_local.llama.model import Model
@@ -162,8 +162,8 @@ def read_answers(target: Model, record: list[dict[str, Any]]) -> list[Answer]:
         )
         for each in record
     ]
-    of_lookup = _calibrated((sure, right) for text in looked for right, sure in text)
-    of_model = _calibrated(((c,), int(right)) for each in record for right, c in each["drawn"])
+    of_lookup = calibrated((sure, right) for text in looked for right, sure in text)
+    of_model = calibrated(((c,), int(right)) for each in record for right, c in each["drawn"])
     return [
         Answer(
             [[of_lookup(c) for c in sure] for _right, sure in text],

@@ -56,6 +56,9 @@ def test_the_words_follow_the_numbers() -> None:
     assert "90% of the tokens drafted by model were right: about" in words
     assert "Recommended: --drafter auto with this draft model" in words
     assert "rarely pays" in explain(FLAT, DRAFT, {"model": 0.1})[-1]
+    assert "with this draft model" in explain(FLAT, DRAFT, {"model": 0.1, "window": 0.9})[-1]
+    free, drawn = (explain(FLAT, DRAFT, {name: 0.9})[-2] for name in ("lookup", "window"))
+    assert free.partition("about")[2] > drawn.partition("about")[2]  # the window's drafts cost
     assert "looks drafts up" in explain(FLAT, None, {})[-1]
     dear = curve(lambda width: 0.12 * width**1.3)
     assert "no draft can pay" in explain(dear, None, {})[-1]

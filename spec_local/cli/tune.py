@@ -127,9 +127,9 @@ def _explain(paths: list[Path], options: LoadOptions, store: ProfileStore) -> No
         _print_curve(curve)
     draft = identities[1] if len(identities) > 1 else None
     pair = pair_of(identities[0], draft)
-    drafters = ["lookup"] if draft is None else ["lookup", "model"]
+    drafters = ["lookup"] if draft is None else ["lookup", "model", "window"]
     known = {
-        name: overall(store.acceptance(pair, name, drawn=name == "model").values())
+        name: overall(store.acceptance(pair, name, drawn=name != "lookup").values())
         for name in drafters
     }
     for sentence in explain(curves[0], curves[1] if draft else None, known):

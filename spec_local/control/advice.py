@@ -47,7 +47,7 @@ def explain(
 ) -> list[str]:
     """Sentences: what verification costs, from which acceptance drafts pay, what to do.
 
-    known: acceptance rate by drafter, as far as there is one.
+    known: acceptance rate by drafter, as far as there is one; all but lookup ask the draft model.
     """
     row = target.row(_CONTEXT)
     sentences = [
@@ -66,7 +66,7 @@ def explain(
     for name, rate in known.items():
         if rate is None:
             continue
-        k, speedup = best_k(target, draft if name == "model" else None, rate)
+        k, speedup = best_k(target, None if name == "lookup" else draft, rate)
         worth = f"about {speedup:.2f} x plain decoding at k = {k}" if k else "not worth drafting"
         sentences.append(f"So far, {rate:.0%} of the tokens drafted by {name} were right: {worth}.")
     return [*sentences, _recommendation(target, draft, known)]
@@ -88,8 +88,8 @@ def _recommendation(
     needed = break_even(target, draft)
     if needed is None:
         return "Recommended: leave the draft model out, and a smaller or trimmed one might pay."
-    rate = known.get("model")
-    if rate is not None and rate < needed:
+    rates = [rate for name, rate in known.items() if name != "lookup" and rate is not None]
+    if rates and max(rates) < needed:
         return (
             "Recommended: --drafter auto; this draft model rarely pays here, a trimmed one "
             "(spec-local draft trim) costs less."

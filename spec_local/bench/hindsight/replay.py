@@ -165,7 +165,7 @@ class Pricing:
         self._target, self._draft = target, draft
         drawn = [((c,), int(right)) for each in recordings for right, c in each.drawn]
         looked = [(c, right) for each in recordings for right, c in each.looked]
-        self._rates = {"model": _calibrated(drawn), "lookup": _calibrated(looked)}
+        self._rates = {"model": calibrated(drawn), "lookup": calibrated(looked)}
         states = {"lookup": DrafterState()}
         if draft is not None:
             states["model"] = DrafterState(_copy(draft))
@@ -225,7 +225,7 @@ def _copy(curve: CostCurve) -> CostCurve:
     return CostCurve.from_dict(curve.as_dict())
 
 
-def _calibrated(drafts: Iterable[tuple[Sequence[float], int]]) -> Callable[[float], float]:
+def calibrated(drafts: Iterable[tuple[Sequence[float], int]]) -> Callable[[float], float]:
     """From confidence to acceptance, over all drafts (confidences, right ones)."""
     acceptance = Acceptance(Tuning(pair_memory=1e9))  # every position counts alike
     for confidences, right in drafts:
