@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypedDict
 
 from spec_local.engine.logprobs import TokenLogprobs
@@ -191,7 +191,7 @@ def to_chunks(
     try:
         for round_ in rounds:
             if stats.rounds == 0:
-                stats = replace(stats, cached_tokens=prompt_tokens - round_.evaluated)
+                stats = stats._replace(cached_tokens=prompt_tokens - round_.evaluated)
             stats = stats.plus(round_)
             written = round_.tokens[:-1] if round_.finish == "stop" else round_.tokens
             new = text.feed(pieces(written))

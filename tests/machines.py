@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from typing import NamedTuple
 
 from spec_local.control.controller import Controller
@@ -234,8 +233,7 @@ class Bookkeeper(Controller):
             self.lost += beyond
         self.written += report.tokens
         self.worst = max(self.worst, self.lost - promised_one(self.written))
-        return replace(
-            report,
+        return report._replace(
             evaluate_seconds=report.evaluate_seconds * factor,
             steps=[(width, seconds * draft_factor) for width, seconds in report.steps],
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -38,7 +37,7 @@ class Unteachable(Controller):
     def learn(self, report: RoundReport) -> None:
         seconds = self.target.row(100)[min(33, report.width)]
         steps = [(width, 0.1) for width, _seconds in report.steps]
-        super().learn(replace(report, evaluate_seconds=seconds, steps=steps))
+        super().learn(report._replace(evaluate_seconds=seconds, steps=steps))
 
 
 def adaptive(draft: TableSession | None = None, verify_cost: float = 0.05) -> Adaptive:
@@ -137,7 +136,7 @@ class OnSomeMachine(Controller):
 
     def learn(self, report: RoundReport) -> None:
         seconds = 0.1 + 0.01 * report.width
-        super().learn(replace(report, evaluate_seconds=seconds, other_seconds=0.0))
+        super().learn(report._replace(evaluate_seconds=seconds, other_seconds=0.0))
 
 
 def test_a_machine_nothing_is_known_about_is_measured_in_passing() -> None:

@@ -157,10 +157,10 @@ def test_a_damaged_certificate_is_none(tmp_path: Path, damage: dict[str, object]
 def test_widths_round_up() -> None:
     widths = Widths((1, 2, 3, 5, 8))
     assert [widths.at_least(n) for n in range(1, 9)] == [1, 2, 3, 5, 5, 8, 8, 8]
-    assert widths.costs([0, 10, 20, 30, 40, 50, 60, 70, 80, 90]) == [
-        *(0, 10, 20, 30, 50, 50),
-        *(80, 80, 80),
-    ]
+    shape = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]
+    assert widths.costs(shape) == [0, 1, 2, 3, 5, 5, 8, 8, 8]
+    assert Widths((4,)).costs(shape) == [0, 1, 1, 1, 1]
+    assert ANY.costs(shape) == shape
     assert (widths.narrowest, widths.widest, widths.most_padding) == (1, 8, 2)
     assert Widths((4,)).most_padding == 3
     assert ANY.most_padding == 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -238,7 +237,7 @@ STATS = Stats(
 
 
 def test_an_answer_without_drafts_says_why() -> None:
-    said = gain(replace(STATS, drafted=0, accepted=0), "stop")
+    said = gain(STATS._replace(drafted=0, accepted=0), "stop")
     assert said.endswith("nothing to draft from in this text; plain decoding")
 
 

@@ -156,3 +156,12 @@ class Tuning:
     calibration_gap: int = 8
     """At least so many tokens are written for each of them, so that a short answer is not slowed
     down for what only later ones gain by."""
+
+    def rest(self, emitted: int, most: int) -> float:
+        """Tokens an answer is expected to have left, of `most` that it may have.
+
+        If P(it goes on for x more) = (s / (s + x))^2, at most R of them are s R / (s + R) in the
+        mean. s = `expected_rest` + emitted.
+        """
+        expected = self.expected_rest + emitted
+        return expected * most / (expected + most)

@@ -76,8 +76,8 @@ class Controller:
         kind: of the drafters' confidences; what is known of one kind says nothing of another.
         """
         self._emitted, self._max_tokens, self._since_plain = 0, max_tokens, 0
-        self._recent_tokens = self._recent_cost = self.tuning.first_rounds
         self.budget.begin()
+        self._recent_tokens = self._recent_cost = self.tuning.first_rounds
         for drafter in self.drafters.values():
             drafter.begin(kind)
 
@@ -89,10 +89,10 @@ class Controller:
         room = min(room, self.widths.widest - 1)
         if room < 1 or not self.target.has(1, context):
             return PLAIN
-        row = self.widths.costs(self.target.row(context))
         rate = max(1.0, self._recent_tokens / self._recent_cost)
-        costs = [cost / row[1] for cost in row]
-        moment = Moment(offers, context, room, row[1], costs, rate)
+        costs = self.widths.costs(self.target.shape(context))
+        plain = self.target.seconds(self.widths.narrowest, context)
+        moment = Moment(offers, context, room, plain, costs, rate)
         for step in (self._calibrate, self._recheck, self._best, self._probe):
             if (plan := step(moment)) is not None:
                 return plan
@@ -100,7 +100,7 @@ class Controller:
 
     def plain_seconds(self, context: int) -> float:
         """Seconds of one token in plain decoding at present; 0.0 before that is known."""
-        return self.target.row(context)[1]
+        return self.target.seconds(1, context)
 
     def _calibrate(self, moment: Moment) -> Plan | None:
         """Measure the next width that is missing, right after a plain round."""
@@ -118,9 +118,8 @@ class Controller:
         """Take the greatest gain of all offers and lengths, if it is beyond the error of costs."""
         best, best_gain = None, self.tuning.margin
         for offer in moment.offers:
-            drafted = offer.confidences is not None
-            choices = self._drafted(offer, moment) if drafted else self._to_draft(offer, moment)
-            for gain, plan in choices:
+            choices = self._to_draft if offer.confidences is None else self._drafted
+            for gain, plan in choices(offer, moment):
                 if gain > best_gain:
                     best, best_gain = plan, gain
         return None if best is None else self._stretched(best, moment)
@@ -232,13 +231,8 @@ class Controller:
 
     @property
     def _rest(self) -> float:
-        """Tokens the answer is expected to have left, at most R of them.
-
-        If P(it goes on for x more) = (s / (s + x))^2, their mean is s R / (s + R).
-        """
-        most = max(1, self._max_tokens - self._emitted)
-        expected = self.tuning.expected_rest + self._emitted
-        return expected * most / (expected + most)
+        """Tokens the answer is expected to have left."""
+        return self.tuning.rest(self._emitted, max(1, self._max_tokens - self._emitted))
 
     def learn(self, report: RoundReport) -> None:
         """A round is over: learn what things cost, who was right, and settle the budget."""
@@ -251,7 +245,7 @@ class Controller:
             drafter = self.drafters[report.drafter]
             drafting, reading = drafter.learn_drafting(report.steps, report.context)
         self._emitted += report.tokens
-        plain = self.target.row(report.context)[self.widths.narrowest]
+        plain = self.target.seconds(self.widths.narrowest, report.context)
         if is_first or plain <= 0:
             self._plain_at = report.context + report.width
             return
@@ -270,8 +264,8 @@ class Controller:
             self._open_rounds.append((width, context, cost))
             return
         for each, where, booked in self._open_rounds:
-            row = self.target.row(where)
-            self.budget.settle(0, booked - row[each] / row[self.widths.narrowest])
+            plain = self.target.seconds(self.widths.narrowest, where)
+            self.budget.settle(0, booked - self.target.seconds(each, where) / plain)
         self._open_rounds.clear()
 
     def _learn_speed(self, report: RoundReport, is_prompt: bool) -> int:

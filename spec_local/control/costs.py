@@ -55,10 +55,8 @@ class CostCurve:
         self._state: NDArray[np.float64] = np.zeros(1)
         """Logarithms, shape (factors + 1,): the scale, then the factors."""
         self._covariance: NDArray[np.float64] = np.zeros((1, 1))
-        self._rows: dict[int, list[float]] = {}
-        """By bucket, what `row` answers, until anything changes."""
-        self._shapes: dict[int, NDArray[np.float64]] = {}
-        """By bucket, the shape of such a row, until more than the scale changes."""
+        self._shapes: dict[int, list[float]] = {}
+        """By bucket, what `shape` answers, until more than the scale changes."""
         self._drawn: dict[int, Lines] = {}
         """By bucket, what draws such a shape, until a width is added."""
         self._unrest = 0.0
@@ -88,7 +86,6 @@ class CostCurve:
         parts = self._parts(*factor, measured)
         self._filter(parts, measured, len(seconds), new=factor in self._guessed)
         self._guessed.discard(factor)
-        self._rows.clear()
         self._shapes.clear()
         if self._early is not None:
             early, self._early = self._early, None
@@ -166,29 +163,31 @@ class CostCurve:
         """Another model's decodes show that the machine's scale has changed by so much."""
         if self.is_known and change:
             self._state[_SCALE] += change
-            self._rows.clear()
 
     def seconds(self, width: int, context: int) -> float:
         """Expected seconds of evaluating `width` tokens after `context`; 0.0 if it is not known."""
-        if width <= MAX_WIDTH:
-            return self.row(context)[width]
         if not self.is_known:
             return 0.0
         near = self._nearest(bucket_of(context))
+        if width == 1:
+            return self._plain(near)
+        if width <= MAX_WIDTH:
+            return self._plain(near) * self.shape(context)[width]
         return self._plain(near) * self._prompt_shape(near, width)
 
     def row(self, context: int) -> list[float]:
         """Expected seconds for every width from 0 (no time) to MAX_WIDTH."""
-        bucket = bucket_of(context)
-        if bucket not in self._rows:
-            self._rows[bucket] = self._row(bucket) if self.is_known else [0.0] * (MAX_WIDTH + 1)
-        return self._rows[bucket]
+        if not self.is_known:
+            return [0.0] * (MAX_WIDTH + 1)
+        plain = self.seconds(1, context)
+        return [plain * cost for cost in self.shape(context)]
 
-    def _row(self, bucket: int) -> list[float]:
-        near = self._nearest(bucket)
+    def shape(self, context: int) -> list[float]:
+        """V(width) / V(1), expected, for every width from 0 (nothing) to MAX_WIDTH, once known."""
+        near = self._nearest(bucket_of(context))
         if near not in self._shapes:
-            self._shapes[near] = self._lines(near).row(self._state)
-        return [0.0, *(self._plain(near) * self._shapes[near]).tolist()]
+            self._shapes[near] = [0.0, *self._lines(near).row(self._state).tolist()]
+        return self._shapes[near]
 
     @property
     def widest(self) -> int:

@@ -15,8 +15,7 @@ from spec_local.control.report import Judged
 from spec_local.control.stopping import DraftPace
 
 
-@dataclass(frozen=True, slots=True)
-class DraftPrices:
+class DraftPrices(NamedTuple):
     """What drafting costs, in plain tokens, V(1) = 1."""
 
     step: float

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from spec_local.control.stopping import DraftPace
 
@@ -11,8 +11,7 @@ CALIBRATION = "calibration"
 """Drafter of a plan that only wants a width measured: any tokens will do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(NamedTuple):
     """What a drafter could do now."""
 
     drafter: str
@@ -22,8 +21,7 @@ class Offer:
     """Tokens its model has to evaluate before the first drafted one is there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(NamedTuple):
     """What a plan is made from."""
 
     offers: Sequence[Offer]
@@ -39,8 +37,7 @@ class Moment:
     """r: tokens emitted lately in the time of one plain token; at least 1."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What the next round does."""
 
     drafter: str = ""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(NamedTuple):
     """What became of a draft, whether it was submitted or only watched."""
 
     confidences: Sequence[float]
@@ -19,8 +19,7 @@ class Judged:
 UNJUDGED = Judged((), 0, rejected=False)
 
 
-@dataclass(frozen=True, slots=True)
-class RoundReport:
+class RoundReport(NamedTuple):
     """One round: what it evaluated, emitted and took, and what it showed of every drafter."""
 
     tokens: int
@@ -35,7 +34,7 @@ class RoundReport:
     """Drafter of the round's plan; empty if nothing was drafted."""
     steps: Sequence[tuple[int, float]] = ()
     """(tokens, seconds) of each evaluation of the draft model."""
-    judged: Mapping[str, Judged] = field(default_factory=dict)
+    judged: Mapping[str, Judged] = MappingProxyType({})
     """Drafts by drafter, also those that were not asked to submit theirs."""
     certainty: float | None = None
     """Probability of the target's best token at the first position; None: not looked at."""

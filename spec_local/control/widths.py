@@ -44,11 +44,12 @@ class Widths:
         """The width at which so many tokens, at most the widest, are evaluated."""
         return self.allowed[bisect_left(self.allowed, width)]
 
-    def costs(self, row: Sequence[float]) -> list[float]:
-        """Cost of every width from 0 on after padding, given the costs before it."""
+    def costs(self, shape: Sequence[float]) -> Sequence[float]:
+        """V(w) / V(1) of every width from 0 on with padding, given what it is without."""
         if len(self.allowed) == self.widest:  # nothing is padded
-            return [*row[: self.widest + 1]]
-        return [row[width] for width in _padded(self)]
+            return shape[: self.widest + 1]
+        plain = shape[self.narrowest]
+        return [shape[width] / plain for width in _padded(self)]
 
 
 @cache

@@ -6,16 +6,14 @@ Nothing here knows llama.cpp, a terminal or a file. The engine (`decode.py`) see
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from spec_local.engine.rounds import Round
 from spec_local.sampling.distribution import Distribution
 from spec_local.sampling.types import Logits, Sampler
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """Tokens a drafter proposes to follow the committed ones."""
 
     tokens: tuple[int, ...] = ()
@@ -61,14 +59,13 @@ class Draft:
         cut = next((i for i, token in enumerate(self.tokens) if is_end(token)), None)
         if cut is None:
             return self
-        return replace(self, tokens=self.tokens[:cut], end=self.tokens[cut])
+        return self._replace(tokens=self.tokens[:cut], end=self.tokens[cut])
 
 
 NO_DRAFT = Draft()
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What verification decided: the first `accepted` drafted tokens, then `token`.
 
     `token` is the recovered token after a rejection, the bonus token after full acceptance.
