@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -187,12 +188,13 @@ def reads_after(
     max_tokens: int = 400,
     step: float = 0.1,
     saved: float = 100.0,
+    acceptance: Acceptance | None = None,
 ) -> int | None:
     """Plain tokens, each so certain, after which the model begins to read the prompt.
 
-    saved: plain tokens that earlier answers have left.
+    saved: plain tokens that earlier answers have left. acceptance: of a model that is known less.
     """
-    controller = a_controller(linear_third, model_step=step, max_tokens=max_tokens)
+    controller = a_controller(linear_third, step, acceptance, max_tokens)
     controller.budget.saved = saved
     for token in range(2, max_tokens - 1):
         room = min(32, max_tokens - token)
@@ -224,6 +226,32 @@ def test_the_less_there_is_to_gain_the_longer_the_text_is_looked_at() -> None:
 def test_a_prompt_is_not_read_where_nothing_is_left_to_pay_for_it() -> None:
     assert reads_after(0.995, prompt=500, saved=0.0) is None
     assert reads_after(0.995, prompt=500, saved=30.0) is not None
+
+
+def test_a_model_that_is_not_known_reads_for_later_answers_too_if_they_earned_it() -> None:
+    given = Tuning().first_saved
+    reading = 5.0
+    fresh = partial(reads_after, 0.7, prompt=200, max_tokens=100, step=0.12)
+    assert fresh(saved=reading + given / 2, acceptance=Acceptance()) is None
+    assert fresh(saved=reading + given, acceptance=Acceptance()) is not None
+    known = trusted(0.7, share=0.7)
+    assert fresh(saved=reading + given, acceptance=known) is None
+
+
+def test_prompts_that_surprise_do_not_make_an_idle_draft_model_dear() -> None:
+    """The machine's scale goes up and down with prompts; the drafts' share of it must not drift."""
+    controller = a_controller(linear_third, model_step=0.2)
+    draft = controller.drafters["model"].cost
+    assert draft is not None
+    for answer in range(40):
+        controller.begin(60)
+        prompt = 40 + answer
+        seconds = linear_third(prompt) * (0.7 if answer % 3 else 1.4)
+        controller.learn(RoundReport(tokens=1, width=prompt, context=0, evaluate_seconds=seconds))
+        for token in range(12):
+            play(controller, PLAIN, linear_third, context=prompt + token)
+    share = draft.seconds(1, 100) / controller.plain_seconds(100)
+    assert share == pytest.approx(0.2, rel=0.05)
 
 
 def test_a_new_context_length_begins_with_a_plain_round() -> None:

@@ -94,6 +94,7 @@ def test_the_page_states_the_constants_as_they_are() -> None:
         f"C <- min( C + s + {tuning.allowance_per_token} n,  {tuning.most_saved:g} )",
         f"`caution` = {tuning.caution} times",
         f"{tuning.caution} · (1 + {tuning.hesitation:g}/n)",
+        f"n / (n + `unfamiliar` = {tuning.unfamiliar:g})",
         f"risk = {tuning.aversion:g} Σ",
     ):
         assert sentence in " ".join(text.split()) or sentence in text

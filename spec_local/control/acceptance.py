@@ -75,6 +75,12 @@ class Acceptance:
         return accepted, judged
 
     @property
+    def familiarity(self) -> float:
+        """From 0 to 1: of what is believed of the pair, how much it has shown itself."""
+        _accepted, judged = self.judged
+        return judged / (judged + self._tuning.unfamiliar)
+
+    @property
     def shares(self) -> NDArray[np.float64]:
         """How often a drafted token falls into each confidence bucket; sums to 1."""
         if self._shares is None:

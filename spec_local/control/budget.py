@@ -66,6 +66,10 @@ class Budget:
         """Whether the draft model may read the prompt at such a price."""
         return price <= self.saved + self._tuning.stake * self.credit
 
+    def earned(self, price: float) -> bool:
+        """Whether so much is left of what earlier answers have earned, not of what was given."""
+        return price <= self.saved - self._tuning.first_saved
+
     def invest(self, price: float) -> None:
         """The draft model has read the prompt."""
         paid = min(price, self.saved)

@@ -93,6 +93,10 @@ class Tuning:
     hesitation: float = 6.0
     """After n tokens 1 + hesitation / n times that: every plain token shows more of the text, and
     where reading pays so clearly that waiting costs more, it is not waited for."""
+    unfamiliar: float = 20.0
+    """Where earlier answers have earned the reading, n / (n + so many) of that is enough, with n of
+    the model's tokens judged. Else a model that never drafts is never known: a new pair that won by
+    lookup wrote 36 answers without once asking its draft model."""
     usual_tokens: float = 2.0
     """Tokens of a drafted round beyond its gain: the one that every round emits, and about one that
     pays for the draft. Reading the prompt is shared by the tokens that are left."""

@@ -18,10 +18,8 @@ Four steps make a plan, and the first that has one decides:
     probe       a drafter thought useless is tried again
 
 A budget (`budget.py`) guards the promise never to be slower. The draft model's reading of the
-prompt, before which nothing can be earned, is an investment out of what earlier answers have saved.
-It must be expected to pay for itself more than once, and how well the model would draft is
-foreseen from how sure the target itself is of this text (`acceptance.py`): the less there is to
-gain, the longer that is looked at.
+prompt is an investment out of what earlier answers have saved; how well it would draft is foreseen
+from how sure the target is of this text (`acceptance.py`).
 
 It knows no model, no tokens and no clock (`docs/controller.md`, `simulation.py`).
 """
@@ -67,8 +65,7 @@ class Controller:
 
     def __post_init__(self) -> None:
         self.budget = Budget(self.tuning)
-        costs = [each.cost for each in self.drafters.values() if each.cost is not None]
-        self._drafting = {id(cost): cost for cost in costs}
+        self._drafting = {id(each.cost): each.cost for each in self.drafters.values() if each.cost}
 
     def begin(self, max_tokens: int, kind: str = "") -> None:
         """A generation of at most so many tokens begins.
@@ -181,7 +178,7 @@ class Controller:
             # The pace counts V(1) and every draft step as `step`: the first one costs `first`.
             gain = pace.value + rate * (1.0 - (draft.first - draft.step))
             # Reading is shared by the rounds to come, which emit about usual_tokens + gain each.
-            caution = 1.0 if drafter.started else self._caution
+            caution = self._caution(drafter, draft.reading)
             gain -= rate * caution * draft.reading * (self.tuning.usual_tokens + gain) / self._rest
             drafter.weigh(Intent(pace, gain, price + catch_up))
             yield gain, Plan(offer.drafter, limit, pace)
@@ -224,10 +221,15 @@ class Controller:
         pace = DraftPace(drafter.acceptance, moment.costs, draft.step, 1.0, best, probe=True)
         return Plan(offer.drafter, best, pace)
 
-    @property
-    def _caution(self) -> float:
-        """How many times over reading the prompt must be expected to pay for itself."""
-        return self.tuning.caution * (1.0 + self.tuning.hesitation / max(1, self._emitted))
+    def _caution(self, drafter: DrafterState, reading: float) -> float:
+        """How many times over reading the prompt must be expected to pay for itself.
+
+        A draft model that is little known reads for later answers too, where they have earned it.
+        """
+        if drafter.started:
+            return 1.0
+        caution = self.tuning.caution * (1.0 + self.tuning.hesitation / max(1, self._emitted))
+        return caution * drafter.acceptance.familiarity if self.budget.earned(reading) else caution
 
     @property
     def _rest(self) -> float:
@@ -271,19 +273,18 @@ class Controller:
     def _learn_speed(self, report: RoundReport, is_prompt: bool) -> int:
         """Learn the target's cost; returns the width after padding.
 
-        If the machine's speed has changed, so it has for the drafts.
+        The drafts' speed changes with every change of the machine's, or those taken back add up.
         """
         width = report.width if is_prompt else self.widths.at_least(report.width)
         if is_prompt and width <= MAX_WIDTH:  # a prompt asks for one row only, so it is cheaper
             return width
-        was_known, before = self.target.has(width, report.context), self.target.scale
-        self.target.observe(width, report.context, report.evaluate_seconds)
-        if was_known:
-            for cost in self._drafting.values():
-                cost.rescale(self.target.scale - before)
-        else:
+        was_known, before = self.target.is_known, self.target.scale
+        if not self.target.has(width, report.context):
             for drafter in self.drafters.values():
                 drafter.reconsider()
+        self.target.observe(width, report.context, report.evaluate_seconds)
+        for cost in self._drafting.values() if was_known else ():
+            cost.rescale(self.target.scale - before)
         return width
 
     def _settle(self, report: RoundReport, cost: float) -> None:

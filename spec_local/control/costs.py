@@ -69,8 +69,9 @@ class CostCurve:
         return bool(self._factors)
 
     def has(self, width: int, context: int) -> bool:
-        """Whether this width was measured near this context length."""
-        return self.is_known and (self._nearest(bucket_of(context)), width) in self._factors
+        """Whether this width was measured near this context length; if it is wide, one like it."""
+        near = self._nearest(bucket_of(context)) if self.is_known else 0
+        return (near, _knot(width)) in self._factors
 
     def observe(self, width: int, context: int, *seconds: float) -> None:
         """An evaluation of `width` tokens after `context` took so long, or several alike did."""
