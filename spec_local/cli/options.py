@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from spec_local.models.registry import PairSpec
     from spec_local.runner import Runner
 
-_DEFAULT_PAIR = "smollm2"
+_DEFAULT_PAIR = "a pulled pair with a draft, else smollm2"
 
 
 def _option(
@@ -186,9 +186,11 @@ def chosen_pair(models: PairOptions, drafter: str | None = None) -> PairSpec:
     drafter: None is the pair's own.
     """
     from spec_local.drafters import AUTO, uses_draft
+    from spec_local.models.default import default_pair
     from spec_local.models.loading import choose_pair
+    from spec_local.models.registry import load_registry
 
-    wanted = models.target or _DEFAULT_PAIR
+    wanted = models.target or default_pair(load_registry())
     require(models.draft is None or not models.no_draft, "Give --draft or --no-draft, not both.")
     if models.draft is not None:
         return choose_pair(None, wanted, models.draft)
