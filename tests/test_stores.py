@@ -22,20 +22,6 @@ pytestmark = pytest.mark.llama
 OLLAMA_LAYER = "application/vnd.ollama.image.model"
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user's directory with nothing in it, and no other place to look at."""
-    home = tmp_path / "home"
-    home.mkdir()
-    monkeypatch.setattr(Path, "home", lambda: home)
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("LLAMA_CACHE", str(home / "llama.cpp"))
-    monkeypatch.delenv("OLLAMA_MODELS", raising=False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(home / "hub"))
-    monkeypatch.setattr("spec_local.models.stores._OLLAMA_OF_ALL", ())
-    return home
-
-
 def put(path: Path, seed: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     return write_tiny(path, seed=seed)
@@ -142,7 +128,6 @@ def test_a_draft_has_the_same_vocabulary_and_a_fitting_size(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("spec_local.models.pairing.SHARES", (0.2, 0.9))
-    monkeypatch.setenv("SPEC_LOCAL_CACHE", str(home / "cache"))
     folder = home / "llama.cpp"
     folder.mkdir()
     target = write_tiny(folder / "target.gguf", "gemma3")

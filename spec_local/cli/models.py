@@ -86,29 +86,40 @@ def scan(
 
 
 @app.command()
-def pair(target: NameOrFile) -> None:
-    """List the models here that could draft for a target, the smallest first.
+def pair(
+    target: NameOrFile,
+    folders: Annotated[
+        list[Path] | None, typer.Argument(help="Other folders to look into.", show_default=False)
+    ] = None,
+) -> None:
+    """List models that could draft for a target, the best first, and what each would earn here.
 
-    `spec-local bench drafts` measures which of them is worth most.
+    Predicted is the speed over plain decoding: from what the pair has shown on this machine, else
+    from the sizes. `spec-local bench drafts` measures which is worth most.
     """
-    from spec_local.gguf.header import model_bytes
     from spec_local.models.download import resolve
-    from spec_local.models.pairing import drafts_for
     from spec_local.models.registry import load_registry
+    from spec_local.partners import partners
 
     registry = load_registry()
-    here = resolve(target, registry)
-    if here is None:
-        print(f"{target} is not here yet; get it with: spec-local models pull {target}")
-        raise typer.Exit(1)
-    shown = _table("draft", "from", "size", "share of the target")
-    size = model_bytes(here)
-    for each in drafts_for(here, registry):
-        own = model_bytes(each.path)
-        shown.add_row(each.name, each.store, f"{own / 1e9:.2f} GB", f"{own / size:.0%}")
-    if not shown.row_count:
-        print(f"No model here can draft for {here.name}; lookup drafts without one.")
+    name = registry.pairs[target].target if target in registry.pairs else target
+    found = partners(name, registry, folders or ())
+    if resolve(name, registry) is None:
+        print(f"{name} is not here yet; get it with: spec-local models pull {name}")
+        if not found:
+            raise typer.Exit(1)
+    if not found:
+        print(f"No model here can draft for {name}; lookup drafts without one.")
         return
+    shown = _table("draft", "from", "size", "of the target", "predicted")
+    for each in found:
+        shown.add_row(
+            each.name,
+            each.store or "to pull",
+            gigabytes(each.bytes) if each.bytes else "-",
+            "-" if each.share is None else f"{each.share:.0%}",
+            str(each.prediction or "-"),
+        )
     _print(shown)
 
 
