@@ -96,7 +96,7 @@ def application() -> QApplication:
 def stub(monkeypatch: pytest.MonkeyPatch) -> StubRunner:
     """What is loaded, whatever is chosen."""
     runner = StubRunner()
-    load_with(monkeypatch, lambda target, progress: runner)
+    load_with(monkeypatch, lambda target, draft, progress: runner)
     return runner
 
 
@@ -261,7 +261,7 @@ def test_closing_the_window_in_the_middle_of_an_answer_ends_everything(
     assert model_threads() == []
 
 
-def load_slowly(target: str, progress: Callable[[str, float], None]) -> StubRunner:
+def load_slowly(target: str, draft: str, progress: Callable[[str, float], None]) -> StubRunner:
     for _report in range(LONG):
         progress(f"load {target}", 0.5)
         time.sleep(0.002)

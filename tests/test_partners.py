@@ -7,14 +7,16 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from spec_local import LoadOptions
+from spec_local import LoadOptions, Runner
 from spec_local.cli.app import app
+from spec_local.cli.options import PairOptions, chosen_pair
 from spec_local.control.acceptance import Acceptance
 from spec_local.control.costs import CostCurve
 from spec_local.llama.identity import identity
 from spec_local.machine.learned import pair_of
 from spec_local.machine.prediction import Prediction, by_size, predict
 from spec_local.machine.profile import ProfileStore
+from spec_local.models.loading import choose_pair
 from spec_local.models.registry import load_registry
 from spec_local.partners import best_draft, partners
 from tests.tiny_gguf import write_tiny
@@ -162,6 +164,54 @@ def test_the_command_says_what_each_would_earn(target: Path, tmp_path: Path) -> 
     assert "to pull" in far.output
     none = CliRunner().invoke(app, ["models", "pair", "an-owner/a-repository"])
     assert none.exit_code == 1
+
+
+def test_a_runner_takes_the_best_draft_only_when_asked_and_tells(target: Path) -> None:
+    options = LoadOptions(n_ctx=256)
+    stages = list[str]()
+    with Runner.load(target=target, options=options) as plain:
+        assert plain.draft is None
+        assert plain.pair == choose_pair(None, target)
+        text = plain.complete("once", max_tokens=20).text
+    with Runner.load(
+        target=target,
+        draft="auto",
+        options=options,
+        progress=lambda stage, _share: stages.append(stage),
+    ) as paired:
+        assert paired.pair is not None
+        assert paired.pair.draft == str(draft_of(target, "small"))
+        assert paired.draft is not None
+        assert paired.draft.model.path == draft_of(target, "small")
+        assert paired.complete("once", max_tokens=20).text == text
+    assert "load small" in stages
+    with Runner.load(target=target, draft="auto", drafter="lookup", options=options) as looking:
+        assert looking.draft is None
+        assert looking.pair is not None
+        assert looking.pair.draft is None
+
+
+def test_a_draft_of_ones_own_takes_the_place_of_the_pairs_and_none_does_without() -> None:
+    pair = load_registry().pairs["qwen2.5-7b"]
+    assert choose_pair("qwen2.5-7b", draft="auto") == pair
+    assert choose_pair("qwen2.5-7b", draft="mine.gguf").draft == "mine.gguf"
+    assert choose_pair("qwen2.5-7b", draft="none").draft is None
+    assert choose_pair(None, "a.gguf", "auto").draft == "auto"
+
+
+def test_the_command_line_takes_it_unasked_and_says_so(
+    target: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draft = draft_of(target, "small")
+    assert chosen_pair(PairOptions(target=str(target))).draft == str(draft)
+    assert capsys.readouterr().err == f"note: {draft} drafts, as it has the same vocabulary.\n"
+    assert chosen_pair(PairOptions(target=str(target), no_draft=True)).draft is None
+    assert chosen_pair(PairOptions(target=str(target)), drafter="lookup").draft is None
+    assert capsys.readouterr().err == ""
+    arguments = ["generate", "-m", str(target), "-c", "256", "-n", "3", "once"]
+    found = CliRunner().invoke(app, arguments)
+    assert found.exit_code == 0, found.output
+    assert f"note: {draft} drafts" in found.stderr
 
 
 def test_a_draft_is_named_as_it_can_be_loaded(target: Path) -> None:

@@ -104,7 +104,7 @@ class Worker(QObject):
 
     def _load(self, name: str) -> None:
         self._free()  # two models may need more memory than there is
-        self._runner = Runner.load(target=name, progress=self._progress)
+        self._runner = Runner.load(target=name, draft="auto", progress=self._progress)
         self._chat = self._runner.chat(progress=self._progress)
         self.loaded.emit(name)
 
