@@ -32,7 +32,7 @@ def list_models() -> None:
     """Show the models and pairs that have a name here, and what they take on the disk."""
     from rich.console import Console
 
-    from spec_local.models.download import bytes_below, store
+    from spec_local.models.download import bytes_below, origin_of, store
     from spec_local.models.kept import kept_models
     from spec_local.models.registry import load_registry, user_file
 
@@ -46,7 +46,9 @@ def list_models() -> None:
         )
     for each in kept:
         if each.name not in registry.models and each.path is not None:
-            models.add_row(each.name, "yes", gigabytes(each.bytes), "pulled by its own name")
+            origin = origin_of(each.name)
+            source = f"Hugging Face {origin.hf.repo}" if origin else "pulled by its own name"
+            models.add_row(each.name, "yes", gigabytes(each.bytes), source)
     pairs = _table("pair", "target", "draft", "drafter")
     for name, pair in registry.pairs.items():
         pairs.add_row(name, pair.target, pair.draft or "-", pair.drafter)
@@ -162,10 +164,11 @@ def pull(names: Names) -> None:
     A pull that was broken off goes on where it ended.
     """
     from spec_local.models.download import pulled
+    from spec_local.models.kept import kept_models
     from spec_local.models.registry import load_registry
 
-    registry = load_registry()
-    wanted = [model for name in names for model in models_of(name, registry)]
+    registry, kept = load_registry(), [each.name for each in kept_models()]
+    wanted = [model for name in names for model in models_of(name, registry, kept)]
     for model in dict.fromkeys(wanted):
         with on_terminal() as show:
             path = pulled(model, registry, show)

@@ -12,7 +12,7 @@ from spec_local.errors import VocabularyMismatch, require
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
-from spec_local.models.download import pulled
+from spec_local.models.download import in_store, pulled
 from spec_local.models.hub import hub_name
 from spec_local.models.registry import PairSpec, Registry, load_registry
 from spec_local.models.stores import stored_files
@@ -68,7 +68,7 @@ def is_name(word: str) -> bool:
     wanted = hub_name(word)
     if wanted is not None and (wanted.quantization is not None or word.startswith("hf")):
         return True
-    return any(word == stored.name for stored in stored_files())
+    return in_store(word) is not None or any(word == stored.name for stored in stored_files())
 
 
 def load_model(

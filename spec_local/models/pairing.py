@@ -94,9 +94,10 @@ def _same_vocabulary(path: Path, wanted: GGUFHeader) -> bool:
 
 def _at_hand(registry: Registry) -> Iterator[StoredFile]:
     """Models of models.toml that are here, and others that have been pulled."""
-    kept = [each.name for each in kept_models()]
-    for name in dict.fromkeys([*registry.models, *kept]):
-        if (path := here(name, registry)) is not None:
+    places = {name: here(name, registry) for name in registry.models}
+    kept = {each.name: each.path for each in kept_models()}
+    for name, path in {**kept, **places}.items():
+        if path is not None:
             yield StoredFile(name, OWN_STORE, path)
 
 
