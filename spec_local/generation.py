@@ -37,6 +37,18 @@ class Chunk:
     finish_reason: FinishReason | None = None
     logprobs: tuple[TokenLogprobs, ...] = ()
     """For each token, if they were asked for."""
+    drafted_characters: int = 0
+    """How much of the text was drafted: its beginning; the rest is the target's own."""
+
+    @property
+    def drafted_text(self) -> str:
+        """The part of the text that was drafted, which comes first."""
+        return self.text[: self.drafted_characters]
+
+    @property
+    def own_text(self) -> str:
+        """The part of the text that the target wrote itself, after what was drafted."""
+        return self.text[self.drafted_characters :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,14 +206,16 @@ def to_chunks(
                 stats = stats._replace(cached_tokens=prompt_tokens - round_.evaluated)
             stats = stats.plus(round_)
             written = round_.tokens[:-1] if round_.finish == "stop" else round_.tokens
-            new = text.feed(pieces(written))
+            drafted_text = text.feed(pieces(written[: round_.accepted]))
+            new = drafted_text + text.feed(pieces(written[round_.accepted :]))
             finish: FinishReason | None = "stop" if text.stopped else round_.finish
             if finish is None and cancel.is_set():
                 finish = "cancelled"
             if finish is not None:
                 new += text.finish()
             drafted = (True,) * round_.accepted + (False,)
-            yield Chunk(new, round_.tokens, drafted, stats, finish, round_.logprobs)
+            of_draft = len(drafted_text)
+            yield Chunk(new, round_.tokens, drafted, stats, finish, round_.logprobs, of_draft)
             if finish is not None:
                 return
     except Interrupted:
