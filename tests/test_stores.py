@@ -84,7 +84,7 @@ def test_a_name_of_another_program_is_a_target(home: Path) -> None:
 
 @pytest.mark.usefixtures("home")
 def test_pairs_and_models_are_one_world_of_names() -> None:
-    pair = load_registry().pair("qwen2.5-7b")
+    pair = load_registry().pairs["qwen2.5-7b"]
     assert choose_pair("qwen2.5-7b") == pair
     assert choose_pair(None, "smollm2") == choose_pair("smollm2")
     assert choose_pair("smollm2-135m").draft is None
