@@ -21,6 +21,7 @@ from spec_local.llama.messages import Tool
 from spec_local.sampling.settings import Sampling
 from spec_local.text import TextStream
 from spec_local.util.awaiting import in_thread
+from spec_local.util.process import Process
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,8 @@ class Generation:
     Nothing is evaluated before the first chunk is asked for. Closing it, dropping it, cancelling it
     or an exception in the loop body leave the runner ready for the next generation. By `async for`
     rounds run in a thread of the runner's, and cancelling the task that waits cancels the
-    generation.
+    generation. In a forked child, where that thread is missing, asking for a chunk raises
+    EngineError, and nothing is stopped: it is the parent's.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Generation:
         worker: where rounds run that an event loop waits for: one thread, as llama.cpp keeps
         threads for each thread that evaluates.
         """
+        self._process = Process()
         self._worker = worker
         self._cancel, self._interrupt = threading.Event(), interrupt
         self._chunks = start(self._cancel)
@@ -108,6 +111,7 @@ class Generation:
         return self
 
     def __next__(self) -> Chunk:
+        self._process.require_this()
         with self._turn:
             try:
                 chunk = next(self._chunks)
@@ -122,6 +126,7 @@ class Generation:
         return self
 
     async def __anext__(self) -> Chunk:
+        self._process.require_this()
         try:
             chunk = await in_thread(self._worker, self._step, self.cancel)
         except asyncio.CancelledError:
@@ -150,11 +155,14 @@ class Generation:
 
     def cancel(self) -> None:
         """Stop at once, also in the middle of an evaluation; may be called from any thread."""
-        self._cancel.set()
-        self._interrupt(self._cancel)
+        if self._process.is_this:
+            self._cancel.set()
+            self._interrupt(self._cancel)
 
     def close(self) -> None:
         """Stop now; the caches are put right. Raises ValueError in the middle of a round."""
+        if not self._process.is_this:
+            return
         if not self._turn.acquire(blocking=False):
             raise ValueError(
                 "Another thread is in the middle of a round; cancel it, and try again."
@@ -166,6 +174,8 @@ class Generation:
 
     async def aclose(self) -> None:
         """Stop now, also in the middle of a round, which is waited for."""
+        if not self._process.is_this:
+            return
         self.cancel()
         await asyncio.to_thread(self._end)
 
