@@ -110,6 +110,15 @@ def test_several_names_and_pairs_are_pulled(run: Run, empty_cache: Path) -> None
     ]
 
 
+def test_the_paths_of_a_pair_are_printed(run: Run, empty_cache: Path) -> None:
+    put(empty_cache, "big")
+    assert "small is not here yet; get it with: " in str(run("path", "both").exception)
+    put(empty_cache, "small")
+    paths = [str(empty_cache / f"{name}.gguf") for name in ("big", "small")]
+    assert run("path", "both").output.split() == paths
+    assert run("path", "big").output.split() == paths[:1]
+
+
 def test_a_wrong_name_stops_everything_and_the_nearest_are_named(
     run: Run, empty_cache: Path
 ) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from spec_local import LoadOptions, Runner
 from spec_local.cli.options import PairOptions, chosen_pair, named
+from spec_local.cli.talk.commands import models_of
 from spec_local.errors import ConfigError, ModelFileError
 from spec_local.models.download import resolve
 from spec_local.models.loading import choose_pair, is_name
@@ -75,11 +77,25 @@ def test_nothing_anywhere_is_no_error() -> None:
 def test_a_name_of_another_program_is_a_target(home: Path) -> None:
     path = put_in_ollama(home / ".ollama/models", "registry.ollama.ai/library/tiny/1b")
     assert resolve("tiny:1b", load_registry()) == path
+    assert resolve(str(path), load_registry()) == path  # its file there has no ending
     assert is_name("tiny:1b")
     assert choose_pair("tiny:1b").target == "tiny:1b"
     assert not is_name("tiny:2b")
     with pytest.raises(ConfigError, match="no model or pair 'tiny:2b'"):
         choose_pair("tiny:2b")
+
+
+def test_a_chat_calls_a_model_by_the_name_it_was_asked_for_by(home: Path) -> None:
+    path = put_in_ollama(home / ".ollama/models", "registry.ollama.ai/library/tiny/1b")
+    for name, shown in (("tiny:1b", "tiny:1b"), (str(path), path.stem)):
+        with Runner.load(target=name, options=LoadOptions(n_ctx=128)) as runner:
+            assert models_of(runner).startswith(f"target {shown} (llama ")
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("words", ["x" * 5000, "a\0b", "..", "", "/", "a/b/c" * 1000])
+def test_any_text_may_be_asked_whether_it_is_a_name(words: str) -> None:
+    assert not is_name(words)
 
 
 @pytest.mark.usefixtures("home")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from prompt_toolkit.output import DummyOutput
 from rich.console import Console
 
 from spec_local.chat import checked_messages
-from spec_local.cli.summary import gain
+from spec_local.cli.summary import gain, summary
 from spec_local.cli.talk import keyboard, transcript
 from spec_local.cli.talk.keyboard import Keyboard
 from spec_local.cli.talk.markdown_stream import finished
@@ -150,6 +151,13 @@ def test_an_answer_is_drawn_as_markdown_and_is_safe(width: int) -> None:
     assert drawn.count("Title") <= 3  # drawn while it was written, then once and for all
 
 
+def test_no_word_is_cut_at_the_edge() -> None:
+    on, shown = screen(40)
+    on.show(chunks(*["wordwordword "] * 12), False)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.getvalue())
+    assert set(plain.split()) == {"wordwordword"}
+
+
 def test_a_tinted_answer_is_shown_as_it_is_written() -> None:
     on, shown = screen()
     on.tints = True
@@ -242,6 +250,8 @@ def test_an_answer_without_drafts_says_why() -> None:
 
 def test_of_an_answer_that_did_not_begin_nothing_is_reckoned() -> None:
     assert gain(Stats(), "cancelled") == "nothing written, cancelled"
+    said = summary(Stats(prompt_tokens=2231), "cancelled")
+    assert said == "[2,231 prompt tokens, nothing written, cancelled]"
 
 
 @pytest.mark.parametrize(

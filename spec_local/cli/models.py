@@ -177,15 +177,19 @@ def pull(names: Names) -> None:
 
 @app.command()
 def path(name: NameOrFile) -> None:
-    """Print where a model's file is; exit code 1 if it has not been pulled."""
+    """Print where a model's file is, or both of a pair; exit code 1 if one has not been pulled."""
     from spec_local.errors import ModelFileError
     from spec_local.models.download import resolve
     from spec_local.models.registry import load_registry
 
-    found = resolve(name, load_registry())
-    if found is None:
-        raise ModelFileError(f"{name} is not here yet; get it with: spec-local models pull {name}")
-    print(found)
+    registry = load_registry()
+    is_pair = name in registry.pairs and name not in registry.models
+    for model in registry.pairs[name].models if is_pair else [name]:
+        if (found := resolve(model, registry)) is None:
+            raise ModelFileError(
+                f"{model} is not here yet; get it with: spec-local models pull {model}"
+            )
+        print(found)
 
 
 @app.command()

@@ -156,6 +156,12 @@ def load_options(machine: MachineOptions) -> LoadOptions:
     """What the machine options say; raises ConfigError."""
     from spec_local.llama.options import LoadOptions
 
+    processors = os.cpu_count() or machine.threads
+    require(
+        machine.threads <= processors,
+        f"There are {processors} processors here, and more threads only wait for each other; give "
+        f"--threads at most {processors}, or 0 for one per core.",
+    )
     return LoadOptions(
         n_ctx=machine.ctx_size,
         n_threads=machine.threads,
