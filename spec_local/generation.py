@@ -21,6 +21,7 @@ from spec_local.llama.messages import Tool
 from spec_local.sampling.settings import Sampling
 from spec_local.text import TextStream
 from spec_local.util.awaiting import in_thread
+from spec_local.util.process import Process
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,18 @@ class Chunk:
     finish_reason: FinishReason | None = None
     logprobs: tuple[TokenLogprobs, ...] = ()
     """For each token, if they were asked for."""
+    drafted_characters: int = 0
+    """How much of the text was drafted: its beginning; the rest is the target's own."""
+
+    @property
+    def drafted_text(self) -> str:
+        """The part of the text that was drafted, which comes first."""
+        return self.text[: self.drafted_characters]
+
+    @property
+    def own_text(self) -> str:
+        """The part of the text that the target wrote itself, after what was drafted."""
+        return self.text[self.drafted_characters :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +81,8 @@ class Generation:
     Nothing is evaluated before the first chunk is asked for. Closing it, dropping it, cancelling it
     or an exception in the loop body leave the runner ready for the next generation. By `async for`
     rounds run in a thread of the runner's, and cancelling the task that waits cancels the
-    generation.
+    generation. In a forked child, where that thread is missing, asking for a chunk raises
+    EngineError, and nothing is stopped: it is the parent's.
     """
 
     def __init__(
@@ -83,6 +97,7 @@ class Generation:
         worker: where rounds run that an event loop waits for: one thread, as llama.cpp keeps
         threads for each thread that evaluates.
         """
+        self._process = Process()
         self._worker = worker
         self._cancel, self._interrupt = threading.Event(), interrupt
         self._chunks = start(self._cancel)
@@ -96,6 +111,7 @@ class Generation:
         return self
 
     def __next__(self) -> Chunk:
+        self._process.require_this()
         with self._turn:
             try:
                 chunk = next(self._chunks)
@@ -110,6 +126,7 @@ class Generation:
         return self
 
     async def __anext__(self) -> Chunk:
+        self._process.require_this()
         try:
             chunk = await in_thread(self._worker, self._step, self.cancel)
         except asyncio.CancelledError:
@@ -138,11 +155,14 @@ class Generation:
 
     def cancel(self) -> None:
         """Stop at once, also in the middle of an evaluation; may be called from any thread."""
-        self._cancel.set()
-        self._interrupt(self._cancel)
+        if self._process.is_this:
+            self._cancel.set()
+            self._interrupt(self._cancel)
 
     def close(self) -> None:
         """Stop now; the caches are put right. Raises ValueError in the middle of a round."""
+        if not self._process.is_this:
+            return
         if not self._turn.acquire(blocking=False):
             raise ValueError(
                 "Another thread is in the middle of a round; cancel it, and try again."
@@ -154,6 +174,8 @@ class Generation:
 
     async def aclose(self) -> None:
         """Stop now, also in the middle of a round, which is waited for."""
+        if not self._process.is_this:
+            return
         self.cancel()
         await asyncio.to_thread(self._end)
 
@@ -194,14 +216,16 @@ def to_chunks(
                 stats = stats._replace(cached_tokens=prompt_tokens - round_.evaluated)
             stats = stats.plus(round_)
             written = round_.tokens[:-1] if round_.finish == "stop" else round_.tokens
-            new = text.feed(pieces(written))
+            drafted_text = text.feed(pieces(written[: round_.accepted]))
+            new = drafted_text + text.feed(pieces(written[round_.accepted :]))
             finish: FinishReason | None = "stop" if text.stopped else round_.finish
             if finish is None and cancel.is_set():
                 finish = "cancelled"
             if finish is not None:
                 new += text.finish()
             drafted = (True,) * round_.accepted + (False,)
-            yield Chunk(new, round_.tokens, drafted, stats, finish, round_.logprobs)
+            of_draft = len(drafted_text)
+            yield Chunk(new, round_.tokens, drafted, stats, finish, round_.logprobs, of_draft)
             if finish is not None:
                 return
     except Interrupted:

@@ -29,7 +29,9 @@ from spec_local.llama.template import ChatTemplate
 from spec_local.machine.profile import ProfileStore
 from spec_local.models.corpus import corpus_tokens, read_corpus
 from spec_local.models.loading import choose_pair
+from spec_local.models.registry import PairSpec
 from spec_local.pair import open_pair
+from spec_local.partners import with_best_draft
 from spec_local.prompt import Prompt, predicted_tokens, prompt_tokens
 from spec_local.reading import batches_told, ends_told
 from spec_local.request import Request, checked_request
@@ -87,6 +89,8 @@ class Runner:
         self._abort = Abort(filter(None, (target, self.draft)))
         self._process = Process()
         self._closed = False
+        self.pair: PairSpec | None = None
+        """The names it was loaded by; None if it was made from sessions."""
         self._resources = OwnStack()
         self._resources.callback(self._sampler_factory.close)
         self._resources.callback(self.speculator.close)
@@ -122,33 +126,29 @@ class Runner:
         """Load a pair by its name in models.toml, or a target and a draft by name or path.
 
         Models that are not there yet are pulled.
+        draft: None is the pair's own; "auto" where it has none the best one at hand, which
+        `runner.pair` tells; "none" does without.
         drafter: auto, none, lookup, model, lookup-then-model, or an object of your own with the
         methods of `Drafter`, which the runner closes. auto decides every round by what it costs
         here and earns; pairs have it unless models.toml says otherwise.
         k: tokens drafted per round by any other drafter, 3 by default.
         profiles: where what is learned of the machine is kept; None is the user's cache directory.
         exact: the same text, bit for bit, whatever is drafted; see `exact/modes.py` for the modes.
-        True is "certified". For the first time it takes minutes, in which the machine is examined.
+        True is "certified". For the first time the machine is examined, which takes minutes.
         lookup_corpus: files whose text answers may quote, such as those being edited.
         remember: keep answers in a private file, to draft similar ones. Raises SpecLocalError.
         """
-        spec = choose_pair(pair, target, draft)
+        spec, mode = choose_pair(pair, target, draft), mode_of(exact)
         drafter = spec.drafter if drafter is None else drafter
         drafters.check(drafter, has_draft=spec.draft is not None, k=k)
-        corpus = read_corpus(lookup_corpus)
-        if corpus or remember:
+        if (corpus := read_corpus(lookup_corpus)) or remember:
             drafters.check_looks_up(drafter, "a lookup corpus" if corpus else "past answers")
+        spec = with_best_draft(spec, drafter, options, profiles, progress)
         with OwnStack() as stack:
-            opened = stack.enter_context(
-                open_pair(
-                    spec,
-                    [drafter],
-                    options=options,
-                    exact=mode_of(exact),
-                    profiles=profiles,
-                    progress=progress,
-                )
+            opened = open_pair(
+                spec, [drafter], options=options, exact=mode, profiles=profiles, progress=progress
             )
+            stack.enter_context(opened)
             sessions = opened.sessions(stack)
             past = PastAnswers.of_user(opened.target.identity) if remember else None
             runner = cls(
@@ -161,6 +161,7 @@ class Runner:
                 exact=opened.exactness(sessions.target),
                 library=Library(corpus_tokens(opened.target.vocab, corpus), past),
             )
+            runner.pair = spec
             runner._own(stack.pop_all())
             return runner
 

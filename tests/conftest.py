@@ -87,6 +87,21 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's directory with nothing in it, and no other place where models could be."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setattr(Path, "home", lambda: home)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("SPEC_LOCAL_CACHE", str(home / "cache"))
+    monkeypatch.setenv("LLAMA_CACHE", str(home / "llama.cpp"))
+    monkeypatch.delenv("OLLAMA_MODELS", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(home / "hub"))
+    monkeypatch.setattr("spec_local.models.stores._OLLAMA_OF_ALL", ())
+    return home
+
+
+@pytest.fixture
 def wheelhouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of wheels; pip finds these and nothing else."""
     house = tmp_path / "wheels"

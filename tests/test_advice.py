@@ -14,6 +14,7 @@ from spec_local.control.costs import CostCurve
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
+from spec_local.machine.others import Others
 from spec_local.machine.profile import ProfileStore
 from spec_local.machine.tune import TUNED_WIDTHS, tune
 
@@ -84,8 +85,9 @@ def test_a_context_too_small_for_the_usual_lengths_is_measured_too(tiny: Path) -
 
 
 def test_the_command_measures_prints_and_keeps(
-    tiny: Path, tiny_draft: Path, own_profiles: ProfileStore
+    tiny: Path, tiny_draft: Path, own_profiles: ProfileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Others, "processors", 0.0)
     files = ["-m", str(tiny), "-d", str(tiny_draft), "--ctx-size", "512"]
     found = CliRunner().invoke(app, ["tune", *files, "--seconds", "1"])
     assert found.exit_code == 0, found.output
@@ -94,6 +96,16 @@ def test_the_command_measures_prints_and_keeps(
     shown = CliRunner().invoke(app, ["tune", *files, "--show"])
     assert shown.output == found.output
     assert len(list(own_profiles.directory.glob("*.json"))) == 2
+
+
+@pytest.mark.parametrize("used", [0.1, 1.04])
+def test_that_the_machine_was_busy_is_said(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, used: float
+) -> None:
+    monkeypatch.setattr(Others, "processors", property(lambda _self: used))
+    found = CliRunner().invoke(app, ["tune", "-m", str(tiny), "-c", "512", "--seconds", "1"])
+    assert found.exit_code == 0, found.output
+    assert ("note: other programs used 1.0 processors meanwhile" in found.stderr) == (used > 1)
 
 
 def test_there_is_nothing_to_show_before_something_was_measured(tiny: Path) -> None:

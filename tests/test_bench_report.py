@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from io import StringIO
+from statistics import median
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from rich.console import Console
 from spec_local.bench.record.result import Contender, Result
 from spec_local.bench.report.headline import conclusion
 from spec_local.bench.report.in_short import in_short
+from spec_local.bench.report.markdown import markdown
 from spec_local.bench.report.sections import tables
 from spec_local.bench.report.tables import Entry, Table, row, size, speedup, split, widths
 from spec_local.bench.report.terminal import print_report
@@ -77,7 +79,7 @@ def test_the_reason_why_not_more(
     changes: dict[str, Any], tokens: int, clairvoyant: float, reason: str
 ) -> None:
     result = example()
-    found = in_short(
+    (found,) = in_short(
         replace(
             result,
             cells=tuple(replace(cell, **changes) for cell in result.cells),
@@ -86,6 +88,22 @@ def test_the_reason_why_not_more(
         )
     )
     assert {entries[-1].text for entries in found.rows} == {reason}
+
+
+def test_the_speed_against_plain_stands_beside_the_speed() -> None:
+    (speed,) = [table for table in tables(example()) if table.title.startswith("Speed, ")]
+    at = speed.columns.index("against plain")
+    assert speed.columns[at - 1] == "tokens/s"
+    cells = [cell for cell in example().cells if cell.contender == "auto"]
+    shown = next(entries[at].text for entries in speed.rows if entries[0].text == "auto")
+    assert shown == f"{median(cell.speedup.median for cell in cells):.2f}"
+
+
+def test_without_auto_there_is_nothing_to_gain_to_be_shown() -> None:
+    result = example(contenders=[each for each in CONTENDERS if each.name != "auto"])
+    assert in_short(result) == []
+    assert "What you gain" not in printed(result)
+    assert "What you gain" not in markdown(result)
 
 
 def test_peers_beside_their_own_plain_decoding_and_those_that_failed() -> None:

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from spec_local.chat import Chat
+from spec_local.cli.chat import _status
 from spec_local.cli.options import ModelOptions
 from spec_local.cli.talk.commands import Talk, parsed, unescaped
 from spec_local.cli.talk.runners import Runners
@@ -176,6 +177,11 @@ def test_what_is_no_command_is_text(text: str) -> None:
     assert parsed(text) is None
 
 
+@pytest.mark.parametrize("line", ["/?", "/help", "/quit", "/bye", "/exit", "/clear"])
+def test_words_of_other_chats_are_known(line: str) -> None:
+    assert parsed(line) is not None
+
+
 def test_two_slashes_begin_a_text_with_one() -> None:
     assert unescaped("//help me") == "/help me"
     assert unescaped("/usr/bin") == "/usr/bin"
@@ -253,6 +259,14 @@ def test_what_is_shown_and_the_end(talk: Talk) -> None:
     assert not talk.over
     obey(talk, "/bye")
     assert talk.over
+
+
+def test_how_full_the_context_is_stands_below_the_line(talk: Talk) -> None:
+    assert _status(talk).startswith(" context 0% full · target tiny (")
+    list(talk.say("hello " * 10))
+    share = talk.chat.tokens / talk.runner.n_ctx
+    assert share > 0.1
+    assert _status(talk).startswith(f" context {share:.0%} full · ")
 
 
 def test_another_drafter_is_shown_and_used(talk: Talk) -> None:

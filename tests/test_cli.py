@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -76,6 +77,19 @@ def test_the_help_fits_a_screen_and_the_rest_is_there_too(command: str) -> None:
     assert "--threads" not in brief
     assert "--target" in brief
     assert "spec-local" in whole.rsplit("╯", 1)[-1] or command == "bench"  # the examples
+
+
+@pytest.mark.parametrize("columns", ["40", "60", "80"])
+@pytest.mark.parametrize("command", list(commands()), ids=" ".join)
+def test_no_option_is_cut_short_on_a_narrow_terminal(command: list[str], columns: str) -> None:
+    help_all = CliRunner().invoke(app, [*command, "--help-all"], env={"COLUMNS": columns})
+    assert max(len(line.rstrip()) for line in help_all.output.splitlines()) <= int(columns)
+    assert not re.findall(r"--[a-z-]*…", help_all.output)
+
+
+def test_the_help_of_bench_names_the_commands_below_it() -> None:
+    brief = " ".join(CliRunner().invoke(app, ["bench", "--help"]).output.split())
+    assert all(f"bench {name}" in brief for name in ("compare", "show", "drafts"))
 
 
 def test_the_shell_completes_names_and_files(tmp_path: Path) -> None:
@@ -248,6 +262,8 @@ def test_wrong_inputs_are_one_sentence_each(tiny: Path, tmp_path: Path) -> None:
         (*generate, "nothing"): "There is no model or pair 'nothing'; there are smollm2,",
         ("generate", " ", "-m", tiny): "The prompt is empty; give at least one word.",
         (*generate, tiny, "-d", other): "cannot draft for tiny.gguf",
+        (*generate, tiny, "-d", "none.gguf"): "There is no file none.gguf.",
+        (*generate, tiny, "-t", "5000"): f"There are {os.cpu_count()} processors here",
         (*generate, tiny, "--drafter", "model"): "needs a draft model",
         (*generate, tiny, "--drafter", "magic"): "no drafter 'magic'",
         (*generate, tiny, "--temperature", "-1"): "temperature must be a number of at least 0",
@@ -354,6 +370,29 @@ def test_a_terminal_that_knows_only_ascii_is_no_error(tiny: Path, tmp_path: Path
     assert done.stdout == "?\n"
 
 
+def test_ctrl_c_while_a_model_loads_ends_the_program(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("spec_local.llama.model.Model._load", interrupted)
+    done = CliRunner().invoke(app, ["generate", "-m", str(tiny), "hello"])
+    assert done.exit_code == 130
+    assert done.output == ""
+
+
+def test_control_characters_are_shown_on_a_terminal_and_kept_in_a_pipe(
+    tiny: Path, tmp_path: Path
+) -> None:
+    attack = r"\x1b]0;pwned\x07\x1b[2J"
+    (tmp_path / "attack.gbnf").write_text(f'root ::= "{attack}"')
+    given = ["generate", "aaa", "-m", str(tiny), "--grammar-file", str(tmp_path / "attack.gbnf")]
+    assert spec_local(*given, "-q").stdout == "\x1b]0;pwned\x07\x1b[2J\n"
+    with Terminal(*given, "-q", home=tmp_path) as terminal:
+        terminal.wait_for("␛]0;pwned␇␛[2J".encode())
+
+
 def test_ctrl_c_keeps_what_was_written(tiny: Path) -> None:
     process = start_long_answer(tiny)
     assert process.stdout is not None
@@ -379,6 +418,15 @@ def test_a_piped_chat_answers_line_by_line(tiny: Path) -> None:
     assert "8 tokens at" in done.stderr
     assert "The conversation is forgotten." in done.stderr
     assert "There is no command /nonsense;" in done.stderr
+
+
+def test_the_greeting_names_the_models_and_who_drafts(tiny: Path, tiny_draft: Path) -> None:
+    alone = spec_local("chat", "-m", tiny, stdin="", COLUMNS="200")
+    assert alone.stderr.startswith("target tiny (llama ")
+    assert alone.stderr.endswith("), drafter auto. /help lists commands.\n")
+    named = (tiny, "-d", tiny_draft, "--drafter", "model")
+    both = spec_local("chat", *named, stdin="", COLUMNS="200")
+    assert both.stderr.endswith("), draft tiny-draft, drafter model. /help lists commands.\n")
 
 
 def test_a_turn_too_long_does_not_end_the_chat(tiny: Path) -> None:
@@ -488,8 +536,8 @@ def test_ctrl_c_stops_in_the_middle_of_a_long_batch(tiny: Path, tmp_path: Path) 
         terminal.wait_for(b"load ")
         time.sleep(2.0)
         terminal.type(b"\x03")
-        terminal.wait_for(b"then 0 tokens", timeout=20)  # reading it all takes a minute
-        terminal.wait_for(b"cancelled]")
+        # Reading it all takes a minute.
+        terminal.wait_for(b" prompt tokens, nothing written, cancelled]", timeout=20)
         assert terminal.process.wait(60) == 130
 
 

@@ -23,7 +23,7 @@ except ImportError as error:
 
 from examples.desktop import worker as module
 from examples.desktop.window import DRAFTED, OPEN, Conversation, Window
-from examples.desktop.worker import Choice, Worker, by_writer, choices
+from examples.desktop.worker import Choice, Worker, choices
 from spec_local import Chunk, ContextOverflow, Generation, Stats
 from spec_local.engine.rounds import FinishReason
 from spec_local.models.registry import HuggingFaceFile, ModelSpec, PairSpec, Registry
@@ -32,7 +32,6 @@ from tests.documents import ROOT
 
 pytestmark = pytest.mark.llama
 
-PIECES = [b"drafted ", b"own "]
 LONG = 5_000
 """Rounds of an answer, or reports of a load, that must be stopped; else half a minute."""
 
@@ -41,7 +40,6 @@ class StubRunner:
     """A runner and its chat: three rounds of two words for an answer, or LONG ones."""
 
     def __init__(self) -> None:
-        self.vocab = SimpleNamespace(piece=PIECES.__getitem__)
         self.said: list[str] = []
         self.generation: Generation | None = None
         self.may_send = threading.Event()
@@ -81,7 +79,7 @@ def chunks(rounds: int, cancel: threading.Event) -> Generator[Chunk, None, None]
             plain_seconds=3.0,
             estimated_seconds=2.0,
         )
-        yield Chunk("drafted own ", (0, 1), (True, False), stats, finish)
+        yield Chunk("drafted own ", (0, 1), (True, False), stats, finish, drafted_characters=8)
         if stopped:
             return
 
@@ -96,7 +94,7 @@ def application() -> QApplication:
 def stub(monkeypatch: pytest.MonkeyPatch) -> StubRunner:
     """What is loaded, whatever is chosen."""
     runner = StubRunner()
-    load_with(monkeypatch, lambda target, progress: runner)
+    load_with(monkeypatch, lambda target, draft, progress: runner)
     return runner
 
 
@@ -261,7 +259,7 @@ def test_closing_the_window_in_the_middle_of_an_answer_ends_everything(
     assert model_threads() == []
 
 
-def load_slowly(target: str, progress: Callable[[str, float], None]) -> StubRunner:
+def load_slowly(target: str, draft: str, progress: Callable[[str, float], None]) -> StubRunner:
     for _report in range(LONG):
         progress(f"load {target}", 0.5)
         time.sleep(0.002)
@@ -326,27 +324,6 @@ def test_after_an_error_the_chat_goes_on(ready: Window, text: str, sentence: str
     assert not ready.error.isVisible()
     until(ready.send_button.isEnabled)
     assert shown(ready).endswith("hello\n" + 3 * "drafted own ")
-
-
-@pytest.mark.parametrize(
-    ("text", "drafted", "parts"),
-    [
-        ("own ", (False,), ("", "own ")),
-        ("drafted own ", (True, False), ("drafted ", "own ")),
-        ("drafted ", (True, False), ("drafted ", "")),
-        ("", (), ("", "")),
-    ],
-)
-def test_the_text_of_a_chunk_by_its_writer(
-    text: str, drafted: tuple[bool, ...], parts: tuple[str, str]
-) -> None:
-    tokens = tuple(range(2 - len(drafted), 2))
-    assert by_writer(Chunk(text, tokens, drafted, Stats()), PIECES.__getitem__) == parts
-
-
-def test_the_end_of_an_answer_has_no_text_of_its_own() -> None:
-    chunk = Chunk("drafted ", (0, 1), (True, False), Stats(), "stop")
-    assert by_writer(chunk, [b"drafted ", b""].__getitem__) == ("drafted ", "")
 
 
 def test_models_that_are_here_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import threading
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from spec_local import LoadOptions, Runner
+from spec_local import Chunk, Generation, LoadOptions, Runner
 from spec_local.llama.session import Session
 from tests.forked import in_child
 
@@ -41,6 +42,57 @@ def test_using_a_runner_in_a_child_is_one_sentence(tiny: Path) -> None:
             assert in_child(use).startswith(SAID)
         begun.close()
         assert runner.complete("once", max_tokens=5).tokens == expected
+
+
+def test_a_generation_in_a_child_is_one_sentence_however_it_is_asked(tiny: Path) -> None:
+    """Also one that the parent awaits or is in the middle of: its threads are not in the child."""
+
+    async def iterate(generation: Generation) -> list[Chunk]:
+        return [chunk async for chunk in generation]
+
+    async def begin(generation: Generation) -> None:
+        await anext(generation)
+
+    async def leave(generation: Generation) -> None:
+        await generation.aclose()
+
+    with Runner.load(target=tiny, options=OPTIONS) as runner:
+        awaited = runner.generate("once", max_tokens=20)
+        asyncio.run(begin(awaited))
+        uses = (
+            lambda: asyncio.run(iterate(awaited)),
+            lambda: asyncio.run(awaited.acomplete()),
+            lambda: asyncio.run(runner.acomplete("once")),
+            lambda: awaited.complete(),
+            lambda: list(awaited),
+        )
+        for use in uses:
+            assert in_child(use).startswith(SAID)
+        for stop in (awaited.cancel, awaited.close, lambda: asyncio.run(leave(awaited))):
+            assert in_child(stop) == "None"
+        chunks = asyncio.run(iterate(awaited))
+        assert chunks[-1].finish_reason == "length"
+
+
+def test_a_child_is_refused_while_the_parent_is_in_a_round(tiny: Path) -> None:
+    reading, go = threading.Event(), threading.Event()
+
+    def hold(_stage: str, _share: float) -> None:
+        reading.set()
+        assert go.wait(20)
+
+    with Runner.load(target=tiny, options=OPTIONS) as runner:
+        generation = runner.generate("x" * 100, max_tokens=3, progress=hold)
+        thread = threading.Thread(target=generation.complete)
+        thread.start()
+        assert reading.wait(20)
+        try:
+            assert in_child(lambda: next(generation)).startswith(SAID)
+            assert in_child(generation.close) == "None"
+        finally:
+            go.set()
+            thread.join()
+        assert generation.finish_reason == "length"
 
 
 def test_a_child_closes_and_drops_a_runner_that_generates_without_touching_it(tiny: Path) -> None:

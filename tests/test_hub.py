@@ -45,12 +45,12 @@ def test_a_hugging_face_file_is_pulled_and_checked(hub: FileServer, empty_cache:
     good = known(m=of_hub(sha256=hashlib.sha256(WHOLE).hexdigest()))
     path = pull("m", good, lambda done, total: seen.append((done, total)))
     assert path.read_bytes() == WHOLE
-    assert left_over(empty_cache) == ["m.gguf"]
+    assert left_over(empty_cache) == ["m.gguf", "m.json"]
     assert seen[-1] == (len(WHOLE), len(WHOLE))
 
     with pytest.raises(DownloadError, match=r"of hf:owner/repo/model\.gguf is not the expected"):
         pull("bad", known(bad=of_hub(sha256="1" * 64)))
-    assert left_over(empty_cache) == ["m.gguf"]
+    assert left_over(empty_cache) == ["m.gguf", "m.json"]
 
 
 def test_the_token_is_for_the_hub_alone(
@@ -73,7 +73,7 @@ def test_a_broken_pull_goes_on_by_bytes(
     cdn.asked.clear()
     assert pull("m", known(m=of_hub())).read_bytes() == WHOLE
     assert cdn.ranges("model.gguf") == ["bytes=1000-"]
-    assert left_over(empty_cache) == ["m.gguf"]
+    assert left_over(empty_cache) == ["m.gguf", "m.json"]
 
 
 def test_bytes_that_are_not_the_hubs_are_refused(
@@ -92,7 +92,7 @@ def test_all_parts_of_a_split_model_are_pulled(hub: FileServer, empty_cache: Pat
     assert path == empty_cache / "big" / "big-00001-of-00002.gguf"
     assert {each.name: each.read_bytes() for each in path.parent.iterdir()} == PARTS
     assert resolve("big", split) == path
-    assert left_over(empty_cache) == ["big"]
+    assert left_over(empty_cache) == ["big", "big.json"]
 
 
 def test_parts_that_are_whole_are_not_pulled_again(

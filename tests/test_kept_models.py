@@ -11,11 +11,14 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from spec_local.cli.app import app
+from spec_local.cli.names import known_names
 from spec_local.errors import ConfigError, DownloadError
 from spec_local.models import registry as registry_module
-from spec_local.models.download import locked
+from spec_local.models.download import locked, resolve
 from spec_local.models.kept import KeptModel, find_kept, kept_models, remove
+from spec_local.models.loading import choose_pair, is_name
 from spec_local.models.registry import load_registry
+from tests.file_server import file_server
 from tests.tiny_gguf import write_tiny
 from tests.wheels import PARTS, spec
 
@@ -105,6 +108,15 @@ def test_several_names_and_pairs_are_pulled(run: Run, empty_cache: Path) -> None
         str(empty_cache / "small.gguf"),
         str(load_registry().model("own").path),
     ]
+
+
+def test_the_paths_of_a_pair_are_printed(run: Run, empty_cache: Path) -> None:
+    put(empty_cache, "big")
+    assert "small is not here yet; get it with: " in str(run("path", "both").exception)
+    put(empty_cache, "small")
+    paths = [str(empty_cache / f"{name}.gguf") for name in ("big", "small")]
+    assert run("path", "both").output.split() == paths
+    assert run("path", "big").output.split() == paths[:1]
 
 
 def test_a_wrong_name_stops_everything_and_the_nearest_are_named(
@@ -219,3 +231,53 @@ def test_what_is_being_pulled_is_not_removed(run: Run, empty_cache: Path) -> Non
     ):
         remove(find_kept("big", load_registry()))
     assert kept_models() != []
+
+
+def test_a_model_of_the_hub_goes_by_the_name_that_the_list_shows(
+    run: Run, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = write_tiny(empty_cache / "aside").read_bytes()
+    parts = {f"big-0000{i}-of-00002.gguf": whole[i:] for i in (1, 2)}
+    with file_server() as hub:
+        hub.put_repository("owner/repo", {"m-Q8_0.gguf": whole, **parts}, hub)
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        slug = "owner--repo--Q8_0"
+        assert run("pull", "hf:owner/repo:Q8_0").exit_code == 0
+        assert run("pull", "hf:owner/repo/big-00001-of-00002.gguf").exit_code == 0
+        listed = " ".join(run("list").output.split())
+        assert f"{slug} yes 0.00 GB Hugging Face owner/repo" in listed
+        path = empty_cache / f"{slug}.gguf"
+        assert resolve(slug, load_registry()) == path
+        assert is_name(slug)
+        assert choose_pair(slug).target == slug
+        assert slug in known_names("owner--")
+        assert run("path", slug).output.strip() == str(path)
+        split = "owner--repo--big-00001-of-00002"
+        for name in (slug, "hf:owner/repo:Q8_0", split):
+            assert run("verify", name).output == f"{name}: right\n"
+
+        path.write_bytes(whole[:-1] + b"!")
+        second = empty_cache / split / "big-00002-of-00002.gguf"
+        second.write_bytes(whole)
+        digest = hashlib.sha256(whole).hexdigest()
+        done = run("verify", slug, split)
+        assert done.exit_code == 1
+        assert f"{slug}: wrong: SHA-256 " in done.output
+        assert f" instead of {digest[:12]}…" in done.output
+        assert f"{split}: wrong: SHA-256 {digest[:12]}… instead of " in done.output
+        second.unlink()
+        assert f"{split}: wrong: {second.name} is missing" in run("verify", split).output
+
+        assert run("verify", slug, "--yes").exit_code == 0  # it is known where it is from
+        assert path.read_bytes() == whole
+    done = run("remove", slug, split, "--yes")
+    assert done.exit_code == 0, done.output
+    assert [each.name for each in empty_cache.iterdir()] == ["aside"]
+
+
+def test_a_damaged_note_of_where_a_file_is_from_is_none(run: Run, empty_cache: Path) -> None:
+    write_tiny(empty_cache / "owner--repo.gguf")
+    for note in ("", "[]", '{"hf": {"repo": "o/r", "file": "m.gguf"}, "sha256": [7]}'):
+        (empty_cache / "owner--repo.json").write_text(note)
+        done = run("verify", "owner--repo")
+        assert done.output == "owner--repo: no hash is known; its header and its size are sound\n"

@@ -18,6 +18,7 @@ from spec_local.cli.race_words import sentence, together
 from spec_local.cli.tint import DRAFTED, tinted
 from spec_local.engine.rounds import Stats
 from spec_local.generation import Chunk
+from spec_local.util.terminal import visible
 from tests.test_cli import fails_with, spec_local
 
 pytestmark = pytest.mark.llama
@@ -70,35 +71,21 @@ def test_several_count_by_the_time_they_took() -> None:
     assert together(both) == "Together: 1.57 times as fast as plain decoding."
 
 
-class Vocab:
-    """Letters: token n is the n-th."""
-
-    def piece(self, token: int) -> bytes:
-        return chr(ord("a") + token).encode()
-
-
-VOCAB: Any = Vocab()
-
-
-def chunk(text: str, *tokens: int) -> Chunk:
-    return Chunk(text, tokens, (True,) * (len(tokens) - 1) + (False,), Stats())
+def chunk(text: str, drafted: int = 0) -> Chunk:
+    return Chunk(text, (0,), (False,), Stats(), drafted_characters=drafted)
 
 
 @pytest.mark.parametrize(
-    ("text", "tokens", "drafted"),
-    [
-        ("abc", (0, 1, 2), "ab"),
-        ("c", (2,), ""),
-        ("ab", (0, 1, 2), "ab"),  # the last token's text is held back
-        ("\x1b[31mc", (0, 2), "␛[31m"),
-    ],
+    ("text", "drafted", "coloured"),
+    [("abc", 2, "ab"), ("c", 0, ""), ("ab", 2, "ab"), ("\x1b[31mc", 5, "␛[31m")],
 )
 def test_drafted_text_is_coloured_and_the_targets_own_is_not(
-    text: str, tokens: tuple[int, ...], drafted: str
+    text: str, drafted: int, coloured: str
 ) -> None:
-    shown = tinted(chunk(text, *tokens), VOCAB)
-    coloured = [shown.plain[span.start : span.end] for span in shown.spans if span.style == DRAFTED]
-    assert "".join(coloured) + (shown.plain if shown.style == DRAFTED else "") == drafted
+    shown = tinted(chunk(text, drafted))
+    spans = [shown.plain[span.start : span.end] for span in shown.spans if span.style == DRAFTED]
+    assert "".join(spans) == coloured
+    assert shown.plain == visible(text)
 
 
 def frames(width: int) -> str:
@@ -110,15 +97,13 @@ def frames(width: int) -> str:
             side: Any = SimpleNamespace(
                 name=name,
                 answer=SimpleNamespace(seconds=seconds, tokens=[0] * tokens),
-                runner=SimpleNamespace(vocab=VOCAB),
             )
-            view.watch(side, chunk("a", 0))
+            view.watch(side, chunk("a"))
         side = SimpleNamespace(
             name="auto",
             answer=SimpleNamespace(seconds=0.5, tokens=[0] * 2),
-            runner=SimpleNamespace(vocab=VOCAB),
         )
-        view.watch(side, chunk("b", 1))
+        view.watch(side, chunk("b"))
         view.play_out()
     return screen.getvalue()
 

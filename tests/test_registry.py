@@ -27,7 +27,9 @@ def write(path: Path, text: str) -> Path:
 def test_the_shipped_file_is_complete() -> None:
     shipped = load_registry()
     assert {"smollm2", "qwen2.5-coder-1.5b", "llama-3.1-8b", "gemma-3-27b"} <= shipped.pairs.keys()
-    assert shipped.pair("smollm2").draft is None
+    assert shipped.pairs["smollm2"].draft is None
+    advised = shipped.pairs["smollm2"].sampling  # at llama.cpp's defaults it loses the thread
+    assert (advised.temperature, advised.top_p) == (0.2, 0.9)
     assert len(shipped.model("qwen2.5-coder-1.5b").wheels) == 22
     used = {m for p in shipped.pairs.values() for m in (p.target, p.draft)}
     assert shipped.models.keys() <= used
@@ -51,10 +53,10 @@ def test_the_users_file_adds_and_replaces(no_user_file: Path) -> None:
     merged = load_registry()
     assert merged.model("smollm2-135m").path == "/models/mine.gguf"
     assert merged.model("other").source == "Hugging Face a/b"
-    assert merged.pair("mine").sampling.top_k == 3
-    assert merged.pair("mine").sampling.temperature == 0
-    assert merged.pair("mine").sampling.banned_strings == ("x",)
-    assert merged.pair("mine").sampling.logit_bias == ((5, 1.0),)
+    assert merged.pairs["mine"].sampling.top_k == 3
+    assert merged.pairs["mine"].sampling.temperature == 0
+    assert merged.pairs["mine"].sampling.banned_strings == ("x",)
+    assert merged.pairs["mine"].sampling.logit_bias == ((5, 1.0),)
     assert "qwen2.5-coder-1.5b" in merged.pairs
 
 
@@ -143,7 +145,7 @@ def test_a_pair_of_an_undefined_model_is_refused(no_user_file: Path) -> None:
 
 
 def test_unknown_names_come_with_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"no pair 'smolm2'; did you mean smollm2"):
-        load_registry().pair("smolm2")
+    with pytest.raises(ConfigError, match=r"no model 'smolm2'; did you mean smollm2"):
+        load_registry().model("smolm2")
     with pytest.raises(ConfigError, match="no model 'zzzzzzzz'; there are "):
         load_registry().model("zzzzzzzz")

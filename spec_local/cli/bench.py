@@ -50,7 +50,7 @@ class _RunsByDefault(TyperGroup):
 
 
 app = typer.Typer(cls=_RunsByDefault, help="Measure what speculation earns on this machine.")
-app.command("drafts")(drafts)
+app.command("drafts", cls=BriefHelp)(drafts)
 
 _whom = partial(typer.Option, rich_help_panel="Contenders")
 

@@ -196,7 +196,7 @@ def _show(talk: Talk, answer: Generation) -> None:
             from spec_local.cli.talk.keyboard import unechoed
 
             with unechoed():
-                talk.screen.show(answer, talk.runner.vocab, talk.chat.begins_thinking)
+                talk.screen.show(answer, talk.chat.begins_thinking)
         else:
             for text in talk.screen.plain(answer, talk.chat.begins_thinking):
                 write(text)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from spec_local.cli.brief_help import BriefHelp
 from spec_local.cli.progress import on_terminal
 from spec_local.util.files import read_text
 
@@ -23,7 +24,7 @@ def draft() -> None:  # noqa: D103 - it would become the help text
     pass
 
 
-@app.command()
+@app.command(cls=BriefHelp)
 def trim(
     source: Annotated[str, typer.Argument(help="A model's name or a .gguf file.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")],

@@ -32,7 +32,7 @@ def list_models() -> None:
     """Show the models and pairs that have a name here, and what they take on the disk."""
     from rich.console import Console
 
-    from spec_local.models.download import bytes_below, store
+    from spec_local.models.download import bytes_below, origin_of, store
     from spec_local.models.kept import kept_models
     from spec_local.models.registry import load_registry, user_file
 
@@ -46,7 +46,9 @@ def list_models() -> None:
         )
     for each in kept:
         if each.name not in registry.models and each.path is not None:
-            models.add_row(each.name, "yes", gigabytes(each.bytes), "pulled by its own name")
+            origin = origin_of(each.name)
+            source = f"Hugging Face {origin.hf.repo}" if origin else "pulled by its own name"
+            models.add_row(each.name, "yes", gigabytes(each.bytes), source)
     pairs = _table("pair", "target", "draft", "drafter")
     for name, pair in registry.pairs.items():
         pairs.add_row(name, pair.target, pair.draft or "-", pair.drafter)
@@ -86,29 +88,40 @@ def scan(
 
 
 @app.command()
-def pair(target: NameOrFile) -> None:
-    """List the models here that could draft for a target, the smallest first.
+def pair(
+    target: NameOrFile,
+    folders: Annotated[
+        list[Path] | None, typer.Argument(help="Other folders to look into.", show_default=False)
+    ] = None,
+) -> None:
+    """List models that could draft for a target, the best first, and what each would earn here.
 
-    `spec-local bench drafts` measures which of them is worth most.
+    Predicted is the speed over plain decoding: from what the pair has shown on this machine, else
+    from the sizes. `spec-local bench drafts` measures which is worth most.
     """
-    from spec_local.gguf.header import model_bytes
     from spec_local.models.download import resolve
-    from spec_local.models.pairing import drafts_for
     from spec_local.models.registry import load_registry
+    from spec_local.partners import partners
 
     registry = load_registry()
-    here = resolve(target, registry)
-    if here is None:
-        print(f"{target} is not here yet; get it with: spec-local models pull {target}")
-        raise typer.Exit(1)
-    shown = _table("draft", "from", "size", "share of the target")
-    size = model_bytes(here)
-    for each in drafts_for(here, registry):
-        own = model_bytes(each.path)
-        shown.add_row(each.name, each.store, f"{own / 1e9:.2f} GB", f"{own / size:.0%}")
-    if not shown.row_count:
-        print(f"No model here can draft for {here.name}; lookup drafts without one.")
+    name = registry.pairs[target].target if target in registry.pairs else target
+    found = partners(name, registry, folders or ())
+    if resolve(name, registry) is None:
+        print(f"{name} is not here yet; get it with: spec-local models pull {name}")
+        if not found:
+            raise typer.Exit(1)
+    if not found:
+        print(f"No model here can draft for {name}; lookup drafts without one.")
         return
+    shown = _table("draft", "from", "size", "of the target", "predicted")
+    for each in found:
+        shown.add_row(
+            each.name,
+            each.store or "to pull",
+            gigabytes(each.bytes) if each.bytes else "-",
+            "-" if each.share is None else f"{each.share:.0%}",
+            str(each.prediction or "-"),
+        )
     _print(shown)
 
 
@@ -151,10 +164,11 @@ def pull(names: Names) -> None:
     A pull that was broken off goes on where it ended.
     """
     from spec_local.models.download import pulled
+    from spec_local.models.kept import kept_models
     from spec_local.models.registry import load_registry
 
-    registry = load_registry()
-    wanted = [model for name in names for model in models_of(name, registry)]
+    registry, kept = load_registry(), [each.name for each in kept_models()]
+    wanted = [model for name in names for model in models_of(name, registry, kept)]
     for model in dict.fromkeys(wanted):
         with on_terminal() as show:
             path = pulled(model, registry, show)
@@ -163,15 +177,19 @@ def pull(names: Names) -> None:
 
 @app.command()
 def path(name: NameOrFile) -> None:
-    """Print where a model's file is; exit code 1 if it has not been pulled."""
+    """Print where a model's file is, or both of a pair; exit code 1 if one has not been pulled."""
     from spec_local.errors import ModelFileError
     from spec_local.models.download import resolve
     from spec_local.models.registry import load_registry
 
-    found = resolve(name, load_registry())
-    if found is None:
-        raise ModelFileError(f"{name} is not here yet; get it with: spec-local models pull {name}")
-    print(found)
+    registry = load_registry()
+    is_pair = name in registry.pairs and name not in registry.models
+    for model in registry.pairs[name].models if is_pair else [name]:
+        if (found := resolve(model, registry)) is None:
+            raise ModelFileError(
+                f"{model} is not here yet; get it with: spec-local models pull {model}"
+            )
+        print(found)
 
 
 @app.command()

@@ -22,11 +22,13 @@ def known_names(incomplete: str) -> list[str]:
 
 
 def _names(incomplete: str) -> Iterator[str]:
+    from spec_local.models.kept import kept_models
     from spec_local.models.registry import load_registry
     from spec_local.models.stores import stored_files
 
     registry = load_registry()
-    named = [*registry.pairs, *registry.models, *(stored.name for stored in stored_files())]
+    files = [*(kept.name for kept in kept_models()), *(stored.name for stored in stored_files())]
+    named = [*registry.pairs, *registry.models, *files]
     yield from (name for name in named if name.startswith(incomplete))
     written = Path(incomplete)
     folder, start = (written, "") if incomplete.endswith("/") else (written.parent, written.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -155,6 +156,12 @@ def load_options(machine: MachineOptions) -> LoadOptions:
     """What the machine options say; raises ConfigError."""
     from spec_local.llama.options import LoadOptions
 
+    processors = os.cpu_count() or machine.threads
+    require(
+        machine.threads <= processors,
+        f"There are {processors} processors here, and more threads only wait for each other; give "
+        f"--threads at most {processors}, or 0 for one per core.",
+    )
     return LoadOptions(
         n_ctx=machine.ctx_size,
         n_threads=machine.threads,
@@ -177,44 +184,44 @@ def named(models: Models, name: str | None) -> Models:
     return replace(models, target=name)
 
 
-def chosen_pair(models: PairOptions, drafter: str | None = None) -> PairSpec:
-    """What the options mean; without a target, the default pair.
+def wanted_pair(models: PairOptions) -> PairSpec:
+    """What the options mean; without a target, the default pair; raises ConfigError.
 
-    A target that has no draft of its own gets the smallest model here that can draft for it, which
-    is said, if the drafter uses one. Raises ConfigError.
-
-    drafter: None is the pair's own.
+    A target that has no draft of its own shall get the best one at hand (BEST_DRAFT).
     """
-    from spec_local.drafters import AUTO, uses_draft
     from spec_local.models.default import default_pair
-    from spec_local.models.loading import choose_pair
+    from spec_local.models.loading import BEST_DRAFT, NO_DRAFT, choose_pair
     from spec_local.models.registry import load_registry
 
     wanted = models.target or default_pair(load_registry())
     require(models.draft is None or not models.no_draft, "Give --draft or --no-draft, not both.")
-    if models.draft is not None:
-        return choose_pair(None, wanted, models.draft)
-    spec = choose_pair(wanted)
-    if models.no_draft:
-        without = AUTO if uses_draft(spec.drafter) else spec.drafter
-        return replace(spec, draft=None, drafter=without)
-    if spec.draft is not None or not uses_draft(drafter or spec.drafter):
-        return spec
-    return replace(spec, draft=_fitting_draft(spec.target))
+    draft = NO_DRAFT if models.no_draft else models.draft or BEST_DRAFT
+    return choose_pair(wanted, draft=draft)
 
 
-def _fitting_draft(target: str) -> str | None:
+def chosen_pair(models: PairOptions, drafter: str | None = None) -> PairSpec:
+    """The same with the best draft at hand, which is said, if the drafter uses one.
+
+    drafter: None is the pair's own. Raises ConfigError.
+    """
+    from spec_local.drafters import uses_draft
     from spec_local.models.download import resolve
-    from spec_local.models.pairing import drafts_for
+    from spec_local.models.loading import BEST_DRAFT
     from spec_local.models.registry import load_registry
+    from spec_local.partners import best_draft
 
-    registry = load_registry()
-    path = resolve(target, registry)
-    draft = None if path is None else next(drafts_for(path, registry), None)
-    if draft is None:
-        return None
-    print(f"note: {draft.name} drafts, as it has the same vocabulary.", file=sys.stderr)
-    return str(draft.path)
+    spec, registry, draft = wanted_pair(models), load_registry(), None
+    if spec.draft != BEST_DRAFT:
+        return spec
+    if uses_draft(drafter or spec.drafter) and (path := resolve(spec.target, registry)):
+        draft = best_draft(path, registry)
+        _say_who_drafts(draft)
+    return replace(spec, draft=draft)
+
+
+def _say_who_drafts(draft: str | None) -> None:
+    if draft is not None:
+        print(f"note: {draft} drafts, as it has the same vocabulary.", file=sys.stderr)
 
 
 def load_runner(
@@ -224,6 +231,7 @@ def load_runner(
     template: TemplateOptions,
 ) -> Runner:
     """Load what the options say, showing progress on a terminal; raises SpecLocalError."""
+    from spec_local.models.loading import BEST_DRAFT
     from spec_local.runner import Runner
     from spec_local.sampling.settings import Sampling
 
@@ -235,7 +243,7 @@ def load_runner(
         from spec_local.exact.modes import check_rule
 
         check_rule(changes.get("acceptance", "keyed"))
-    spec = chosen_pair(models, models.drafter)
+    spec = wanted_pair(models)
     with on_terminal() as progress:
         runner = Runner.load(
             target=spec.target,
@@ -249,6 +257,8 @@ def load_runner(
             remember=models.remember,
             progress=progress,
         )
+    if runner.pair is not None and spec.draft == BEST_DRAFT:
+        _say_who_drafts(runner.pair.draft)
     _say_what_exactness_limits(runner, models.k)
     changes.setdefault("seed", drawn_seed())
     try:

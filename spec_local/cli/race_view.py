@@ -53,8 +53,7 @@ class RaceView:
 
     def watch(self, side: RunningContender, chunk: Chunk) -> None:
         """A side has written something."""
-        vocab = side.runner.vocab
-        lap = _Lap(side.answer.seconds, len(side.answer.tokens), tinted(chunk, vocab))
+        lap = _Lap(side.answer.seconds, len(side.answer.tokens), tinted(chunk))
         self._laps[side.name].append(lap)
         if perf_counter() - self._drawn_at >= _FRAME_SECONDS:
             self._draw(self._time)

@@ -16,6 +16,9 @@ _ALIKE = 0.02
 
 def summary(stats: Stats, reason: FinishReason | None = None) -> str:
     """Tokens, speed, and what the drafter earned, in one line."""
+    ended = "" if reason is None else _REASONS[reason]
+    if not stats.tokens:
+        return f"[{stats.prompt_tokens:,} prompt tokens, nothing written{ended}]"
     cached = f" ({stats.cached_tokens:,} cached)" if stats.cached_tokens else ""
     line = (
         f"[{stats.prompt_tokens:,} prompt tokens{cached} in {stats.prompt_seconds:.2f} s, then "
@@ -30,7 +33,7 @@ def summary(stats: Stats, reason: FinishReason | None = None) -> str:
             line += f", about {stats.speedup:.2f} x plain decoding"
     if stats.rechecked:
         line += f"; {stats.rechecked:,} near ties decided anew, {stats.guard_seconds:.2f} s"
-    return line + ("" if reason is None else _REASONS[reason]) + "]"
+    return f"{line}{ended}]"
 
 
 def gain(stats: Stats, reason: FinishReason | None = None) -> str:

@@ -10,19 +10,12 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from spec_local.generation import Chunk
-    from spec_local.llama.vocab import Vocabulary
 
 DRAFTED = "green"
 
 
-def tinted(chunk: Chunk, vocab: Vocabulary, style: str = DRAFTED) -> Text:
-    """The text of a round, its accepted drafted tokens in that style, the target's own not."""
+def tinted(chunk: Chunk, style: str = DRAFTED) -> Text:
+    """The text of a round, what was drafted of it in that style, the target's own not."""
     from rich.text import Text
 
-    text = visible(chunk.text)
-    if not any(chunk.drafted):
-        return Text(text)
-    own = visible(vocab.piece(chunk.tokens[-1]).decode(errors="ignore"))
-    if not (own and text.endswith(own)):  # held back, or a part of a character
-        return Text(text, style=style)
-    return Text.assemble((text.removesuffix(own), style), own)
+    return Text.assemble((visible(chunk.drafted_text), style), visible(chunk.own_text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -91,6 +92,7 @@ def _measure(
 
     A certificate that is there already is made anew.
     """
+    from spec_local.machine.others import DISTURBING, Others
     from spec_local.machine.tune import compare, keep
     from spec_local.machine.tune import tune as measure
     from spec_local.pair import open_pair
@@ -100,14 +102,22 @@ def _measure(
             open_pair(spec, options=options, exact=exact, profiles=store, progress=progress)
         )
         sessions = list(filter(None, pair.sessions(stack)))
-        curves = []
+        curves, others = [], Others()
         for session in sessions:
             show = partial(progress, f"measure {session.model.path.stem}")
             curves.append(measure(session, seconds, show)[0])
         compare(sessions, curves)
         keep(store, sessions, curves)
+        used = others.processors
         pair.exactness(sessions[0], anew=True)
-        return [session.model.path for session in sessions]
+        paths = [session.model.path for session in sessions]
+    if used >= DISTURBING:
+        print(
+            f"note: other programs used {used:.1f} processors meanwhile, so this is too dear; "
+            "measure again when they rest.",
+            file=sys.stderr,
+        )
+    return paths
 
 
 def _explain(paths: list[Path], options: LoadOptions, store: ProfileStore) -> None:

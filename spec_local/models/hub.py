@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
-from spec_local.errors import DownloadError
 from spec_local.gguf.header import split_parts
 from spec_local.models.fetch import BytesProgress, Response, SourceUnavailable, answer
 from spec_local.models.fetch import fetch as fetch_bytes
@@ -95,15 +94,18 @@ def in_cache(source: HuggingFaceFile) -> Path | None:
     return Path(paths[0]) if len(paths) == len(names) else None
 
 
-def fetch(source: HuggingFaceFile, staging: Path, progress: BytesProgress) -> Path:
+def fetch(
+    source: HuggingFaceFile, staging: Path, progress: BytesProgress
+) -> tuple[Path, tuple[str, ...]]:
     """Download a file into a folder; of a split model its parts, and then the folder they are in.
 
-    Each is checked by the SHA-256 that the hub gives of large files. Raises SourceUnavailable,
-    DownloadError if the bytes are not those, or OSError.
+    Returns that, and the SHA-256 that the hub gives of each part, by which they are checked; none
+    where it gives none. Raises SourceUnavailable, also if the bytes are not those, DownloadError if
+    the disk is full, and OSError.
     """
     from huggingface_hub import hf_hub_url
 
-    parts = split_parts(Path(source.file))
+    parts, digests = split_parts(Path(source.file)), list[str]()
     folder = staging / "parts" if len(parts) > 1 else staging
     for part in parts:
         whole = folder / part.name
@@ -114,12 +116,14 @@ def fetch(source: HuggingFaceFile, staging: Path, progress: BytesProgress) -> Pa
         digest = fetch_bytes(url, whole, progress, _headers(), check)
         if _SHA256.fullmatch(digest) and sha256_of(whole) != digest:
             whole.unlink()
-            raise DownloadError(f"{part.name} of {source.repo} arrived damaged; pull again.")
+            raise SourceUnavailable(f"{part.name} of {source.repo} arrived damaged; pull again.")
+        digests.append(digest)
+    known = tuple(digests) if all(map(_SHA256.fullmatch, digests)) else ()
     if len(parts) == 1:
-        return folder / parts[0].name
+        return folder / parts[0].name, known
     for mark in folder.glob("*.etag"):
         mark.unlink()
-    return folder
+    return folder, known
 
 
 def _endpoint() -> str:

@@ -7,14 +7,26 @@ from __future__ import annotations
 
 import difflib
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from filelock import Timeout
 
 from spec_local.errors import ConfigError, DownloadError, ModelFileError
-from spec_local.gguf.header import check_model_file
-from spec_local.models.download import bytes_below, lock_of, locked, resolve, staging_of, store
+from spec_local.gguf.header import check_model_file, split_parts
+from spec_local.models.download import (
+    bytes_below,
+    in_store,
+    lock_of,
+    locked,
+    origin_file,
+    origin_of,
+    resolve,
+    staging_of,
+    store,
+)
 from spec_local.models.hub import hub_name
 from spec_local.models.registry import Registry
 from spec_local.util.files import sha256_of
@@ -51,7 +63,7 @@ def kept_models() -> list[KeptModel]:
     folder = store()
     entries = list(folder.iterdir()) if folder.is_dir() else []
     names = {each.name.removesuffix(each.suffix) for each in entries if each.suffix in _SUFFIXES}
-    names |= {each.name for each in entries if each.suffix not in _SUFFIXES and _first(each)}
+    names |= {each.name for each in entries if each.suffix not in _SUFFIXES and in_store(each.name)}
     return [_kept(name) for name in sorted(names)]
 
 
@@ -83,9 +95,10 @@ def place_of(name: str, registry: Registry) -> Path | None:
 
 
 def judge(name: str, registry: Registry, progress: Share = no_share) -> Judgement:
-    """Compare a model's file with models.toml, or look at its headers where that has no hash.
+    """Compare a model's file with models.toml, or with what Hugging Face said when it was pulled.
 
-    Raises ConfigError for a name nobody knows, ModelFileError for a path without a file.
+    Without either its header is looked at. Raises ConfigError for a name nobody knows,
+    ModelFileError for a path without a file.
     """
     spec = registry.models.get(name)
     path = place_of(name, registry)
@@ -94,10 +107,10 @@ def judge(name: str, registry: Registry, progress: Share = no_share) -> Judgemen
     if spec is not None and spec.bytes not in (None, path.stat().st_size):
         return Judgement(False, f"wrong: {path.stat().st_size:,} bytes instead of {spec.bytes:,}")
     if spec is not None and spec.sha256 is not None:
-        digest = sha256_of(path, progress)
-        if digest == spec.sha256:
-            return Judgement(True, "right")
-        return Judgement(False, f"wrong: SHA-256 {digest[:12]}… instead of {spec.sha256[:12]}…")
+        return _compared([path], [spec.sha256], progress)
+    origin = origin_of(kept_name(name, registry)) if path.is_relative_to(store()) else None
+    if origin is not None and origin.sha256:
+        return _compared(split_parts(path), origin.sha256, progress)
     try:
         check_model_file(path)
     except ModelFileError as error:
@@ -105,10 +118,28 @@ def judge(name: str, registry: Registry, progress: Share = no_share) -> Judgemen
     return Judgement(None, "no hash is known; its header and its size are sound")
 
 
+def _compared(files: Sequence[Path], digests: Sequence[str], progress: Share) -> Judgement:
+    """Compare the parts of a model, one after the other, with their hashes."""
+    if len(files) != len(digests):
+        return Judgement(False, f"wrong: {len(files)} files instead of {len(digests)}")
+    for i, (file, expected) in enumerate(zip(files, digests, strict=True)):
+        if not file.is_file():
+            return Judgement(False, f"wrong: {file.name} is missing")
+        found = sha256_of(file, partial(_part_done, progress, i, len(files)))
+        if found != expected:
+            return Judgement(False, f"wrong: SHA-256 {found[:12]}… instead of {expected[:12]}…")
+    return Judgement(True, "right")
+
+
+def _part_done(progress: Share, before: int, parts: int, share: float) -> None:
+    progress((before + share) / parts)
+
+
 def can_be_pulled(name: str, registry: Registry) -> bool:
     """Whether a pull can put the right file there: a source is known, and the place is ours."""
     spec, place = registry.models.get(name), place_of(name, registry)
-    known = hub_name(name) is not None if spec is None else spec.path is None
+    of_hub = hub_name(name) is not None or origin_of(name) is not None
+    known = of_hub if spec is None else spec.path is None
     return known and (place is None or place.is_relative_to(store()))
 
 
@@ -120,6 +151,7 @@ def remove(model: KeptModel) -> None:
     try:
         with locked(model.name, timeout=0):
             (store() / f"{model.name}.gguf").unlink(missing_ok=True)
+            origin_file(model.name).unlink(missing_ok=True)
             for folder in (store() / model.name, staging_of(model.name)):
                 if folder.exists():
                     shutil.rmtree(folder)
@@ -133,12 +165,7 @@ def remove(model: KeptModel) -> None:
 
 
 def _kept(name: str) -> KeptModel:
-    single, folder, staging = store() / f"{name}.gguf", store() / name, staging_of(name)
-    path = single if single.is_file() else _first(folder)
-    size = bytes_below(folder if path != single else single)
-    return KeptModel(name, path, size if path is not None else 0, bytes_below(staging))
-
-
-def _first(folder: Path) -> Path | None:
-    """The first part of a split model that is in a folder of its own."""
-    return next(iter(sorted(folder.glob("*-00001-of-*.gguf"))), None)
+    path = in_store(name)
+    is_split = path is not None and path.parent != store()
+    size = 0 if path is None else bytes_below(path.parent if is_split else path)
+    return KeptModel(name, path, size, bytes_below(staging_of(name)))

@@ -6,17 +6,21 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from spec_local.drafters import AUTO, uses_draft
 from spec_local.engine.types import EvaluationSession
 from spec_local.errors import VocabularyMismatch, require
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
-from spec_local.models.download import pulled
+from spec_local.models.download import in_store, pulled
 from spec_local.models.hub import hub_name
 from spec_local.models.registry import PairSpec, Registry, load_registry
 from spec_local.models.stores import stored_files
 from spec_local.models.trimmed import MappedSession
 from spec_local.util.progress import Progress
+
+BEST_DRAFT, NO_DRAFT = "auto", "none"
+"""What a draft may be called instead of a name: the best one at hand (`partners.py`), or none."""
 
 DRAFT_CONTEXT = 4096
 """Most tokens of a text that a draft model reads: what it is asked for depends on the last ones."""
@@ -27,17 +31,28 @@ def choose_pair(
 ) -> PairSpec:
     """The pair of that name, or one of a target and perhaps a draft, by name or path.
 
-    A pair may be the name of a target, which then has no draft; a target that of a pair, which
-    keeps its draft if none is given. Raises ConfigError.
+    A pair may be the name of a target, which then has no draft; a target that of a pair. draft: in
+    place of the pair's own, if that is not None; BEST_DRAFT where it has none, NO_DRAFT for none.
+    Raises ConfigError.
     """
     require(pair is None or target is None, "Give a pair or a target, not both.")
-    require(pair is None or draft is None, "A draft goes with a target; a pair has its own.")
     require(pair is not None or target is not None, "Give a pair or a target.")
-    registry, name = load_registry(), str(pair)
-    if target is not None:
-        named = registry.pairs.get(str(target)) if str(target) not in registry.models else None
-        spec = named or PairSpec(str(target))
-        return spec if draft is None else replace(spec, draft=str(draft))
+    spec = _named(str(pair)) if target is None else _of_target(str(target))
+    if draft is None or (draft == BEST_DRAFT and spec.draft is not None):
+        return spec
+    if draft == NO_DRAFT:
+        return replace(spec, draft=None, drafter=AUTO if uses_draft(spec.drafter) else spec.drafter)
+    return replace(spec, draft=str(draft))
+
+
+def _of_target(name: str) -> PairSpec:
+    registry = load_registry()
+    named = registry.pairs.get(name) if name not in registry.models else None
+    return named or PairSpec(name)
+
+
+def _named(name: str) -> PairSpec:
+    registry = load_registry()
     if name in registry.pairs:
         return registry.pairs[name]
     if is_name(name) or "/" in name or name.endswith(".gguf") or os.path.isdir(name):
@@ -53,7 +68,7 @@ def is_name(word: str) -> bool:
     wanted = hub_name(word)
     if wanted is not None and (wanted.quantization is not None or word.startswith("hf")):
         return True
-    return any(word == stored.name for stored in stored_files())
+    return in_store(word) is not None or any(word == stored.name for stored in stored_files())
 
 
 def load_model(

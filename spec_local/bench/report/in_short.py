@@ -25,8 +25,8 @@ _LITTLE = 1.1
 """Clairvoyant speed-up under which there is little to gain."""
 
 
-def in_short(result: Result) -> Table:
-    """What `auto` gains, where, and why not more; no rows if it did not run."""
+def in_short(result: Result) -> list[Table]:
+    """One table: what `auto` gains, where, and why not more; none if it did not run."""
     temperature = main_temperature(result)
     plain = {c.workload: c for c in result.cells_of(PLAIN, temperature)}
     bounds = {b.workload: b for b in result.bounds if b.temperature == temperature}
@@ -43,7 +43,9 @@ def in_short(result: Result) -> Table:
                 Entry(_why_not_more(result, cell, bounds.get(cell.workload))),
             )
         )
-    return Table(
+    if not rows:
+        return []
+    table = Table(
         title=f"What you gain, {temperature_name(temperature)}",
         columns=(
             "text",
@@ -57,6 +59,7 @@ def in_short(result: Result) -> Table:
         note="Why not more: the first reason found. At most: if every chance of acceptance were "
         "known. Two cost: evaluating two tokens at once, against one.",
     )
+    return [table]
 
 
 def _why_not_more(result: Result, cell: Cell, bound: Bound | None) -> str:

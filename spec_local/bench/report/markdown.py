@@ -26,7 +26,7 @@ def markdown(result: Result, plots: Sequence[str] = ()) -> str:
     blocks.append("\n".join(f"- {name}: {_escaped(value)}" for name, value in facts(result)))
     blocks += [_picture(name, plots) for name in plots if not _has_light(name, plots)]
     blocks.append(_LEGEND)
-    for table in filter(lambda table: table.rows, [in_short(result), *tables(result)]):
+    for table in (*in_short(result), *tables(result)):
         blocks += [f"## {_escaped(table.title)}", _grid(table)]
         if table.note:
             blocks.append(table.note)

@@ -22,7 +22,7 @@ _STYLES = {"": "", "good": "bold green", "bad": "red"}
 def print_report(result: Result, console: Console) -> None:
     """What a benchmark found: first what it means to whoever uses a model, then everything."""
     console.print(Text(conclusion(result), "bold"))
-    _print_tables([table for table in [in_short(result)] if table.rows], console)
+    _print_tables(in_short(result), console)
     console.print()
     lines = facts(result)
     margin = max(len(name) for name, _value in lines)

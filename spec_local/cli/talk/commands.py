@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from spec_local.cli.talk.runners import Runners
     from spec_local.cli.talk.screen import Screen
     from spec_local.generation import Generation
+    from spec_local.llama.model import Model
     from spec_local.runner import Runner
 
 _COMMAND = re.compile(r"(/[a-z?]+)(?:\s+(.*))?", re.DOTALL)
@@ -208,9 +209,18 @@ def _drafter(talk: Talk, argument: str) -> None:
 
 def models_of(runner: Runner) -> str:
     """The models that answer, for people."""
-    target = runner.target.model
-    named = f"target {target.path.stem} ({target.description})"
-    return named if runner.draft is None else f"{named}, draft {runner.draft.model.path.stem}"
+    target, pair = runner.target.model, runner.pair
+    named = f"target {_called(target, pair.target if pair else None)} ({target.description})"
+    if runner.draft is None:
+        return named
+    return f"{named}, draft {_called(runner.draft.model, pair.draft if pair else None)}"
+
+
+def _called(model: Model, name: str | None) -> str:
+    """What it was asked for by, if that is no path: Ollama's files are called by their hash."""
+    if name is None or os.path.exists(os.path.expanduser(name)):
+        return model.path.stem
+    return name
 
 
 def _image(_talk: Talk, _argument: str) -> None:

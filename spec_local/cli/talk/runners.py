@@ -60,7 +60,7 @@ class Runners:
             exact=loaded.exact,
             library=loaded.library,
         )
-        runner.template = before.template
+        runner.template, runner.pair = before.template, before.pair
         self._answer_with(runner)
         self._models = models
 

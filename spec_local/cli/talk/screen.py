@@ -20,7 +20,6 @@ from spec_local.util.terminal import visible
 
 if TYPE_CHECKING:
     from spec_local.generation import Chunk
-    from spec_local.llama.vocab import Vocabulary
 
 _FRAME_SECONDS = 0.08
 _FRAME_SHARE = 0.05
@@ -45,7 +44,7 @@ class Screen:
         if self._reading is not None and 0 < share < 1:
             self._reading.update(Text(f"reading, {share:.0%}", style="dim"), refresh=True)
 
-    def show(self, answer: Iterator[Chunk], vocab: Vocabulary, begins_thinking: bool) -> None:
+    def show(self, answer: Iterator[Chunk], begins_thinking: bool) -> None:
         """Show an answer as its chunks come.
 
         begins_thinking: the template has begun it with a thought.
@@ -53,7 +52,7 @@ class Screen:
         chunks = chain(self._first(answer), answer)
         if self.tints:
             style = "underline" if self.console.no_color else DRAFTED
-            self._show_written(tinted(chunk, vocab, style) for chunk in chunks)
+            self._show_written(tinted(chunk, style) for chunk in chunks)
         elif self.console.is_dumb_terminal:  # nothing can be drawn again there
             texts = self.plain(chunks, begins_thinking)
             self._show_written(Text(visible(text)) for text in texts)
