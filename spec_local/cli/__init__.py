@@ -8,6 +8,7 @@ import sys
 from io import TextIOWrapper
 
 from spec_local.cli.interrupt import INTERRUPTED
+from spec_local.cli.output import say
 from spec_local.errors import SpecLocalError
 
 
@@ -25,18 +26,18 @@ def main() -> None:
     except SpecLocalError as error:
         if state.debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", err=True)
         sys.exit(1)
     except OSError as error:
         if state.debug or error.errno != errno.ENOSPC:
             raise
-        print("error: the disk is full; free some space and try again.", file=sys.stderr)
+        say("error: the disk is full; free some space and try again.", err=True)
         _forget_stdout()
         sys.exit(1)
     except ModuleNotFoundError as error:
         if state.debug or error.name != "llama_cpp":
             raise
-        print("error: llama.cpp is missing; run pip install llama-cpp-python.", file=sys.stderr)
+        say("error: llama.cpp is missing; run pip install llama-cpp-python.", err=True)
         sys.exit(1)
 
 

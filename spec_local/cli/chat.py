@@ -14,7 +14,7 @@ from spec_local.cli.flat import flat
 from spec_local.cli.interrupt import interrupt_cancels
 from spec_local.cli.names import NameArgument
 from spec_local.cli.options import MachineOptions, ModelOptions, load_runner, named
-from spec_local.cli.output import write
+from spec_local.cli.output import say, write
 from spec_local.cli.sampling_options import SamplingOptions
 from spec_local.cli.summary import gain
 from spec_local.cli.template_options import TemplateOptions
@@ -105,7 +105,7 @@ def _list_sessions() -> None:
     names = list(all_kept())
     for name in names:
         print(name)
-    print(f"{len(names):,} in {directory()}", file=sys.stderr)
+    say(f"{len(names):,} in {directory()}", err=True)
 
 
 def _opened(stack: ExitStack, session: str | None, go_on: bool) -> KeptConversation | None:
@@ -144,7 +144,7 @@ def _greet(talk: Talk) -> None:
         note("This model has no chat template; messages are written as plain lines.")
     if talk.kept is not None:
         if talk.kept.trouble is not None:
-            print(f"error: {talk.kept.trouble}", file=sys.stderr)
+            say(f"error: {talk.kept.trouble}", err=True)
         said = sum(message["role"] != "system" for message in talk.chat.messages)
         note(f"Conversation {talk.kept.name}, {said:,} messages; what is said is kept.")
 
@@ -165,7 +165,7 @@ def _take(talk: Talk, line: str) -> None:
         finally:
             talk.keep()
     except SpecLocalError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", err=True)
     except KeyboardInterrupt:  # just before or after the time it cancels the answer
         print()
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from spec_local.cli.output import say
 from spec_local.cli.progress import on_terminal
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def scan(
         print(json.dumps([each.as_dict() for each in found], ensure_ascii=False, indent=2))
         return
     if not found:
-        print("No models were found; name a folder, or give -m a .gguf file.", file=sys.stderr)
+        say("No models were found; name a folder, or give -m a .gguf file.", err=True)
         return
     shown = _table("name", "store", "size", "architecture", "context", "template", "vocabulary")
     for each in found:
@@ -99,7 +99,7 @@ def pair(target: NameOrFile) -> None:
     registry = load_registry()
     here = resolve(target, registry)
     if here is None:
-        print(f"{target} is not here yet; get it with: spec-local models pull {target}")
+        say(f"{target} is not here yet; get it with: spec-local models pull {target}")
         raise typer.Exit(1)
     shown = _table("draft", "from", "size", "share of the target")
     size = model_bytes(here)
@@ -107,7 +107,7 @@ def pair(target: NameOrFile) -> None:
         own = model_bytes(each.path)
         shown.add_row(each.name, each.store, f"{own / 1e9:.2f} GB", f"{own / size:.0%}")
     if not shown.row_count:
-        print(f"No model here can draft for {here.name}; lookup drafts without one.")
+        say(f"No model here can draft for {here.name}; lookup drafts without one.")
         return
     _print(shown)
 
@@ -186,14 +186,14 @@ def check(target: NameOrFile, draft: NameOrFile) -> None:
         files = [pulled(name, registry, show) for name in (target, draft)]
     with Model(files[0], vocab_only=True) as mine, Model(files[1], vocab_only=True) as theirs:
         for role, model in (("target", mine), ("draft", theirs)):
-            print(f"{role:7}{model.path.name}: {_describe(model.vocab)}")
+            say(f"{role:7}{model.path.name}: {_describe(model.vocab)}")
         differences = list(mine.vocab.differences(theirs.vocab, theirs.token_map))
     for difference in differences:
-        print(f"differs: {difference}")
+        say(f"differs: {difference}")
     if differences:
-        print("The draft cannot be used with this target.", file=sys.stderr)
+        say("The draft cannot be used with this target.", err=True)
         raise typer.Exit(1)
-    print("The vocabularies agree; the draft can be used with this target.")
+    say("The vocabularies agree; the draft can be used with this target.")
 
 
 def _describe(vocab: Vocabulary) -> str:

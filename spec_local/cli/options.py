@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from spec_local.cli.names import MEANS, known_names
+from spec_local.cli.output import say
 from spec_local.cli.progress import on_terminal
 from spec_local.cli.sampling_options import SamplingOptions, drawn_seed
 from spec_local.cli.template_options import TemplateOptions
@@ -211,7 +211,7 @@ def _fitting_draft(target: str) -> str | None:
     draft = None if path is None else next(drafts_for(path, registry), None)
     if draft is None:
         return None
-    print(f"note: {draft.name} drafts, as it has the same vocabulary.", file=sys.stderr)
+    say(f"note: {draft.name} drafts, as it has the same vocabulary.", err=True)
     return str(draft.path)
 
 
@@ -264,9 +264,6 @@ def _say_what_exactness_limits(runner: Runner, k: int | None) -> None:
         return
     most = runner.exact.widths.widest - 1
     if runner.exact.note is not None:
-        print(f"note: {runner.exact.note}", file=sys.stderr)
+        say(f"note: {runner.exact.note}", err=True)
     elif k is not None and k > most:
-        print(
-            f"note: at the widths certified here drafts have at most {most} tokens.",
-            file=sys.stderr,
-        )
+        say(f"note: at the widths certified here drafts have at most {most} tokens.", err=True)
