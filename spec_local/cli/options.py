@@ -220,8 +220,12 @@ def load_runner(
     sampling: SamplingOptions,
     machine: MachineOptions,
     template: TemplateOptions,
+    spec: PairSpec | None = None,
 ) -> Runner:
-    """Load what the options say, showing progress on a terminal; raises SpecLocalError."""
+    """Load what the options say, showing progress on a terminal; raises SpecLocalError.
+
+    spec: the pair that the models mean, where that has been found out already.
+    """
     from spec_local.runner import Runner
     from spec_local.sampling.settings import Sampling
 
@@ -233,7 +237,7 @@ def load_runner(
         from spec_local.exact.modes import check_rule
 
         check_rule(changes.get("acceptance", "keyed"))
-    spec = chosen_pair(models, models.drafter)
+    spec = spec or chosen_pair(models, models.drafter)
     with on_terminal() as progress:
         runner = Runner.load(
             target=spec.target,
