@@ -143,7 +143,7 @@ VOCAB: Any = SimpleNamespace(piece=lambda _token: b"x")
 def test_an_answer_is_drawn_as_markdown_and_is_safe(width: int) -> None:
     on, shown = screen(width)
     text = ["# Title\n", "\nSome *words", "* \x1b[2J\n\n```py\nx = 1\n", "```\n", "done"]
-    on.show(chunks(*text), VOCAB, False)
+    on.show(chunks(*text), VOCAB, "")
     drawn = shown.getvalue()
     assert "␛[2J" in drawn
     assert "*words*" not in drawn[drawn.rindex("Title") :]
@@ -155,14 +155,14 @@ def test_an_answer_is_drawn_as_markdown_and_is_safe(width: int) -> None:
 def test_a_tinted_answer_is_shown_as_it_is_written() -> None:
     on, shown = screen()
     on.tints = True
-    on.show(chunks("**ax", "bx\x07"), VOCAB, False)
+    on.show(chunks("**ax", "bx\x07"), VOCAB, "")
     assert "**axbx␇" in shown.getvalue()
 
 
 def test_a_thought_is_folded_into_one_line() -> None:
     on, shown = screen()
     on.folds = True
-    on.show(chunks("<think>", "\nhm, ", "maybe", "</think>\n\n", "yes"), VOCAB, False)
+    on.show(chunks("<think>", "\nhm, ", "maybe", "</think>\n\n", "yes"), VOCAB, "")
     assert "thought for 6 tokens" in shown.getvalue()
     assert "hm" not in shown.getvalue()
     assert shown.getvalue().rindex("yes") > shown.getvalue().rindex("thought for 6 tokens")
@@ -171,7 +171,7 @@ def test_a_thought_is_folded_into_one_line() -> None:
 def test_a_thought_that_is_cut_short_or_begun_by_the_template_is_folded() -> None:
     on, shown = screen()
     on.folds = True
-    on.show(chunks("hm, ", "</thi"), VOCAB, True)
+    on.show(chunks("hm, ", "</thi"), VOCAB, "<think>")
     assert "thought for 4 tokens" in shown.getvalue()
     assert "hm" not in shown.getvalue()
     assert "thi" not in shown.getvalue().replace("thought", "")
@@ -180,14 +180,14 @@ def test_a_thought_that_is_cut_short_or_begun_by_the_template_is_folded() -> Non
 def test_no_line_stands_for_an_empty_thought() -> None:
     on, shown = screen()
     on.folds = True
-    on.show(chunks("<think>\n\n</think>\n\n", "yes"), VOCAB, False)
+    on.show(chunks("<think>\n\n</think>\n\n", "yes"), VOCAB, "")
     assert "thought" not in shown.getvalue()
     assert "yes" in shown.getvalue()
 
 
 def test_a_thought_is_shown_where_it_is_not_folded() -> None:
     on, shown = screen()
-    on.show(chunks("hm</think>", "yes"), VOCAB, True)
+    on.show(chunks("hm</think>", "yes"), VOCAB, "<think>")
     assert shown.getvalue().rindex("hm") < shown.getvalue().rindex("yes")
     assert "think" not in shown.getvalue()
 
@@ -196,13 +196,13 @@ def test_a_thought_is_shown_where_it_is_not_folded() -> None:
 def test_through_a_pipe_folded_thoughts_are_left_out(folds: bool, written: str) -> None:
     on, _shown = screen()
     on.folds = folds
-    assert "".join(on.plain(chunks("<think>hm", "</think>\n", "yes"), False)) == written
+    assert "".join(on.plain(chunks("<think>hm", "</think>\n", "yes"), "")) == written
 
 
 def test_a_terminal_that_can_draw_nothing_again_gets_the_text_as_it_comes() -> None:
     shown = io.StringIO()
     on = Screen(Console(file=shown, width=60, force_terminal=True, _environ={"TERM": "dumb"}))
-    on.show(chunks("**a**\x1b", "b"), VOCAB, False)
+    on.show(chunks("**a**\x1b", "b"), VOCAB, "")
     assert shown.getvalue().strip() == "**a**␛b"
 
 
@@ -210,7 +210,7 @@ def test_without_colour_drafted_tokens_are_underlined() -> None:
     shown = io.StringIO()
     on = Screen(Console(file=shown, width=60, force_terminal=True, no_color=True))
     on.tints = True
-    on.show(chunks("ax"), VOCAB, False)
+    on.show(chunks("ax"), VOCAB, "")
     assert "\x1b[4ma\x1b[0mx" in shown.getvalue()
 
 
@@ -222,7 +222,7 @@ def test_how_far_the_prompt_has_been_read_is_shown_until_the_first_token() -> No
         yield from chunks("hello")
         on.progress("prompt", 0.5)
 
-    on.show(answer(), VOCAB, False)
+    on.show(answer(), VOCAB, "")
     assert "reading, 25%" in shown.getvalue()
     assert "50%" not in shown.getvalue()
 
