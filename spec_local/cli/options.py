@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from spec_local.cli.in_options import in_options
 from spec_local.cli.names import MEANS, known_names
 from spec_local.cli.output import say
 from spec_local.cli.progress import on_terminal
-from spec_local.cli.sampling_options import SamplingOptions, drawn_seed
+from spec_local.cli.sampling_options import OPTIONS_OF_FIELDS, SamplingOptions, drawn_seed
 from spec_local.cli.template_options import TemplateOptions
 from spec_local.errors import require
 
@@ -155,18 +156,19 @@ def load_options(machine: MachineOptions) -> LoadOptions:
     """What the machine options say; raises ConfigError."""
     from spec_local.llama.options import LoadOptions
 
-    return LoadOptions(
-        n_ctx=machine.ctx_size,
-        n_threads=machine.threads,
-        n_batch=machine.batch,
-        n_gpu_layers=machine.gpu_layers,
-        devices=tuple(machine.device or ()),
-        flash_attention=machine.flash_attention,  # type: ignore[arg-type]
-        kv_type_k=machine.kv_type,  # type: ignore[arg-type]
-        kv_type_v=machine.kv_type,  # type: ignore[arg-type]
-        mmap=machine.mmap,
-        mlock=machine.mlock,
-    )
+    with in_options({"kv_type_k": "--kv-type"}):
+        return LoadOptions(
+            n_ctx=machine.ctx_size,
+            n_threads=machine.threads,
+            n_batch=machine.batch,
+            n_gpu_layers=machine.gpu_layers,
+            devices=tuple(machine.device or ()),
+            flash_attention=machine.flash_attention,  # type: ignore[arg-type]
+            kv_type_k=machine.kv_type,  # type: ignore[arg-type]
+            kv_type_v=machine.kv_type,  # type: ignore[arg-type]
+            mmap=machine.mmap,
+            mlock=machine.mlock,
+        )
 
 
 def named(models: Models, name: str | None) -> Models:
@@ -230,7 +232,8 @@ def load_runner(
     from spec_local.sampling.settings import Sampling
 
     changes = sampling.changes()
-    Sampling(**changes)  # say what is wrong before anything is loaded
+    with in_options(OPTIONS_OF_FIELDS):
+        Sampling(**changes)  # say what is wrong before anything is loaded
     set_template = template.prepared()
     options = load_options(machine)
     if models.exact is not None:
