@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -29,10 +30,9 @@ QUESTIONS = ("one", "two", "three", "four", "five")
 class Watched(Loader):
     """Notes what is loaded, and fails where it is told to."""
 
-    __slots__ = ("failing", "loaded")
-    failing: list[BaseException]
+    loaded: ClassVar[list[str]] = []
+    failing: ClassVar[list[BaseException]] = []
     """Raised instead of loading, one after the other."""
-    loaded: list[str]
 
     def load(self, models: ModelOptions, spec: PairSpec | None = None) -> Runner:
         if self.failing:
@@ -42,15 +42,19 @@ class Watched(Loader):
 
     def open_draft(self, models: ModelOptions, target: Model, stack: ExitStack) -> Session | None:
         found = Loader.open_draft(self, models, target, stack)
-        self.loaded += [] if found is None else [found.model.path.name]
+        self.loaded.extend([] if found is None else [found.model.path.name])
         return found
+
+
+@pytest.fixture(autouse=True)
+def nothing_loaded() -> None:
+    Watched.loaded.clear()
+    Watched.failing.clear()
 
 
 def watched(models: ModelOptions) -> Watched:
     greedy, small = SamplingOptions(temperature=0.0), MachineOptions(ctx_size=512)
-    loader = Watched(models, greedy, small, TemplateOptions())
-    loader.failing, loader.loaded = [], []
-    return loader
+    return Watched(models, greedy, small, TemplateOptions())
 
 
 def opened(target: Path, draft: Path | None, drafter: str | None = None) -> Runners:
@@ -61,11 +65,6 @@ def opened(target: Path, draft: Path | None, drafter: str | None = None) -> Runn
         drafter=drafter,
     )
     return Runners(models, watched(models))
-
-
-def loader_of(runners: Runners) -> Watched:
-    assert isinstance(runners._loader, Watched)
-    return runners._loader
 
 
 def test_drafters_change_and_the_conversation_does_not(tiny: Path, tiny_draft: Path) -> None:
@@ -112,7 +111,7 @@ def test_a_draft_model_that_was_not_needed_is_loaded_alone(tiny: Path, tiny_draf
         chat.use(runners.runner)
         list(chat.send("two"))
         assert cached(chat) >= before - 1
-        assert loader_of(runners).loaded == [tiny.name, tiny_draft.name]
+        assert Watched.loaded == [tiny.name, tiny_draft.name]
     with pytest.raises(AssertionError, match="closed"):
         _ = draft.handle
 
@@ -122,7 +121,7 @@ def test_auto_without_a_draft_model_loads_nothing(begun: str, tiny: Path) -> Non
     with opened(tiny, None, begun) as runners:
         runners.use_drafter("auto")
         assert runners.runner.speculator.name == "auto"
-        assert loader_of(runners).loaded == [tiny.name]
+        assert Watched.loaded == [tiny.name]
 
 
 def is_closed(runner: Runner) -> bool:
@@ -179,7 +178,7 @@ def test_what_is_no_model_is_refused_before_anything_is_freed(tiny: Path, tmp_pa
                 runners.use_model(wrong)
             assert runners.runner is first
         assert not is_closed(first)
-        assert loader_of(runners).loaded == [tiny.name]
+        assert Watched.loaded == [tiny.name]
 
 
 def test_what_needs_a_draft_is_refused_before_anything_is_freed(
@@ -210,7 +209,7 @@ def test_where_loading_fails_the_model_before_answers_again(
         first.template.variables["x"] = 1
         chat = first.chat(max_tokens=8)
         list(chat.send("one"))
-        loader_of(runners).failing.append(failure)
+        Watched.failing.append(failure)
         with pytest.raises(ModelFileError) as error:
             runners.use_model(str(tiny_draft))
         assert str(error.value) == said.replace("tiny", tiny.stem)
@@ -227,7 +226,7 @@ def test_where_loading_fails_the_model_before_answers_again(
 
 def test_where_nothing_can_be_loaded_any_more_the_chat_ends(tiny: Path, tiny_draft: Path) -> None:
     with opened(tiny, None) as runners:
-        loader_of(runners).failing += [EngineError("It does not fit."), EngineError("Nor this.")]
+        Watched.failing += [EngineError("It does not fit."), EngineError("Nor this.")]
         with pytest.raises(NoModelLeft) as error:
             runners.use_model(str(tiny_draft))
         said = f"It does not fit; {tiny.stem} cannot be loaded again either: Nor this."

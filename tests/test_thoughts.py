@@ -104,7 +104,7 @@ def test_a_thought_that_was_cut_short_is_not_sent(runner: Runner) -> None:
 
 # ---- as tokens -----------------------------------------------------------------------------------
 
-HARMONY = ("<|channel|>", "<|message|>", "<|start|>", "<|end|>")
+HARMONY = ("<|channel|>", "<|message|>", "<|start|>", "<|end|>", "<|return|>", "<|call|>")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ HARMONY = ("<|channel|>", "<|message|>", "<|start|>", "<|end|>")
         (("[THINK]", "[/THINK]"), "[THINK]hm[/THINK]yes<|im_start|>", "[THINK]hm[/THINK]yes"),
         (HARMONY, "<|channel|>analysis<|message|>hm<|end|><|start|>a", None),
         (("<|channel>", "<channel|>"), "<|channel>thought\nhm<channel|>yes", None),
-        (("<|end|>", "<|start|>"), "hm<|end|><|start|>yes", "hmyes"),  # of another family
+        (("<|end|>", "<|begin|>"), "hm<|end|><|begin|>yes", "hmyes"),  # of another family
     ],
 )
 def test_control_tokens_that_mark_thoughts_are_written_out(
@@ -123,8 +123,14 @@ def test_control_tokens_that_mark_thoughts_are_written_out(
     with Model(path, vocab_only=True) as model:
         tokens = model.vocab.tokenize(text, add_special=False, parse_special=True)
         assert model.vocab.pieces(tokens).decode().lstrip() == (written or text)
-        plain = b"".join(map(model.vocab.plain_piece, tokens)).decode()
-        assert not any(mark in plain for mark in control)
+
+
+def test_as_ordinary_text_they_write_nothing(tmp_path: Path) -> None:
+    """So that grammars and schemas are not satisfied by them."""
+    path = write_tiny(tmp_path / "marks.gguf", control=("[THINK]", "[/THINK]"))
+    with Model(path, vocab_only=True) as model:
+        (mark,) = model.vocab.tokenize("[THINK]", add_special=False, parse_special=True)
+        assert (model.vocab.piece(mark), model.vocab.plain_piece(mark)) == (b"[THINK]", b"")
 
 
 def test_marks_of_another_model_are_not_sent_either(runner: Runner) -> None:

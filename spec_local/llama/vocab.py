@@ -121,28 +121,28 @@ class Vocabulary:
     @cached_property
     def _thought_marks(self) -> frozenset[int]:
         """Control tokens that mark thoughts; none where the marks are ordinary text."""
+        control = lib.LLAMA_TOKEN_ATTR_CONTROL
+        # Of gpt-oss llama.cpp writes all but the mark that closes.
+        own = control | lib.LLAMA_TOKEN_ATTR_USER_DEFINED
         found = set[int]()
         for marks in MARKS:
-            opens, *others = (
-                {token for token in self._tokens_of(mark) if self._is_control(token)}
-                for mark in (marks.opens, marks.closes, *marks.leads)
-            )
-            if opens:
-                found.update(opens, *others)
-        return frozenset(found)
+            if any(self._has(token, own) for token in self._tokens_of(marks.opens)):
+                tokens = map(self._tokens_of, (marks.opens, marks.closes, *marks.leads))
+                found.update(token for each in tokens for token in each)
+        return frozenset(token for token in found if self._has(token, control))
 
     def _tokens_of(self, mark: str) -> list[int]:
         return self.tokenize(mark, add_special=False, parse_special=True)
 
-    def _is_control(self, token: int) -> bool:
-        return bool(lib.llama_vocab_get_attr(self.handle, token) & lib.LLAMA_TOKEN_ATTR_CONTROL)
+    def _has(self, token: int, attributes: int) -> bool:
+        return bool(lib.llama_vocab_get_attr(self.handle, token) & attributes)
 
     def piece(self, token: int) -> bytes:
         """The bytes the token writes; nothing for control tokens, save those that mark thoughts."""
         found = self._pieces.get(token)
         if found is None:
             found = self.plain_piece(token)
-            if not found and self._is_control(token) and token in self._thought_marks:
+            if self._has(token, lib.LLAMA_TOKEN_ATTR_CONTROL) and token in self._thought_marks:
                 found = self.text(token)
             self._pieces[token] = found
         return found
