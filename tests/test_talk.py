@@ -242,6 +242,19 @@ def test_an_answer_without_drafts_says_why() -> None:
     assert said.endswith("nothing to draft from in this text; plain decoding")
 
 
+def test_who_asked_for_no_drafter_is_told_no_reason() -> None:
+    assert gain(replace(STATS, drafted=0, accepted=0), "stop", "none").endswith(
+        "/s · plain decoding"
+    )
+
+
+def test_of_a_single_token_no_speed_is_told() -> None:
+    assert (
+        gain(Stats(tokens=1, rounds=1), "cancelled", "none")
+        == "1 token, cancelled · plain decoding"
+    )
+
+
 def test_of_an_answer_that_did_not_begin_nothing_is_reckoned() -> None:
     assert gain(Stats(), "cancelled") == "nothing written, cancelled"
 

@@ -7,7 +7,9 @@ import sys
 import unicodedata
 
 import pytest
+from rich.table import Table
 
+from spec_local.cli.models import print_table
 from spec_local.cli.output import say
 from spec_local.util.terminal import visible
 
@@ -66,3 +68,26 @@ def test_a_sentence_wraps_between_words(
 def test_through_a_pipe_a_sentence_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     say(SENTENCE)
     assert capsys.readouterr().out == f"{SENTENCE}\n"
+
+
+@pytest.mark.parametrize("width", [40, 100])
+def test_a_row_is_a_paragraph_where_columns_would_be_a_few_letters_wide(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    written = Terminal()
+    monkeypatch.setattr(sys, "stdout", written)
+    table = Table("model", "here", "size", "source")
+    table.add_row("smollm2-1.7b", "no", "", "Hugging Face bartowski/SmolLM2-1.7B")
+    print_table(table)
+    shown = written.getvalue()
+    if width == 40:
+        assert [line.rstrip() for line in shown.splitlines()] == [
+            "smollm2-1.7b",
+            "  here no, source Hugging Face",
+            "  bartowski/SmolLM2-1.7B",
+        ]
+    else:
+        assert any(
+            "bartowski/SmolLM2-1.7B" in line and "1.7b" in line for line in shown.splitlines()
+        )

@@ -199,4 +199,6 @@ def _show(talk: Talk, answer: Generation) -> None:
             print()
     cut = generation.finish_reason in ("length", "context")
     if cut or sys.stdout.isatty():
-        talk.screen.note(gain(generation.stats, generation.finish_reason))
+        talk.screen.note(
+            gain(generation.stats, generation.finish_reason, talk.runner.speculator.name)
+        )

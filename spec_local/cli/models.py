@@ -30,8 +30,6 @@ NameOrFile = Annotated[str, typer.Argument(help="A model's name or a .gguf file.
 @app.command("list")
 def list_models() -> None:
     """Show the models and pairs that have a name here, and what they take on the disk."""
-    from rich.console import Console
-
     from spec_local.models.download import bytes_below, store
     from spec_local.models.kept import kept_models
     from spec_local.models.registry import load_registry, user_file
@@ -50,12 +48,14 @@ def list_models() -> None:
     pairs = _table("pair", "target", "draft", "drafter")
     for name, pair in registry.pairs.items():
         pairs.add_row(name, pair.target, pair.draft or "-", pair.drafter)
-    console = Console()
-    console.print(models, "", pairs, "")
+    print_table(models)
+    print()
+    print_table(pairs)
+    print()
     unfinished = sum(each.unfinished for each in kept)
     rest = f", {gigabytes(unfinished)} of it of pulls that were broken off" if unfinished else ""
-    console.print(f"{gigabytes(bytes_below(store()))} are in {store()}{rest}", soft_wrap=True)
-    console.print(f"Your own entries go into {user_file()}", soft_wrap=True)
+    say(f"{gigabytes(bytes_below(store()))} are in {store()}{rest}")
+    say(f"Your own entries go into {user_file()}")
 
 
 @app.command()
@@ -82,7 +82,7 @@ def scan(
     shown = _table("name", "store", "size", "architecture", "context", "template", "vocabulary")
     for each in found:
         shown.add_row(each.name, each.store, *each.row())
-    _print(shown)
+    print_table(shown)
 
 
 @app.command()
@@ -109,7 +109,7 @@ def pair(target: NameOrFile) -> None:
     if not shown.row_count:
         say(f"No model here can draft for {here.name}; lookup drafts without one.")
         return
-    _print(shown)
+    print_table(shown)
 
 
 def _size_here(name: str, registry: Registry) -> int:
@@ -130,10 +130,27 @@ def gigabytes(size: int) -> str:
     return f"{size / 1e9:.2f} GB"
 
 
-def _print(*what: Table | str) -> None:
-    from rich.console import Console
+_NARROW = 60
+"""Columns below which a row is a paragraph, as columns of a table would be a few letters wide."""
 
-    Console().print(*what)
+
+def print_table(table: Table) -> None:
+    """A table, or on a narrow terminal its rows one below the other."""
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    if not console.is_terminal or console.width >= _NARROW:
+        console.print(table)
+        return
+    heads = [str(column.header) for column in table.columns]
+    for name, *rest in zip(*(column.cells for column in table.columns), strict=True):
+        said = ", ".join(
+            f"{head} {cell}" for head, cell in zip(heads[1:], rest, strict=True) if cell
+        )
+        console.print(Text(str(name)))
+        console.print(Padding(Text(said), (0, 0, 0, 2)))
 
 
 def _table(name: str, *rest: str) -> Table:
