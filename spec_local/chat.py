@@ -13,7 +13,7 @@ from spec_local.llama.quoting import quoted, tokenize_quoted
 from spec_local.llama.template import ChatTemplate
 from spec_local.llama.vocab import Vocabulary
 from spec_local.prompt import Prompt, rendered_tokens
-from spec_local.thoughts import OPEN, is_opened, without_thoughts
+from spec_local.thoughts import opened, without_thoughts
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -73,8 +73,9 @@ class Chat:
         """The latest turn's generation, for its statistics and for cancelling it."""
         self.forgotten = 0
         """Messages that the latest turn had to drop, the oldest first, as the context was full."""
-        self.begins_thinking = False
-        """Whether the latest answer begins inside a thought, as the template has opened it."""
+        self.begins_thinking = ""
+        """The mark by which the template has opened a thought, inside which the latest answer
+        begins; empty if it has not."""
         self.reset()
 
     @property
@@ -148,7 +149,7 @@ class Chat:
         forgotten, text, prompt = self._fitted(messages)
         now = self.messages
         self.generation = self._runner.generate(prompt, **self._options)
-        self.forgotten, self.begins_thinking = forgotten, is_opened(text)
+        self.forgotten, self.begins_thinking = forgotten, opened(text)
         return self.generation.passed_on(
             lambda generation: self._turn(generation, now, messages, text, prompt)
         )
@@ -187,7 +188,8 @@ class Chat:
                 yield chunk
         finally:
             if tokens and self.messages is now:
-                said = f"{OPEN}\n{answer}" if is_opened(text) else answer
+                mark = opened(text)
+                said = f"{mark}\n{answer}" if mark else answer
                 self.messages = [*messages, {"role": "assistant", "content": said}]
                 with suppress(EngineError):  # the runner may have been closed meanwhile
                     self._remember(text, prompt, said, tokens)

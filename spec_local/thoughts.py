@@ -1,14 +1,45 @@
-"""What a model thinks before it answers: text between <think> and </think>, told from the answer.
+"""What a model thinks before it answers, told from the answer by the marks around it.
 
-Only what stands before the answer is a thought; a <think> later on is what the answer is about.
+Only what stands before the answer is a thought; a mark later on is what the answer is about. Marks
+of all families are known at once: a conversation may go on with another model.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-OPEN = "<think>"
-_CLOSE = "</think>"
+
+class Marks(NamedTuple):
+    """How a family of models marks what it thinks."""
+
+    opens: str
+    closes: str
+    leads: tuple[str, ...] = ()
+    """What it may write between a thought and the answer, or before one without a thought."""
+
+
+MARKS = (
+    Marks("<think>", "</think>"),  # DeepSeek R1, Qwen 3, and most
+    Marks("<thinking>", "</thinking>"),  # Reflection
+    Marks("<thought>", "</thought>"),  # EXAONE Deep
+    Marks("<reasoning>", "</reasoning>"),  # Reka Flash 3
+    Marks("<seed:think>", "</seed:think>"),  # Seed-OSS
+    Marks("<mm:think>", "</mm:think>"),  # MiniMax M3
+    Marks("◁think▷", "◁/think▷"),  # Kimi-VL
+    Marks("[THINK]", "[/THINK]"),  # Magistral, Ministral 3
+    Marks("<|START_THINKING|>", "<|END_THINKING|>"),  # Command R7B, Command A Reasoning
+    Marks("<|inner_prefix|>", "<|inner_suffix|>"),  # Apertus
+    Marks("<|channel>thought", "<channel|>"),  # Gemma 4
+    Marks(  # gpt-oss
+        "<|channel|>analysis<|message|>",
+        "<|end|>",
+        ("<|start|>assistant", "<|channel|>final<|message|>"),
+    ),
+    Marks("<|think|>", "<|end|>", ("<|begin|>assistant", "<|content|>")),  # Solar Open
+)
+"""No mark that opens, and no lead, is the beginning of another."""
+_LEADS = tuple(lead for marks in MARKS for lead in marks.leads)
+_BEGINNINGS = (*(marks.opens for marks in MARKS), *_LEADS)
 
 
 class Part(NamedTuple):
@@ -24,36 +55,42 @@ class Thinking:
     Blank text around a thought is dropped.
     """
 
-    def __init__(self, begun: bool = False) -> None:
-        """begun: the text begins inside a thought, as the template has opened it."""
-        self.is_thinking = begun
-        """Whether what comes next is a thought."""
-        self._thought = begun
+    def __init__(self, begun: str = "") -> None:
+        """begun: the mark by which the template has opened a thought, see `opened`."""
+        self._marks = _opened_by(begun)
+        self._thought = self.is_thinking
         self._answering = False
         self._held = ""
+
+    @property
+    def is_thinking(self) -> bool:
+        """Whether what comes next is a thought."""
+        return self._marks is not None
 
     def feed(self, text: str) -> list[Part]:
         """What is certain now."""
         parts, rest = list[Part](), self._held + text
         self._held = ""
         while not self._answering:
-            if self.is_thinking:
-                thought, closed, after = rest.partition(_CLOSE)
+            if self._marks is not None:
+                thought, closed, after = rest.partition(self._marks.closes)
                 if not closed:
-                    self._held = _possible_mark(thought)
+                    self._held = _possible_mark(thought, self._marks.closes)
                     thought = thought.removesuffix(self._held)
                 parts.append(Part(thought, True))
                 if not closed:
                     return _with_text(parts)
-                self.is_thinking, rest = False, after
+                self._marks, rest = None, after
                 continue
             begun = rest.lstrip()
-            if OPEN.startswith(begun):  # also when nothing has come yet
+            found = next((each for each in _BEGINNINGS if begun.startswith(each)), "")
+            if found:
+                self._marks = _opened_by(found)
+                self._thought = True
+                rest = begun.removeprefix(found)
+            elif any(each.startswith(begun) for each in _BEGINNINGS):  # also if nothing has come
                 self._held = rest
                 return _with_text(parts)
-            if begun.startswith(OPEN):
-                self.is_thinking = self._thought = True
-                rest = begun.removeprefix(OPEN)
             else:
                 self._answering = True
                 rest = begun if self._thought else rest
@@ -67,10 +104,14 @@ class Thinking:
         return [Part(held, self.is_thinking)] if held else []
 
 
-def _possible_mark(text: str) -> str:
-    """The longest end of the text that may become the mark that closes a thought."""
-    longest = range(len(_CLOSE) - 1, 0, -1)
-    return next((_CLOSE[:length] for length in longest if text.endswith(_CLOSE[:length])), "")
+def _opened_by(mark: str) -> Marks | None:
+    return next((marks for marks in MARKS if marks.opens == mark), None)
+
+
+def _possible_mark(text: str, mark: str) -> str:
+    """The longest end of the text that may become the mark."""
+    longest = range(len(mark) - 1, 0, -1)
+    return next((mark[:length] for length in longest if text.endswith(mark[:length])), "")
 
 
 def _with_text(parts: list[Part]) -> list[Part]:
@@ -84,6 +125,7 @@ def without_thoughts(text: str) -> str:
     return "".join(part.text for part in parts if not part.thought)
 
 
-def is_opened(prompt: str) -> bool:
-    """Whether the answer to a rendered prompt begins inside a thought."""
-    return prompt.rstrip().endswith(OPEN)
+def opened(prompt: str) -> str:
+    """The mark by which a rendered prompt begins its answer inside a thought; else nothing."""
+    written = prompt.rstrip()
+    return next((marks.opens for marks in MARKS if written.endswith(marks.opens)), "")

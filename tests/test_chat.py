@@ -11,10 +11,13 @@ from rich.console import Console
 
 from spec_local.chat import Chat
 from spec_local.cli.chat import _status
-from spec_local.cli.options import ModelOptions
+from spec_local.cli.options import MachineOptions, ModelOptions
+from spec_local.cli.sampling_options import SamplingOptions
 from spec_local.cli.talk.commands import Talk, parsed, unescaped
+from spec_local.cli.talk.loader import Loader
 from spec_local.cli.talk.runners import Runners
 from spec_local.cli.talk.screen import Screen
+from spec_local.cli.template_options import TemplateOptions
 from spec_local.errors import ConfigError, ContextOverflow, SpecLocalError
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.template import ChatTemplate
@@ -146,14 +149,17 @@ def test_what_never_fits_is_an_error_and_forgets_nothing(chat: Chat) -> None:
 # ---- commands ------------------------------------------------------------------------------------
 
 
+def loader(models: ModelOptions) -> Loader:
+    return Loader(models, SamplingOptions(), MachineOptions(ctx_size=512), TemplateOptions())
+
+
 @pytest.fixture
-def talk(runner: Runner, chat: Chat, monkeypatch: pytest.MonkeyPatch) -> Talk:
+def talk(tiny: Path, runner: Runner, chat: Chat, monkeypatch: pytest.MonkeyPatch) -> Talk:
     monkeypatch.setattr(runner, "sampling", GREEDY)
 
-    def load(models: ModelOptions) -> Runner:
-        return Runner.load(target=models.target, drafter=models.drafter, options=OPTIONS)
-
-    runners = Runners(runner, ModelOptions(target="tiny"), load)
+    models = ModelOptions(target=str(tiny))
+    monkeypatch.setattr(Loader, "load", lambda *_: runner)
+    runners = Runners(models, loader(models))
     return Talk(runners, chat, Screen(Console(file=io.StringIO(), width=100, color_system=None)))
 
 
@@ -315,11 +321,8 @@ def test_it_is_said_once_where_the_system_message_goes(
 def test_another_model_takes_the_conversation_and_the_settings(
     tiny: Path, tiny_draft: Path
 ) -> None:
-    def load(models: ModelOptions) -> Runner:
-        return Runner.load(target=models.target, drafter=models.drafter, options=OPTIONS)
-
     models = ModelOptions(target=str(tiny))
-    with Runners(load(models), models, load) as runners:
+    with Runners(models, loader(models)) as runners:
         screen = Screen(Console(file=io.StringIO(), width=100, color_system=None))
         talk = Talk(runners, runners.runner.chat(max_tokens=4), screen)
         obey(talk, "/set top_k 7")

@@ -253,21 +253,31 @@ def test_wrong_inputs_are_one_sentence_each(tiny: Path, tmp_path: Path) -> None:
     other = write_tiny(tmp_path / "other.gguf", letters=" zyxwvutsrqponmlkjihgfedcba.,!?\n")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\xfd")
     (tmp_path / "empty").touch()
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("Write a haiku.")
     generate = ("generate", "hi", "-m")
     cases: dict[tuple[Argument, ...], str] = {
         (*generate, "none.gguf"): "There is no file none.gguf.",
         (*generate, text): "text.gguf is not a GGUF file",
         (*generate, cut): "cut.gguf is damaged: 4,000 bytes are missing at its end",
         (*generate, tmp_path / "x/y.gguf"): "There is no file",
-        (*generate, "nothing"): "There is no model or pair 'nothing'; there are smollm2,",
+        (
+            *generate,
+            "nothing",
+        ): "no model or pair 'nothing'; give a .gguf file or one of smollm2,",
         ("generate", " ", "-m", tiny): "The prompt is empty; give at least one word.",
         (*generate, tiny, "-d", other): "cannot draft for tiny.gguf",
         (*generate, tiny, "-d", "none.gguf"): "There is no file none.gguf.",
         (*generate, tiny, "-t", "5000"): f"There are {os.cpu_count()} processors here",
         (*generate, tiny, "--drafter", "model"): "needs a draft model",
         (*generate, tiny, "--drafter", "magic"): "no drafter 'magic'",
-        (*generate, tiny, "--temperature", "-1"): "temperature must be a number of at least 0",
-        (*generate, tiny, "--kv-type", "q9"): "kv_type_k must be one of",
+        (
+            *generate,
+            tiny,
+            "--temperature",
+            "-1",
+        ): "error: --temperature must be a number of at least",
+        (*generate, tiny, "--kv-type", "q9"): "error: --kv-type must be one of",
         (
             *generate,
             tiny,
@@ -275,9 +285,20 @@ def test_wrong_inputs_are_one_sentence_each(tiny: Path, tmp_path: Path) -> None:
             "never",
         ): "acceptance must be one of keyed, rejection, block.",
         (*generate, tiny, "--logprobs", "3"): "add --json",
+        (*generate, tiny, "--top-p", "2"): "error: --top-p must be a number of at least 0 and",
+        (*generate, tiny, "--flash-attention", "maybe"): "--flash-attention must be auto, on or",
+        (*generate, tiny, "--ban-string", ""): "error: --ban-string must be texts that are not",
+        (*generate, tiny, "--logit-bias", "5+1", "--logit-bias", "5+2"): "every token once",
+        (*generate, tiny, "--exact", "--acceptance", "block"): "exact modes need keyed.",
+        (*generate, prompt): "prompt.txt is not a GGUF file; choose a .gguf model.",
+        ("models", "check", prompt, prompt): "prompt.txt is not a GGUF file; choose a .gguf",
+        ("models", "pair", prompt): "prompt.txt is not a GGUF file; choose a .gguf model.",
+        ("race", prompt, "hi"): "prompt.txt is not a GGUF file; choose a .gguf model.",
+        (*generate, "prompt.txt"): "no model or pair 'prompt.txt'; give a .gguf file or one of",
+        (*generate, tiny, "-c", "10"): "tokens and the context 10; shorten it",
         (*generate, tiny, "--logit-bias", "5"): "--logit-bias 5 must be like 15043+1",
         (*generate, tiny, "--ban-token", "999999"): "The model has no token 999999",
-        (*generate, tiny, "--json-schema", "{"): "json_schema is not JSON",
+        (*generate, tiny, "--json-schema", "{"): "error: --json-schema is not JSON",
         (*generate, tiny, "--json-schema", "none.json"): "none.json cannot be read",
         (*generate, tiny, "--grammar-file", text): "The grammar cannot be used",
         (*generate, tiny, "--device", "TPU"): "no device 'TPU' here; choose from",

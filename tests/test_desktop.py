@@ -21,6 +21,11 @@ try:
 except ImportError as error:
     pytest.skip(f"PySide6 is not usable, see the extra desktop: {error}", allow_module_level=True)
 
+from tests.qt import trouble
+
+if reason := trouble():
+    pytest.skip(f"Qt opens no window here: {reason}", allow_module_level=True)
+
 from examples.desktop import worker as module
 from examples.desktop.window import DRAFTED, OPEN, Conversation, Window
 from examples.desktop.worker import Choice, Worker, choices
@@ -384,6 +389,11 @@ QtWidgets.QApplication = Driven
 runpy.run_module("examples.desktop", run_name="__main__")
 print("ended")
 """
+
+
+def test_a_machine_on_which_qt_opens_no_window_is_found_out() -> None:
+    assert trouble() == ""
+    assert "no Qt platform plugin" in trouble(QT_QPA_PLATFORM="nowhere")
 
 
 @pytest.mark.model("smollm2-135m")

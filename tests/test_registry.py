@@ -147,5 +147,5 @@ def test_a_pair_of_an_undefined_model_is_refused(no_user_file: Path) -> None:
 def test_unknown_names_come_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"no model 'smolm2'; did you mean smollm2"):
         load_registry().model("smolm2")
-    with pytest.raises(ConfigError, match="no model 'zzzzzzzz'; there are "):
+    with pytest.raises(ConfigError, match=r"no model 'zzzzzzzz'; give a \.gguf file or one of "):
         load_registry().model("zzzzzzzz")

@@ -136,6 +136,15 @@ def test_the_context_is_a_limit(runner: Runner) -> None:
     assert full.finish_reason == "context"
 
 
+def test_a_context_that_llama_cpp_rounds_up_is_full_where_it_was_to_be(tiny: Path) -> None:
+    with Runner.load(target=tiny, drafter="none", options=LoadOptions(n_ctx=40)) as small:
+        endless = Sampling(temperature=0.0, banned_tokens=(1, 2))
+        full = small.complete("x" * 20, sampling=endless)
+        assert full.finish_reason == "context"
+        # The last token is written and needs no room, as nothing comes after it.
+        assert full.stats.prompt_tokens + full.stats.tokens == small.n_ctx + 1 == 41
+
+
 @pytest.mark.parametrize(
     ("prompt", "how", "complaint"),
     [

@@ -2,41 +2,69 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from spec_local.chat import Chat
-from spec_local.cli.options import ModelOptions
-from spec_local.cli.talk.runners import Runners
-from spec_local.errors import ConfigError, SpecLocalError
-from spec_local.llama.options import LoadOptions
+from spec_local.cli.options import MachineOptions, ModelOptions
+from spec_local.cli.sampling_options import SamplingOptions
+from spec_local.cli.talk.loader import Loader
+from spec_local.cli.talk.runners import NoModelLeft, Runners
+from spec_local.cli.template_options import TemplateOptions
+from spec_local.errors import ConfigError, EngineError, ModelFileError, SpecLocalError
+from spec_local.llama.model import Model
+from spec_local.llama.session import Session
 from spec_local.llama.template import ChatTemplate
+from spec_local.models.registry import PairSpec
 from spec_local.runner import Runner
 from spec_local.sampling.settings import Sampling
 
 pytestmark = pytest.mark.llama
 
-GREEDY = Sampling(temperature=0.0)
 QUESTIONS = ("one", "two", "three", "four", "five")
 
 
-def load(models: ModelOptions) -> Runner:
-    return Runner.load(
-        target=models.target,
-        draft=models.draft,
-        drafter=models.drafter,
-        k=models.k,
-        sampling=GREEDY,
-        options=LoadOptions(n_ctx=512),
-    )
+class Watched(Loader):
+    """Notes what is loaded, and fails where it is told to."""
+
+    loaded: ClassVar[list[str]] = []
+    failing: ClassVar[list[BaseException]] = []
+    """Raised instead of loading, one after the other."""
+
+    def load(self, models: ModelOptions, spec: PairSpec | None = None) -> Runner:
+        if self.failing:
+            raise self.failing.pop(0)
+        self.loaded.append(Path(str(models.target)).name)
+        return Loader.load(self, models, spec)
+
+    def open_draft(self, models: ModelOptions, target: Model, stack: ExitStack) -> Session | None:
+        found = Loader.open_draft(self, models, target, stack)
+        self.loaded.extend([] if found is None else [found.model.path.name])
+        return found
+
+
+@pytest.fixture(autouse=True)
+def nothing_loaded() -> None:
+    Watched.loaded.clear()
+    Watched.failing.clear()
+
+
+def watched(models: ModelOptions) -> Watched:
+    greedy, small = SamplingOptions(temperature=0.0), MachineOptions(ctx_size=512)
+    return Watched(models, greedy, small, TemplateOptions())
 
 
 def opened(target: Path, draft: Path | None, drafter: str | None = None) -> Runners:
     models = ModelOptions(
-        target=str(target), draft=None if draft is None else str(draft), drafter=drafter
+        target=str(target),
+        draft=None if draft is None else str(draft),
+        no_draft=draft is None,
+        drafter=drafter,
     )
-    return Runners(load(models), models, load)
+    return Runners(models, watched(models))
 
 
 def test_drafters_change_and_the_conversation_does_not(tiny: Path, tiny_draft: Path) -> None:
@@ -64,16 +92,36 @@ def cached(chat: Chat) -> int:
     return chat.generation.stats.cached_tokens
 
 
-def test_a_draft_model_that_was_not_needed_is_loaded(tiny: Path, tiny_draft: Path) -> None:
+def test_a_draft_model_that_was_not_needed_is_loaded_alone(tiny: Path, tiny_draft: Path) -> None:
     with opened(tiny, tiny_draft, "lookup") as runners:
         first = runners.runner
         first.sampling = Sampling(temperature=0.5)
         first.template = ChatTemplate(first.target.model, variables={"x": 1})
-        runners.use_drafter("model")
-        assert runners.runner.draft is not None
+        chat = first.chat(max_tokens=8)
+        list(chat.send("one"))
+        before = len(first.target.tokens)
+        for name in ("auto", "none", "model"):
+            runners.use_drafter(name)
+        draft = runners.runner.draft
+        assert draft is not None
+        assert draft.model.path == tiny_draft
+        assert runners.runner.target is first.target
         assert runners.runner.sampling == Sampling(temperature=0.5)
         assert runners.runner.template.variables == {"x": 1}
-        assert is_closed(first)
+        chat.use(runners.runner)
+        list(chat.send("two"))
+        assert cached(chat) >= before - 1
+        assert Watched.loaded == [tiny.name, tiny_draft.name]
+    with pytest.raises(AssertionError, match="closed"):
+        _ = draft.handle
+
+
+@pytest.mark.parametrize("begun", ["lookup", "none"])
+def test_auto_without_a_draft_model_loads_nothing(begun: str, tiny: Path) -> None:
+    with opened(tiny, None, begun) as runners:
+        runners.use_drafter("auto")
+        assert runners.runner.speculator.name == "auto"
+        assert Watched.loaded == [tiny.name]
 
 
 def is_closed(runner: Runner) -> bool:
@@ -94,19 +142,92 @@ def test_a_drafter_that_cannot_draft_changes_nothing(tiny: Path) -> None:
         assert not is_closed(first)
 
 
-def test_another_model_frees_the_one_before(tiny: Path, tiny_draft: Path) -> None:
+def test_another_model_is_loaded_when_the_one_before_is_freed(
+    tiny: Path, tiny_draft: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with opened(tiny, None) as runners:
         first = runners.runner
         runners.use_drafter("none")
         swapped = runners.runner
-        with pytest.raises(SpecLocalError):
-            runners.use_model("nowhere.gguf")
-        assert runners.runner is swapped
-        assert not is_closed(swapped)
+        load = Watched.load
+
+        def freed_first(
+            self: Watched, models: ModelOptions, spec: PairSpec | None = None
+        ) -> Runner:
+            assert is_closed(first)
+            assert is_closed(swapped)
+            return load(self, models, spec)
+
+        monkeypatch.setattr(Watched, "load", freed_first)
         runners.use_model(str(tiny_draft))
         last = runners.runner
         assert last.target.model.path == tiny_draft
         assert last.speculator.name == "none"
-        assert is_closed(first)
-        assert is_closed(swapped)
     assert is_closed(last)
+
+
+def test_what_is_no_model_is_refused_before_anything_is_freed(tiny: Path, tmp_path: Path) -> None:
+    text = tmp_path / "prompt.txt"
+    text.write_text("hello")
+    damaged = tmp_path / "damaged.gguf"
+    damaged.write_bytes(tiny.read_bytes()[:-64])
+    with opened(tiny, None) as runners:
+        first = runners.runner
+        for wrong in ("nowhere.gguf", "smollm3", str(text), str(damaged)):
+            with pytest.raises(SpecLocalError):
+                runners.use_model(wrong)
+            assert runners.runner is first
+        assert not is_closed(first)
+        assert Watched.loaded == [tiny.name]
+
+
+def test_what_needs_a_draft_is_refused_before_anything_is_freed(
+    tiny: Path, tiny_draft: Path
+) -> None:
+    models = ModelOptions(target=str(tiny), draft=str(tiny_draft), drafter="model")
+    with Runners(models, watched(models)) as runners:
+        first = runners.runner
+        with pytest.raises(ConfigError, match="needs a draft model"):
+            runners.use_model(str(tiny_draft))
+        assert not is_closed(first)
+
+
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        (EngineError("It does not fit."), "It does not fit; tiny answers again."),
+        (KeyboardInterrupt(), "Loading was interrupted; tiny answers again."),
+    ],
+)
+def test_where_loading_fails_the_model_before_answers_again(
+    failure: BaseException, said: str, tiny: Path, tiny_draft: Path
+) -> None:
+    with opened(tiny, None) as runners:
+        runners.use_drafter("lookup")
+        first = runners.runner
+        first.sampling = Sampling(temperature=0.5)
+        first.template.variables["x"] = 1
+        chat = first.chat(max_tokens=8)
+        list(chat.send("one"))
+        Watched.failing.append(failure)
+        with pytest.raises(ModelFileError) as error:
+            runners.use_model(str(tiny_draft))
+        assert str(error.value) == said.replace("tiny", tiny.stem)
+        again = runners.runner
+        assert again is not first
+        assert again.target.model.path == tiny
+        assert again.speculator.name == "lookup"
+        assert again.sampling == Sampling(temperature=0.5)
+        assert again.template.variables == {"x": 1}
+        chat.use(again)
+        list(chat.send("two"))
+        assert len(chat.messages) == 4
+
+
+def test_where_nothing_can_be_loaded_any_more_the_chat_ends(tiny: Path, tiny_draft: Path) -> None:
+    with opened(tiny, None) as runners:
+        Watched.failing += [EngineError("It does not fit."), EngineError("Nor this.")]
+        with pytest.raises(NoModelLeft) as error:
+            runners.use_model(str(tiny_draft))
+        said = f"It does not fit; {tiny.stem} cannot be loaded again either: Nor this."
+        assert str(error.value) == said

@@ -179,6 +179,21 @@ def test_more_tokens_than_the_context_holds_are_refused(session: Session) -> Non
     assert session.tokens == []
 
 
+@pytest.mark.parametrize("asked", [1, 10, 255, 256, 300])
+def test_the_context_is_as_long_as_was_asked_for(asked: int, tiny: Path) -> None:
+    """llama.cpp rounds up to a multiple of 256."""
+    with Model(tiny, LoadOptions(n_ctx=asked)) as model, Session(model) as session:
+        assert session.n_ctx == asked
+        session.evaluate([5] * asked)
+        with pytest.raises(ContextOverflow, match=f"context of {asked}"):
+            session.evaluate([5])
+
+
+def test_without_a_size_the_context_is_the_models(tiny: Path) -> None:
+    with Model(tiny, LoadOptions(n_ctx=0)) as model, Session(model) as session:
+        assert session.n_ctx == model.n_ctx_train == 4096
+
+
 @pytest.mark.parametrize(("tokens", "rows"), [(0, 1), (3, 0), (3, 4), (64, 34)])
 def test_impossible_rows_are_refused(session: Session, tokens: int, rows: int) -> None:
     with pytest.raises(ValueError, match="rows"):

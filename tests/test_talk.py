@@ -142,7 +142,7 @@ def screen(width: int = 60) -> tuple[Screen, io.StringIO]:
 def test_an_answer_is_drawn_as_markdown_and_is_safe(width: int) -> None:
     on, shown = screen(width)
     text = ["# Title\n", "\nSome *words", "* \x1b[2J\n\n```py\nx = 1\n", "```\n", "done"]
-    on.show(chunks(*text), False)
+    on.show(chunks(*text), "")
     drawn = shown.getvalue()
     assert "␛[2J" in drawn
     assert "*words*" not in drawn[drawn.rindex("Title") :]
@@ -153,7 +153,7 @@ def test_an_answer_is_drawn_as_markdown_and_is_safe(width: int) -> None:
 
 def test_no_word_is_cut_at_the_edge() -> None:
     on, shown = screen(40)
-    on.show(chunks(*["wordwordword "] * 12), False)
+    on.show(chunks(*["wordwordword "] * 12), "")
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.getvalue())
     assert set(plain.split()) == {"wordwordword"}
 
@@ -161,14 +161,14 @@ def test_no_word_is_cut_at_the_edge() -> None:
 def test_a_tinted_answer_is_shown_as_it_is_written() -> None:
     on, shown = screen()
     on.tints = True
-    on.show(chunks("**ax", "bx\x07"), False)
+    on.show(chunks("**ax", "bx\x07"), "")
     assert "**axbx␇" in shown.getvalue()
 
 
 def test_a_thought_is_folded_into_one_line() -> None:
     on, shown = screen()
     on.folds = True
-    on.show(chunks("<think>", "\nhm, ", "maybe", "</think>\n\n", "yes"), False)
+    on.show(chunks("<think>", "\nhm, ", "maybe", "</think>\n\n", "yes"), "")
     assert "thought for 6 tokens" in shown.getvalue()
     assert "hm" not in shown.getvalue()
     assert shown.getvalue().rindex("yes") > shown.getvalue().rindex("thought for 6 tokens")
@@ -177,7 +177,7 @@ def test_a_thought_is_folded_into_one_line() -> None:
 def test_a_thought_that_is_cut_short_or_begun_by_the_template_is_folded() -> None:
     on, shown = screen()
     on.folds = True
-    on.show(chunks("hm, ", "</thi"), True)
+    on.show(chunks("hm, ", "</thi"), "<think>")
     assert "thought for 4 tokens" in shown.getvalue()
     assert "hm" not in shown.getvalue()
     assert "thi" not in shown.getvalue().replace("thought", "")
@@ -186,14 +186,14 @@ def test_a_thought_that_is_cut_short_or_begun_by_the_template_is_folded() -> Non
 def test_no_line_stands_for_an_empty_thought() -> None:
     on, shown = screen()
     on.folds = True
-    on.show(chunks("<think>\n\n</think>\n\n", "yes"), False)
+    on.show(chunks("<think>\n\n</think>\n\n", "yes"), "")
     assert "thought" not in shown.getvalue()
     assert "yes" in shown.getvalue()
 
 
 def test_a_thought_is_shown_where_it_is_not_folded() -> None:
     on, shown = screen()
-    on.show(chunks("hm</think>", "yes"), True)
+    on.show(chunks("hm</think>", "yes"), "<think>")
     assert shown.getvalue().rindex("hm") < shown.getvalue().rindex("yes")
     assert "think" not in shown.getvalue()
 
@@ -202,13 +202,13 @@ def test_a_thought_is_shown_where_it_is_not_folded() -> None:
 def test_through_a_pipe_folded_thoughts_are_left_out(folds: bool, written: str) -> None:
     on, _shown = screen()
     on.folds = folds
-    assert "".join(on.plain(chunks("<think>hm", "</think>\n", "yes"), False)) == written
+    assert "".join(on.plain(chunks("<think>hm", "</think>\n", "yes"), "")) == written
 
 
 def test_a_terminal_that_can_draw_nothing_again_gets_the_text_as_it_comes() -> None:
     shown = io.StringIO()
     on = Screen(Console(file=shown, width=60, force_terminal=True, _environ={"TERM": "dumb"}))
-    on.show(chunks("**a**\x1b", "b"), False)
+    on.show(chunks("**a**\x1b", "b"), "")
     assert shown.getvalue().strip() == "**a**␛b"
 
 
@@ -216,7 +216,7 @@ def test_without_colour_drafted_tokens_are_underlined() -> None:
     shown = io.StringIO()
     on = Screen(Console(file=shown, width=60, force_terminal=True, no_color=True))
     on.tints = True
-    on.show(chunks("ax"), False)
+    on.show(chunks("ax"), "")
     assert "\x1b[4ma\x1b[0mx" in shown.getvalue()
 
 
@@ -228,7 +228,7 @@ def test_how_far_the_prompt_has_been_read_is_shown_until_the_first_token() -> No
         yield from chunks("hello")
         on.progress("prompt", 0.5)
 
-    on.show(answer(), False)
+    on.show(answer(), "")
     assert "reading, 25%" in shown.getvalue()
     assert "50%" not in shown.getvalue()
 
@@ -246,6 +246,19 @@ STATS = Stats(
 def test_an_answer_without_drafts_says_why() -> None:
     said = gain(STATS._replace(drafted=0, accepted=0), "stop")
     assert said.endswith("nothing to draft from in this text; plain decoding")
+
+
+def test_who_asked_for_no_drafter_is_told_no_reason() -> None:
+    assert gain(STATS._replace(drafted=0, accepted=0), "stop", "none").endswith(
+        "/s · plain decoding"
+    )
+
+
+def test_of_a_single_token_no_speed_is_told() -> None:
+    assert (
+        gain(Stats(tokens=1, rounds=1), "cancelled", "none")
+        == "1 token, cancelled · plain decoding"
+    )
 
 
 def test_of_an_answer_that_did_not_begin_nothing_is_reckoned() -> None:

@@ -1,4 +1,4 @@
-"""What a model thinks is told from its answer, and is not sent to it again."""
+"""What a model thinks is not sent to it again, and its marks are seen whatever tokens they are."""
 
 from __future__ import annotations
 
@@ -6,69 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from spec_local.chat import Chat
 from spec_local.llama.messages import Message
+from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.template import ChatTemplate
 from spec_local.runner import Runner
 from spec_local.sampling.settings import Sampling
-from spec_local.thoughts import Part, Thinking, is_opened, without_thoughts
-from tests.tiny_gguf import CHATML
+from tests.tiny_gguf import CHATML, write_tiny
 
 pytestmark = pytest.mark.llama
-
-PIECES = [*"<think>/ ax", "<think>", "</think>"]
-
-
-def told(texts: list[str], begun: bool = False) -> list[Part]:
-    """The parts, those of one kind joined."""
-    stream = Thinking(begun)
-    merged = list[Part]()
-    for part in [part for text in texts for part in stream.feed(text)] + stream.finish():
-        if merged and merged[-1].thought == part.thought:
-            merged[-1] = Part(merged[-1].text + part.text, part.thought)
-        else:
-            merged.append(part)
-    return merged
-
-
-@given(st.lists(st.sampled_from(PIECES)), st.booleans())
-def test_thoughts_are_told_from_text_however_they_are_cut(texts: list[str], begun: bool) -> None:
-    assert told(texts, begun) == told(["".join(texts)], begun)
-
-
-@given(st.lists(st.sampled_from(PIECES)).map("".join))
-def test_an_answer_without_a_thought_is_unchanged(text: str) -> None:
-    if not text.lstrip().startswith("<think>"):
-        assert without_thoughts(text) == text
-
-
-@pytest.mark.parametrize(
-    ("text", "begun", "parts"),
-    [
-        ("<think>hm <b></think>\n\nyes <i>", False, [Part("hm <b>", True), Part("yes <i>", False)]),
-        ("hm</think>yes", True, [Part("hm", True), Part("yes", False)]),
-        ("\n<think>hm", False, [Part("hm", True)]),
-        ("<think>a</think> <think>b</think>c", False, [Part("ab", True), Part("c", False)]),
-        ("hm</think>yes", False, [Part("hm</think>yes", False)]),
-        ("the mark <think> opens", False, [Part("the mark <think> opens", False)]),
-        ("<thin", False, [Part("<thin", False)]),
-        ("<think>hm</thin", False, [Part("hm</thin", True)]),
-        ("<think>\n</think>\n", False, [Part("\n", True)]),
-        (" \n", False, [Part(" \n", False)]),
-    ],
-)
-def test_a_thought_stands_before_the_answer(text: str, begun: bool, parts: list[Part]) -> None:
-    assert told([text], begun) == parts
-
-
-def test_a_prompt_may_open_a_thought() -> None:
-    assert is_opened("user\nhi\nassistant\n<think>\n")
-    assert not is_opened("assistant\n<think>\n\n</think>\n\n")
-
 
 # ---- in a conversation ---------------------------------------------------------------------------
 
@@ -133,7 +81,7 @@ def test_what_the_template_opens_is_a_thought(
     monkeypatch.setattr(runner, "template", ChatTemplate(runner.target.model, OPENING))
     chat = answering(runner, "hm</think>yes")
     list(chat.send("one"))
-    assert chat.begins_thinking
+    assert chat.begins_thinking == "<think>"
     assert chat.messages[-1]["content"] == "<think>\nhm</think>yes"
     first = prompt_tokens(runner, ("user", "one")) - len("<think>\n")
     list(chat.send("two"))
@@ -152,3 +100,51 @@ def test_a_thought_that_was_cut_short_is_not_sent(runner: Runner) -> None:
     assert chat.messages[-1]["content"] == text
     list(chat.send("two"))
     assert evaluated(runner).count("hm") == 3
+
+
+# ---- as tokens -----------------------------------------------------------------------------------
+
+HARMONY = ("<|channel|>", "<|message|>", "<|start|>", "<|end|>", "<|return|>", "<|call|>")
+
+
+@pytest.mark.parametrize(
+    ("control", "text", "written"),
+    [
+        (("[THINK]", "[/THINK]"), "[THINK]hm[/THINK]yes<|im_start|>", "[THINK]hm[/THINK]yes"),
+        (HARMONY, "<|channel|>analysis<|message|>hm<|end|><|start|>a", None),
+        (("<|channel>", "<channel|>"), "<|channel>thought\nhm<channel|>yes", None),
+        (("<|end|>", "<|begin|>"), "hm<|end|><|begin|>yes", "hmyes"),  # of another family
+    ],
+)
+def test_control_tokens_that_mark_thoughts_are_written_out(
+    control: tuple[str, ...], text: str, written: str | None, tmp_path: Path
+) -> None:
+    path = write_tiny(tmp_path / "marks.gguf", control=control)
+    with Model(path, vocab_only=True) as model:
+        tokens = model.vocab.tokenize(text, add_special=False, parse_special=True)
+        assert model.vocab.pieces(tokens).decode().lstrip() == (written or text)
+
+
+def test_as_ordinary_text_they_write_nothing(tmp_path: Path) -> None:
+    """So that grammars and schemas are not satisfied by them."""
+    path = write_tiny(tmp_path / "marks.gguf", control=("[THINK]", "[/THINK]"))
+    with Model(path, vocab_only=True) as model:
+        (mark,) = model.vocab.tokenize("[THINK]", add_special=False, parse_special=True)
+        assert (model.vocab.piece(mark), model.vocab.plain_piece(mark)) == (b"[THINK]", b"")
+
+
+def test_marks_of_another_model_are_not_sent_either(runner: Runner) -> None:
+    """After /model a conversation has answers of several families."""
+    chat = answering(runner, "yes")
+    gemma = {"role": "assistant", "content": "<|channel>thought\nhm<channel|>no"}
+    gpt_oss = "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>"
+    harmony = {"role": "assistant", "content": f"{gpt_oss}maybe"}
+    chat.take_up(
+        [{"role": "user", "content": "a"}, gemma, {"role": "user", "content": "b"}, harmony]
+    )
+    list(chat.send("c"))
+    assert "hm" not in evaluated(runner)
+    assert "channel" not in evaluated(runner)
+    assert "no" in evaluated(runner)
+    assert "maybe" in evaluated(runner)
+    assert chat.messages[1] == gemma

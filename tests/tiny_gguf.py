@@ -42,6 +42,7 @@ def write_tiny(  # noqa: PLR0913 - what a tiny model may be like, by keyword
     seed: int = 0,
     template: str | None = CHATML,
     extra_tokens: int = 0,
+    control: Sequence[str] = (),
     letters: str = LETTERS,
     bpe: bool = False,
     tied: bool = False,
@@ -50,7 +51,7 @@ def write_tiny(  # noqa: PLR0913 - what a tiny model may be like, by keyword
     """arch: llama (attention), gemma3 (sliding window), mamba (recurrent), or bert-like llama.
 
     bpe: a byte-pair vocabulary instead of a sentencepiece-like one. tied: without an output head of
-    its own. token_map: what marks a trimmed draft.
+    its own. token_map: what marks a trimmed draft. control: more control tokens.
     """
     writer = gguf.GGUFWriter(path, arch)
     rng = np.random.default_rng(seed)
@@ -71,7 +72,7 @@ def write_tiny(  # noqa: PLR0913 - what a tiny model may be like, by keyword
         writer.add_ssm_inner_size(2 * N_EMBD)
         writer.add_ssm_state_size(16)
         writer.add_ssm_time_step_rank(4)
-    n_vocab = _add_bpe(writer) if bpe else _add_vocabulary(writer, letters, extra_tokens)
+    n_vocab = _add_bpe(writer) if bpe else _add_vocabulary(writer, letters, extra_tokens, control)
     if token_map:
         writer.add_array("spec_local.draft.token_map", token_map)
     if template is not None:
@@ -125,7 +126,9 @@ def _add_layer(tensor: Callable[..., None], arch: str, name: str) -> None:
         tensor(name + "post_ffw_norm.weight", N_EMBD, fill=1.0)
 
 
-def _add_vocabulary(writer: gguf.GGUFWriter, letters: str, extra_tokens: int) -> int:
+def _add_vocabulary(
+    writer: gguf.GGUFWriter, letters: str, extra_tokens: int, more_control: Sequence[str]
+) -> int:
     """A sentencepiece-like vocabulary: specials, bytes, letters."""
     control = ["<unk>", "<s>", "<|im_end|>", "<|im_start|>"]
     raw = [f"<0x{byte:02X}>" for byte in range(256)]
@@ -133,7 +136,8 @@ def _add_vocabulary(writer: gguf.GGUFWriter, letters: str, extra_tokens: int) ->
     words += [f"extra{i}" for i in range(extra_tokens)]
     kinds = [gguf.TokenType.UNKNOWN, *[gguf.TokenType.CONTROL] * 3]
     kinds += [gguf.TokenType.BYTE] * 256 + [gguf.TokenType.NORMAL] * len(words)
-    tokens = [*control, *raw, *words]
+    kinds += [gguf.TokenType.CONTROL] * len(more_control)
+    tokens = [*control, *raw, *words, *more_control]
     writer.add_tokenizer_model("llama")
     writer.add_token_list(tokens)
     writer.add_token_scores([0.0] * len(tokens))

@@ -8,6 +8,7 @@ import sys
 from io import TextIOWrapper
 
 from spec_local.cli.interrupt import INTERRUPTED
+from spec_local.cli.output import say
 from spec_local.errors import SpecLocalError
 
 
@@ -25,19 +26,27 @@ def main() -> None:
     except SpecLocalError as error:
         if state.debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", err=True)
         sys.exit(1)
     except OSError as error:
-        if state.debug or error.errno != errno.ENOSPC:
+        if state.debug:
             raise
-        print("error: the disk is full; free some space and try again.", file=sys.stderr)
-        _forget_stdout()
+        _say_what_the_system_says(error)
         sys.exit(1)
     except ModuleNotFoundError as error:
         if state.debug or error.name != "llama_cpp":
             raise
-        print("error: llama.cpp is missing; run pip install llama-cpp-python.", file=sys.stderr)
+        say("error: llama.cpp is missing; run pip install llama-cpp-python.", err=True)
         sys.exit(1)
+
+
+def _say_what_the_system_says(error: OSError) -> None:
+    if error.errno == errno.ENOSPC:
+        say("error: the disk is full; free some space and try again.", err=True)
+        _forget_stdout()
+    else:
+        where = f"{error.filename}: " if error.filename else ""
+        say(f"error: {where}{error.strerror or error}.", err=True)
 
 
 def _forget_stdout() -> None:

@@ -28,6 +28,7 @@ from spec_local.cli.flat import flat
 from spec_local.cli.interrupt import end_early
 from spec_local.cli.names import NameArgument
 from spec_local.cli.options import MachineOptions, PairOptions, chosen_pair, load_options, named
+from spec_local.cli.output import say
 from spec_local.cli.progress import on_terminal
 from spec_local.errors import SpecLocalError, require
 
@@ -166,7 +167,7 @@ def run(
     write(result, output)
     if benchmark.left_out:
         left_out = ", ".join(dict.fromkeys(benchmark.left_out))
-        print(f"note: for want of time this was left out: {left_out}.", file=sys.stderr)
+        say(f"note: for want of time this was left out: {left_out}.", err=True)
     if stopped is not None:
         end_early(stopped, "measured")
 

@@ -6,9 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from spec_local.cli.bench_options import OutputOptions
+from spec_local.cli.output import say
 from spec_local.errors import require
 from spec_local.util.files import write_text
 
@@ -64,7 +63,7 @@ def write(result: Result, output: OutputOptions) -> None:
         print_report(result, stdout())
     _write_report(result, output)
     for path in filter(None, (output.json, output.markdown, output.plots)):
-        typer.echo(f"written: {path}", err=True)
+        say(f"written: {path}", err=True)
 
 
 def _write_report(result: Result, output: OutputOptions) -> None:

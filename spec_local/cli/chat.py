@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,8 +12,8 @@ import typer
 from spec_local.cli.flat import flat
 from spec_local.cli.interrupt import interrupt_cancels
 from spec_local.cli.names import NameArgument
-from spec_local.cli.options import MachineOptions, ModelOptions, load_runner, named
-from spec_local.cli.output import write
+from spec_local.cli.options import MachineOptions, ModelOptions, named
+from spec_local.cli.output import say, write
 from spec_local.cli.sampling_options import SamplingOptions
 from spec_local.cli.summary import gain
 from spec_local.cli.template_options import TemplateOptions
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from spec_local.cli.talk.commands import Talk
     from spec_local.cli.talk.kept import KeptConversation
     from spec_local.generation import Generation
-    from spec_local.runner import Runner
 
 
 def _kept(*flags: str, help: str, **more: Any) -> Any:
@@ -68,6 +66,7 @@ def chat(
     from rich.console import Console
 
     from spec_local.cli.talk.commands import Talk
+    from spec_local.cli.talk.loader import Loader
     from spec_local.cli.talk.runners import Runners
     from spec_local.cli.talk.screen import Screen
 
@@ -75,18 +74,11 @@ def chat(
         _list_sessions()
         return
     models = named(models, name)
-
-    def load(chosen: ModelOptions) -> Runner:
-        written = (
-            template if chosen.target == models.target else replace(template, chat_template=None)
-        )
-        return load_runner(chosen, sampling, machine, written)
-
     console = Console(highlight=False, stderr=not sys.stdout.isatty())
     with ExitStack() as stack:
         kept = _opened(stack, session, go_on)
         said = [] if kept is None else kept.read()
-        runners = stack.enter_context(Runners(load(models), models, load))
+        runners = stack.enter_context(Runners(models, Loader(models, sampling, machine, template)))
         screen = Screen(console)
         conversation = runners.runner.chat(None, max_tokens=max_tokens, progress=screen.progress)
         conversation.take_up(said)
@@ -105,7 +97,7 @@ def _list_sessions() -> None:
     names = list(all_kept())
     for name in names:
         print(name)
-    print(f"{len(names):,} in {directory()}", file=sys.stderr)
+    say(f"{len(names):,} in {directory()}", err=True)
 
 
 def _opened(stack: ExitStack, session: str | None, go_on: bool) -> KeptConversation | None:
@@ -144,7 +136,7 @@ def _greet(talk: Talk) -> None:
         note("This model has no chat template; messages are written as plain lines.")
     if talk.kept is not None:
         if talk.kept.trouble is not None:
-            print(f"error: {talk.kept.trouble}", file=sys.stderr)
+            say(f"error: {talk.kept.trouble}", err=True)
         said = sum(message["role"] != "system" for message in talk.chat.messages)
         note(f"Conversation {talk.kept.name}, {said:,} messages; what is said is kept.")
 
@@ -158,14 +150,18 @@ def _status(talk: Talk) -> str:
 
 
 def _take(talk: Talk, line: str) -> None:
-    """A line; whatever goes wrong with it, the conversation goes on."""
+    """A line; whatever goes wrong with it, the conversation goes on while there is a model."""
+    from spec_local.cli.talk.runners import NoModelLeft
+
     try:
         try:
             _obey_or_answer(talk, line)
         finally:
             talk.keep()
+    except NoModelLeft:
+        raise
     except SpecLocalError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", err=True)
     except KeyboardInterrupt:  # just before or after the time it cancels the answer
         print()
 
@@ -203,4 +199,6 @@ def _show(talk: Talk, answer: Generation) -> None:
             print()
     cut = generation.finish_reason in ("length", "context")
     if cut or sys.stdout.isatty():
-        talk.screen.note(gain(generation.stats, generation.finish_reason))
+        talk.screen.note(
+            gain(generation.stats, generation.finish_reason, talk.runner.speculator.name)
+        )

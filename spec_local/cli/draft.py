@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spec_local.cli.brief_help import BriefHelp
+from spec_local.cli.output import say
 from spec_local.cli.progress import on_terminal
 from spec_local.util.files import read_text
 
@@ -80,7 +81,7 @@ def trim(
             force=force,
             progress=show,
         )
-    print(_summary(out, result))
+    say(_summary(out, result))
 
 
 def _summary(out: Path, result: Trimmed) -> str:

@@ -15,7 +15,7 @@ import typer
 from spec_local.cli.flat import flat
 from spec_local.cli.interrupt import INTERRUPTED, interrupt_cancels
 from spec_local.cli.options import MachineOptions, ModelOptions, load_runner
-from spec_local.cli.output import write
+from spec_local.cli.output import say, write
 from spec_local.cli.progress import on_terminal
 from spec_local.cli.sampling_options import SamplingOptions
 from spec_local.cli.summary import summary
@@ -117,7 +117,7 @@ def generate(
             write(json.dumps(_as_json(runner, chunks), ensure_ascii=False, indent=2))
         write("\n")
         if not quiet:
-            print(summary(generation.stats, generation.finish_reason), file=sys.stderr)
+            say(summary(generation.stats, generation.finish_reason), err=True)
     if generation.finish_reason == "cancelled":
         raise typer.Exit(INTERRUPTED)
 
@@ -138,13 +138,13 @@ def _read_prompt(argument: str | None, file: Path | None) -> str:
 
 def _messages(runner: Runner, system: str | None, text: str) -> list[Message]:
     if runner.template.is_plain:
-        print(
+        say(
             "note: this model has no chat template; the prompt is written as plain "
             "`user:` and `assistant:` lines (use --raw to continue it as it is).",
-            file=sys.stderr,
+            err=True,
         )
     if system and not runner.template.takes_system:
-        print(f"note: {SYSTEM_FOLDED}", file=sys.stderr)
+        say(f"note: {SYSTEM_FOLDED}", err=True)
     messages = [] if system is None else [{"role": "system", "content": system}]
     return [*messages, {"role": "user", "content": text}]
 

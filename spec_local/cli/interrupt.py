@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
+from spec_local.cli.output import say
 from spec_local.errors import SpecLocalError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def end_early(stopped: BaseException, done: str) -> NoReturn:
     """Say that what was shown is not all, and end as what stopped it demands."""
     import typer  # not above: the console script loads this module before it can be interrupted
 
-    print(f"note: interrupted; this is what was {done} until then.", file=sys.stderr)
+    say(f"note: interrupted; this is what was {done} until then.", err=True)
     if isinstance(stopped, SpecLocalError):
         raise stopped
     raise typer.Exit(INTERRUPTED)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spec_local.cli.models import Names, gigabytes, models_of
+from spec_local.cli.output import say
 from spec_local.cli.progress import on_terminal
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def verify(
     if not names:
         chosen = [each.name for each in kept if each.path is not None]
         if not kept:
-            print("Nothing has been pulled yet.", file=sys.stderr)
+            say("Nothing has been pulled yet.", err=True)
     else:
         known = [each.name for each in kept]
         chosen = [model for name in names for model in models_of(name, registry, known)]
@@ -49,7 +50,7 @@ def verify(
     for each in kept if not names else ():
         if each.unfinished:
             left = gigabytes(each.unfinished)
-            print(f"{each.name}: {left} of a pull that was broken off; pull it again or remove it")
+            say(f"{each.name}: {left} of a pull that was broken off; pull it again or remove it")
     if not all(right):
         raise typer.Exit(1)
 
@@ -74,7 +75,7 @@ def remove(
         chosen |= _kept_of(models, registry)
     for each in chosen.values():
         size = gigabytes(each.bytes + each.unfinished)
-        print(f"{each.name}, {size}{_still_drafts_for(each.name, chosen, known, registry)}")
+        say(f"{each.name}, {size}{_still_drafts_for(each.name, chosen, known, registry)}")
     if not chosen:
         return
     if not yes and not _asked("Remove?", "add --yes to remove without being asked"):
@@ -92,14 +93,14 @@ def _kept_of(models: list[str], registry: Registry) -> dict[str, KeptModel]:
     for model in models:
         spec = registry.models.get(model)
         if spec is not None and spec.path is not None:
-            print(f"{model} stays: {spec.path} is a file of your own")
+            say(f"{model} stays: {spec.path} is a file of your own")
             continue
         try:
             kept = find_kept(model, registry)
         except ConfigError:
             if len(models) == 1:
                 raise
-            print(f"{model} has not been pulled")
+            say(f"{model} has not been pulled")
             continue
         found[kept.name] = kept
     return found
@@ -121,18 +122,18 @@ def _is_right(name: str, registry: Registry, yes: bool) -> bool:
 
     with on_terminal() as show:
         judgement = judge(name, registry, lambda share: show(f"verify {name}", share))
-    print(f"{name}: {judgement.words}")
+    say(f"{name}: {judgement.words}")
     if judgement.right is not False:
         return True
     place = place_of(name, registry)
     if not can_be_pulled(name, registry):
-        print(f"{name} is {place}; replace that file, or remove it.", file=sys.stderr)
+        say(f"{name} is {place}; replace that file, or remove it.", err=True)
         return False
     if not yes and not _asked(f"Pull {name} again?", "add --yes to pull it again"):
         return False
     with _aside(place), on_terminal() as show:
         pulled(name, registry, show)
-    print(f"{name}: pulled again")
+    say(f"{name}: pulled again")
     return True
 
 
@@ -155,5 +156,5 @@ def _asked(question: str, otherwise: str) -> bool:
     """What somebody at a terminal answers; else no, and what to do otherwise is said."""
     if sys.stdin.isatty():
         return typer.confirm(question, err=True)
-    print(f"Nobody can be asked here; {otherwise}.", file=sys.stderr)
+    say(f"Nobody can be asked here; {otherwise}.", err=True)
     return False

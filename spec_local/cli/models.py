@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from spec_local.cli.output import say
 from spec_local.cli.progress import on_terminal
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ NameOrFile = Annotated[str, typer.Argument(help="A model's name or a .gguf file.
 @app.command("list")
 def list_models() -> None:
     """Show the models and pairs that have a name here, and what they take on the disk."""
-    from rich.console import Console
-
     from spec_local.models.download import bytes_below, origin_of, store
     from spec_local.models.kept import kept_models
     from spec_local.models.registry import load_registry, user_file
@@ -52,12 +50,14 @@ def list_models() -> None:
     pairs = _table("pair", "target", "draft", "drafter")
     for name, pair in registry.pairs.items():
         pairs.add_row(name, pair.target, pair.draft or "-", pair.drafter)
-    console = Console()
-    console.print(models, "", pairs, "")
+    print_table(models)
+    print()
+    print_table(pairs)
+    print()
     unfinished = sum(each.unfinished for each in kept)
     rest = f", {gigabytes(unfinished)} of it of pulls that were broken off" if unfinished else ""
-    console.print(f"{gigabytes(bytes_below(store()))} are in {store()}{rest}", soft_wrap=True)
-    console.print(f"Your own entries go into {user_file()}", soft_wrap=True)
+    say(f"{gigabytes(bytes_below(store()))} are in {store()}{rest}")
+    say(f"Your own entries go into {user_file()}")
 
 
 @app.command()
@@ -79,12 +79,12 @@ def scan(
         print(json.dumps([each.as_dict() for each in found], ensure_ascii=False, indent=2))
         return
     if not found:
-        print("No models were found; name a folder, or give -m a .gguf file.", file=sys.stderr)
+        say("No models were found; name a folder, or give -m a .gguf file.", err=True)
         return
     shown = _table("name", "store", "size", "architecture", "context", "template", "vocabulary")
     for each in found:
         shown.add_row(each.name, each.store, *each.row())
-    _print(shown)
+    print_table(shown)
 
 
 @app.command()
@@ -107,11 +107,11 @@ def pair(
     name = registry.pairs[target].target if target in registry.pairs else target
     found = partners(name, registry, folders or ())
     if resolve(name, registry) is None:
-        print(f"{name} is not here yet; get it with: spec-local models pull {name}")
+        say(f"{name} is not here yet; get it with: spec-local models pull {name}")
         if not found:
             raise typer.Exit(1)
     if not found:
-        print(f"No model here can draft for {name}; lookup drafts without one.")
+        say(f"No model here can draft for {name}; lookup drafts without one.")
         return
     shown = _table("draft", "from", "size", "of the target", "predicted")
     for each in found:
@@ -122,7 +122,7 @@ def pair(
             "-" if each.share is None else f"{each.share:.0%}",
             str(each.prediction or "-"),
         )
-    _print(shown)
+    print_table(shown)
 
 
 def _size_here(name: str, registry: Registry) -> int:
@@ -143,10 +143,27 @@ def gigabytes(size: int) -> str:
     return f"{size / 1e9:.2f} GB"
 
 
-def _print(*what: Table | str) -> None:
-    from rich.console import Console
+_NARROW = 60
+"""Columns below which a row is a paragraph, as columns of a table would be a few letters wide."""
 
-    Console().print(*what)
+
+def print_table(table: Table) -> None:
+    """A table, or on a narrow terminal its rows one below the other."""
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    if not console.is_terminal or console.width >= _NARROW:
+        console.print(table)
+        return
+    heads = [str(column.header) for column in table.columns]
+    for name, *rest in zip(*(column.cells for column in table.columns), strict=True):
+        said = ", ".join(
+            f"{head} {cell}" for head, cell in zip(heads[1:], rest, strict=True) if cell
+        )
+        console.print(Text(str(name)))
+        console.print(Padding(Text(said), (0, 0, 0, 2)))
 
 
 def _table(name: str, *rest: str) -> Table:
@@ -204,14 +221,14 @@ def check(target: NameOrFile, draft: NameOrFile) -> None:
         files = [pulled(name, registry, show) for name in (target, draft)]
     with Model(files[0], vocab_only=True) as mine, Model(files[1], vocab_only=True) as theirs:
         for role, model in (("target", mine), ("draft", theirs)):
-            print(f"{role:7}{model.path.name}: {_describe(model.vocab)}")
+            say(f"{role:7}{model.path.name}: {_describe(model.vocab)}")
         differences = list(mine.vocab.differences(theirs.vocab, theirs.token_map))
     for difference in differences:
-        print(f"differs: {difference}")
+        say(f"differs: {difference}")
     if differences:
-        print("The draft cannot be used with this target.", file=sys.stderr)
+        say("The draft cannot be used with this target.", err=True)
         raise typer.Exit(1)
-    print("The vocabularies agree; the draft can be used with this target.")
+    say("The vocabularies agree; the draft can be used with this target.")
 
 
 def _describe(vocab: Vocabulary) -> str:

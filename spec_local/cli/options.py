@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from spec_local.cli.in_options import in_options
 from spec_local.cli.names import MEANS, known_names
+from spec_local.cli.output import say
 from spec_local.cli.progress import on_terminal
-from spec_local.cli.sampling_options import SamplingOptions, drawn_seed
+from spec_local.cli.sampling_options import OPTIONS_OF_FIELDS, SamplingOptions, drawn_seed
 from spec_local.cli.template_options import TemplateOptions
 from spec_local.errors import require
 
@@ -162,18 +163,19 @@ def load_options(machine: MachineOptions) -> LoadOptions:
         f"There are {processors} processors here, and more threads only wait for each other; give "
         f"--threads at most {processors}, or 0 for one per core.",
     )
-    return LoadOptions(
-        n_ctx=machine.ctx_size,
-        n_threads=machine.threads,
-        n_batch=machine.batch,
-        n_gpu_layers=machine.gpu_layers,
-        devices=tuple(machine.device or ()),
-        flash_attention=machine.flash_attention,  # type: ignore[arg-type]
-        kv_type_k=machine.kv_type,  # type: ignore[arg-type]
-        kv_type_v=machine.kv_type,  # type: ignore[arg-type]
-        mmap=machine.mmap,
-        mlock=machine.mlock,
-    )
+    with in_options({"kv_type_k": "--kv-type"}):
+        return LoadOptions(
+            n_ctx=machine.ctx_size,
+            n_threads=machine.threads,
+            n_batch=machine.batch,
+            n_gpu_layers=machine.gpu_layers,
+            devices=tuple(machine.device or ()),
+            flash_attention=machine.flash_attention,  # type: ignore[arg-type]
+            kv_type_k=machine.kv_type,  # type: ignore[arg-type]
+            kv_type_v=machine.kv_type,  # type: ignore[arg-type]
+            mmap=machine.mmap,
+            mlock=machine.mlock,
+        )
 
 
 def named(models: Models, name: str | None) -> Models:
@@ -221,7 +223,7 @@ def chosen_pair(models: PairOptions, drafter: str | None = None) -> PairSpec:
 
 def _say_who_drafts(draft: str | None) -> None:
     if draft is not None:
-        print(f"note: {draft} drafts, as it has the same vocabulary.", file=sys.stderr)
+        say(f"note: {draft} drafts, as it has the same vocabulary.", err=True)
 
 
 def load_runner(
@@ -229,21 +231,26 @@ def load_runner(
     sampling: SamplingOptions,
     machine: MachineOptions,
     template: TemplateOptions,
+    spec: PairSpec | None = None,
 ) -> Runner:
-    """Load what the options say, showing progress on a terminal; raises SpecLocalError."""
+    """Load what the options say, showing progress on a terminal; raises SpecLocalError.
+
+    spec: the pair that the models mean, where that has been found out already.
+    """
     from spec_local.models.loading import BEST_DRAFT
     from spec_local.runner import Runner
     from spec_local.sampling.settings import Sampling
 
     changes = sampling.changes()
-    Sampling(**changes)  # say what is wrong before anything is loaded
+    with in_options(OPTIONS_OF_FIELDS):
+        Sampling(**changes)  # say what is wrong before anything is loaded
     set_template = template.prepared()
     options = load_options(machine)
     if models.exact is not None:
         from spec_local.exact.modes import check_rule
 
         check_rule(changes.get("acceptance", "keyed"))
-    spec = wanted_pair(models)
+    spec = spec or wanted_pair(models)
     with on_terminal() as progress:
         runner = Runner.load(
             target=spec.target,
@@ -276,9 +283,6 @@ def _say_what_exactness_limits(runner: Runner, k: int | None) -> None:
         return
     most = runner.exact.widths.widest - 1
     if runner.exact.note is not None:
-        print(f"note: {runner.exact.note}", file=sys.stderr)
+        say(f"note: {runner.exact.note}", err=True)
     elif k is not None and k > most:
-        print(
-            f"note: at the widths certified here drafts have at most {most} tokens.",
-            file=sys.stderr,
-        )
+        say(f"note: at the widths certified here drafts have at most {most} tokens.", err=True)

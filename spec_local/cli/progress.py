@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from spec_local.cli.output import say
+
 
 @contextmanager
 def on_terminal(time_left: bool = False) -> Iterator[Callable[[str, float], None]]:
@@ -44,6 +46,6 @@ def _announce_minutes() -> Callable[[str, float], None]:
     def announce(stage: str, _fraction: float) -> None:
         if stage.startswith(("certify ", "ask ")) and stage not in said:
             said.add(stage)
-            print(f"note: {stage}: this takes minutes, and only once.", file=sys.stderr)
+            say(f"note: {stage}: this takes minutes, and only once.", err=True)
 
     return announce

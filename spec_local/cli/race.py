@@ -15,6 +15,7 @@ from spec_local.cli.flat import flat
 from spec_local.cli.interrupt import INTERRUPTED
 from spec_local.cli.names import MEANS, known_names
 from spec_local.cli.options import MachineOptions, PairOptions, chosen_pair, load_options, named
+from spec_local.cli.output import say
 from spec_local.cli.progress import on_terminal
 from spec_local.cli.race_words import sentence, together
 from spec_local.errors import require
@@ -89,7 +90,7 @@ def race(
     if as_json:
         print(json.dumps([_as_json(*each) for each in found], ensure_ascii=False, indent=2))
     elif len(found) > 1:
-        print(together([outcome for _what, outcome in found]))
+        say(together([outcome for _what, outcome in found]))
 
 
 def _understood(words: list[str], models: PairOptions) -> tuple[str | None, list[str]]:
@@ -133,7 +134,7 @@ def _run(
             outcome = duel.run(messages, max_tokens, sampling, view.watch)
             view.play_out()
     if shown:
-        print(f"{what}: {sentence(outcome)}" if what else sentence(outcome))
+        say(f"{what}: {sentence(outcome)}" if what else sentence(outcome))
     return outcome
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from spec_local.cli.output import say
 from spec_local.errors import ConfigError
 
 
@@ -27,9 +28,9 @@ def remembered(
         answers = kept.read()
         if forget:
             kept.path.unlink(missing_ok=True)
-        print(
+        say(
             f"{kept.model}: {len(answers):,} answers, {sum(map(len, answers)):,} tokens"
             + (", forgotten" if forget else "")
         )
     if not found:
-        print(f"Nothing is kept in {directory()}")
+        say(f"Nothing is kept in {directory()}")

@@ -141,6 +141,12 @@ _RENAMED = {
 }
 
 
+OPTIONS_OF_FIELDS = {meant: f"--{name.replace('_', '-')}" for name, meant in _RENAMED.items()} | {
+    "grammar": "--grammar-file"
+}
+"""Options of fields of `Sampling` that are named otherwise."""
+
+
 def drawn_seed() -> int:
     """A seed that nobody chose."""
     return secrets.randbelow(1 << 32)

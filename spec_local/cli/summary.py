@@ -36,12 +36,14 @@ def summary(stats: Stats, reason: FinishReason | None = None) -> str:
     return f"{line}{ended}]"
 
 
-def gain(stats: Stats, reason: FinishReason | None = None) -> str:
+def gain(stats: Stats, reason: FinishReason | None = None, drafter: str = "auto") -> str:
     """The same for whoever does not know speculative decoding: how fast, and why not faster."""
     ended = "" if reason is None else _REASONS[reason]
     if not stats.tokens:
         return f"nothing written{ended}"
     line = f"{_written(stats)}{ended}"
+    if drafter == "none":
+        return f"{line} · plain decoding"
     if not stats.drafted:
         return f"{line} · nothing to draft from in this text; plain decoding"
     if not stats.speedup:
@@ -56,4 +58,5 @@ def gain(stats: Stats, reason: FinishReason | None = None) -> str:
 
 def _written(stats: Stats) -> str:
     tokens = "1 token" if stats.tokens == 1 else f"{stats.tokens:,} tokens"
-    return f"{tokens} at {stats.tokens_per_second:.1f}/s"
+    # Of a single token nothing but the reading of the prompt was timed.
+    return f"{tokens} at {stats.tokens_per_second:.1f}/s" if stats.tokens_per_second else tokens

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from spec_local.cli.output import say
 from spec_local.errors import require
 from spec_local.util.files import read_text
 
@@ -71,9 +71,9 @@ class TemplateOptions:
             template = ChatTemplate(runner.target.model, source, variables)
             runner.template = template
             for name in sorted(variables.keys() - template.reads):
-                print(f"note: the model's chat template does not read {name}.", file=sys.stderr)
+                say(f"note: the model's chat template does not read {name}.", err=True)
             if self.think is not None and not template.think(self.think):
-                print(f"note: {NO_SWITCH}", file=sys.stderr)
+                say(f"note: {NO_SWITCH}", err=True)
 
         return set_template if self != TemplateOptions() else lambda _runner: None
 

@@ -13,6 +13,7 @@ import typer
 from spec_local.cli.flat import flat
 from spec_local.cli.names import NameArgument
 from spec_local.cli.options import MachineOptions, PairOptions, chosen_pair, load_options, named
+from spec_local.cli.output import say
 from spec_local.cli.progress import on_terminal
 from spec_local.control.costs import MAX_WIDTH
 from spec_local.errors import ConfigError
@@ -133,7 +134,7 @@ def _explain(paths: list[Path], options: LoadOptions, store: ProfileStore) -> No
         if not curve.is_known:
             raise ConfigError(f"Nothing is known of {path.name} yet; measure it without --show.")
         how = "measured by spec-local tune" if store.tuned_at(each) else "learned in use"
-        typer.echo(f"{path.name} ({how})\n")
+        say(f"{path.name} ({how})\n")
         _print_curve(curve)
     draft = identities[1] if len(identities) > 1 else None
     pair = pair_of(identities[0], draft)
@@ -143,7 +144,7 @@ def _explain(paths: list[Path], options: LoadOptions, store: ProfileStore) -> No
         for name in drafters
     }
     for sentence in explain(curves[0], curves[1] if draft else None, known):
-        typer.echo(f"- {sentence}")
+        say(f"- {sentence}")
 
 
 def _explain_exactness(path: Path, options: LoadOptions, store: ProfileStore) -> None:
@@ -156,7 +157,7 @@ def _explain_exactness(path: Path, options: LoadOptions, store: ProfileStore) ->
     for certificate in certificates:
         typer.echo("")
         for sentence in findings(certificate):
-            typer.echo(sentence)
+            say(sentence)
 
 
 def _print_curve(curve: CostCurve) -> None:

@@ -111,8 +111,8 @@ def check_rule(rule: AcceptanceRule) -> None:
     """Raise ConfigError for a verification rule that exact modes cannot have."""
     require(
         rule == "keyed",
-        f"With {rule} verification the text depends on what is drafted; exact modes need keyed "
-        "verification.",
+        f"With the acceptance rule {rule} the text depends on what is drafted; exact modes need "
+        "keyed.",
     )
 
 

@@ -47,7 +47,7 @@ class Grammar:
 
     def _is_written(self, token: int) -> bool:
         """Whether the text shows it; llama.cpp would take a control token's name for text."""
-        return self._vocab.piece(token) != b"" or self._vocab.is_end(token)
+        return self._vocab.plain_piece(token) != b"" or self._vocab.is_end(token)
 
     def accept(self, token: int) -> None:
         lib.llama_sampler_accept(self._handle, token)

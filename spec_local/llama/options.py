@@ -45,7 +45,10 @@ class LoadOptions:
             value = getattr(self, name)
             require(value >= low, f"{name} must be at least {low}, not {value}.")
         require(self.n_gpu_layers >= -1, "n_gpu_layers must be at least -1, which is all layers.")
-        require(self.flash_attention in get_args(FlashAttention), "flash attention: auto, on, off.")
+        require(
+            self.flash_attention in get_args(FlashAttention),
+            "flash_attention must be auto, on or off.",
+        )
         for name in ("kv_type_k", "kv_type_v"):
             known = ", ".join(get_args(KVType))
             require(getattr(self, name) in get_args(KVType), f"{name} must be one of {known}.")

@@ -61,10 +61,12 @@ class Session:
         self._dirty = False
         self._checkpoint: Checkpoint | None = None
         self._process = Process()
-        self._handle: lib.llama_context_p | None = self._open(n_ctx, max_rows)
+        wanted = (model.options.n_ctx if n_ctx is None else n_ctx) or model.n_ctx_train
+        self._handle: lib.llama_context_p | None = self._open(wanted, max_rows)
         self._abort = AbortFlag(self.handle)
         self._memory = lib.llama_get_memory(self.handle)
-        self.n_ctx = lib.llama_n_ctx(self.handle)
+        # llama.cpp rounds up to a multiple of 256; what was asked for is what counts.
+        self.n_ctx = min(wanted, lib.llama_n_ctx(self.handle))
         self.n_batch = lib.llama_n_batch(self.handle)
         self.n_vocab = model.vocab.n_tokens
         self.max_rows = min(max_rows, self.n_batch)
@@ -77,13 +79,11 @@ class Session:
             self._batch.n_seq_id[i] = 1
             self._batch.seq_id[i][0] = _SEQUENCE
 
-    def _open(self, n_ctx: int | None, max_rows: int) -> lib.llama_context_p:
+    def _open(self, n_ctx: int, max_rows: int) -> lib.llama_context_p:
         options = self.model.options
-        wanted = options.n_ctx if n_ctx is None else n_ctx
-        wanted = wanted or self.model.n_ctx_train
-        require_memory(self.model, wanted)
+        require_memory(self.model, n_ctx)
         params = lib.llama_context_default_params()
-        params.n_ctx = wanted
+        params.n_ctx = n_ctx
         params.n_batch = options.n_batch
         params.n_ubatch = min(options.n_ubatch, options.n_batch)
         params.n_seq_max = 1
@@ -100,7 +100,7 @@ class Session:
             reason = errors[0] if errors else "llama.cpp gave no reason"
             advice = " Ask for a smaller one with --ctx-size." if "alloc" in reason else ""
             raise ContextOverflow(
-                f"A context of {wanted:,} tokens cannot be made: {reason.strip(' .')}.{advice}"
+                f"A context of {n_ctx:,} tokens cannot be made: {reason.strip(' .')}.{advice}"
             )
         return handle
 

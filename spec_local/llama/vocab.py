@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from spec_local.errors import EngineError
 from spec_local.llama.backend import lib
+from spec_local.thoughts import MARKS
 
 if TYPE_CHECKING:
     from spec_local.sampling.schema_constraint import TokenTable
@@ -117,14 +118,37 @@ class Vocabulary:
             size = -count
         raise EngineError("The text could not be tokenized.")
 
+    @cached_property
+    def _thought_marks(self) -> frozenset[int]:
+        """Control tokens that mark thoughts; none where the marks are ordinary text."""
+        control = lib.LLAMA_TOKEN_ATTR_CONTROL
+        # Of gpt-oss llama.cpp writes all but the mark that closes.
+        own = control | lib.LLAMA_TOKEN_ATTR_USER_DEFINED
+        found = set[int]()
+        for marks in MARKS:
+            if any(self._has(token, own) for token in self._tokens_of(marks.opens)):
+                tokens = map(self._tokens_of, (marks.opens, marks.closes, *marks.leads))
+                found.update(token for each in tokens for token in each)
+        return frozenset(token for token in found if self._has(token, control))
+
+    def _tokens_of(self, mark: str) -> list[int]:
+        return self.tokenize(mark, add_special=False, parse_special=True)
+
+    def _has(self, token: int, attributes: int) -> bool:
+        return bool(lib.llama_vocab_get_attr(self.handle, token) & attributes)
+
     def piece(self, token: int) -> bytes:
-        """The bytes the token writes; nothing for control tokens."""
+        """The bytes the token writes; nothing for control tokens, save those that mark thoughts."""
         found = self._pieces.get(token)
         if found is None:
-            found = self._pieces[token] = self._read_piece(token)
+            found = self.plain_piece(token)
+            if self._has(token, lib.LLAMA_TOKEN_ATTR_CONTROL) and token in self._thought_marks:
+                found = self.text(token)
+            self._pieces[token] = found
         return found
 
-    def _read_piece(self, token: int) -> bytes:
+    def plain_piece(self, token: int) -> bytes:
+        """The bytes the token writes as ordinary text; nothing for any control token."""
         size = 64
         for _attempt in range(2):
             buffer = ctypes.create_string_buffer(size)
@@ -144,7 +168,7 @@ class Vocabulary:
         from spec_local.sampling.schema_constraint import token_table
 
         ends = [token for token in range(self.n_tokens) if self.is_end(token)]
-        return token_table([self.piece(token) for token in range(self.n_tokens)], ends)
+        return token_table([self.plain_piece(token) for token in range(self.n_tokens)], ends)
 
     def differences(
         self, other: Vocabulary, token_map: Sequence[int] | None = None

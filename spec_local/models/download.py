@@ -261,7 +261,7 @@ def _sentences(name: str) -> Iterator[None]:
             raise DownloadError(
                 f"The disk is full; free some space in {store()} and pull {name} again."
             ) from None
-        raise DownloadError(f"{name} cannot be stored: {error}.") from None
+        raise DownloadError(f"{name} cannot be stored in {store()}: {error.strerror}.") from None
 
 
 def _publish(whole: Path, final: Path) -> None:

@@ -161,7 +161,9 @@ def remove(model: KeptModel) -> None:
             f"{model.name} is being pulled at this moment; stop that first."
         ) from None
     except OSError as error:
-        raise DownloadError(f"{model.name} cannot be removed: {error}.") from None
+        raise DownloadError(
+            f"{model.name} cannot be removed from {store()}: {error.strerror}."
+        ) from None
 
 
 def _kept(name: str) -> KeptModel:

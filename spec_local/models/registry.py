@@ -158,7 +158,8 @@ class Registry:
     def unknown(self, name: str, kind: str, entries: Iterable[str]) -> ConfigError:
         """That there is no such name, with the nearest ones, of models and pairs alike."""
         near = difflib.get_close_matches(name, {**self.models, **self.pairs}, n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(entries)}."
+        ours = f"give a .gguf file or one of {', '.join(entries)}."
+        hint = f"did you mean {' or '.join(near)}?" if near else ours
         return ConfigError(f"There is no {kind} {name!r}; {hint}")
 
 

@@ -105,8 +105,8 @@ class Sampling:
     def _check_lists(self) -> None:
         for name in ("dry_sequence_breakers", "banned_strings"):
             texts = getattr(self, name)
-            fits = isinstance(texts, tuple) and all(map(_is_text, texts))
-            require(fits, f"{name} must be a tuple of strings, none of them empty.")
+            require(isinstance(texts, tuple), f"{name} must be a tuple of strings.")
+            require(all(map(_is_text, texts)), f"{name} must be texts that are not empty.")
         ids = self.banned_tokens
         require(
             isinstance(ids, tuple) and all(map(_is_token, ids)),
@@ -115,10 +115,13 @@ class Sampling:
         pairs = self.logit_bias
         require(
             isinstance(pairs, tuple)
-            and all(isinstance(p, tuple) and len(p) == 2 and _is_token(p[0]) for p in pairs)
-            and all(_is_number(bias) and -_LARGEST <= bias <= _LARGEST for _, bias in pairs)
+            and all(isinstance(p, tuple) and len(p) == 2 and _is_token(p[0]) for p in pairs),
+            "logit_bias must be a tuple of pairs, a token id and a number.",
+        )
+        require(
+            all(_is_number(bias) and -_LARGEST <= bias <= _LARGEST for _, bias in pairs)
             and len({token for token, _ in pairs}) == len(pairs),
-            "logit_bias must be a tuple of (token id, number), each id once.",
+            f"logit_bias must have every token once, with a number of at most {_LARGEST:g}.",
         )
 
     def _check_structure(self) -> None:

@@ -193,9 +193,11 @@ def _seed(talk: Talk, argument: str) -> None:
 
 def _model(talk: Talk, argument: str) -> None:
     if argument:
-        talk.runners.use_model(argument)
+        try:
+            talk.runners.use_model(argument)
+        finally:  # the one before may have been loaded again
+            talk.chat.use(talk.runner)
         talk.runner.sampling = replace(talk.runner.sampling, **talk.changed)
-        talk.chat.use(talk.runner)
         talk.folding_said = False
     talk.screen.note(models_of(talk.runner))
 

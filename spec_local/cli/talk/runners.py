@@ -2,42 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from spec_local import drafters
+from spec_local.errors import ModelFileError, SpecLocalError
 
 if TYPE_CHECKING:
     from spec_local.cli.options import ModelOptions
-    from spec_local.runner import Runner
+    from spec_local.cli.talk.loader import Loader
+    from spec_local.llama.session import Session
+    from spec_local.models.registry import PairSpec
+
+
+class NoModelLeft(SpecLocalError):
+    """Another model could not be loaded, and then the one before could not be loaded again."""
 
 
 class Runners:
     """A context manager that frees what is loaded. Where a change fails, all stays as it was."""
 
-    def __init__(
-        self, loaded: Runner, models: ModelOptions, load: Callable[[ModelOptions], Runner]
-    ) -> None:
-        """loaded: what the options say, loaded; freed here. load: loads what other options say."""
-        self.runner = loaded
-        """The one that answers."""
-        self._loaded = loaded
+    def __init__(self, models: ModelOptions, loader: Loader) -> None:
+        """Load the models; raises SpecLocalError."""
+        self._loader = loader
         self._models = models
         self._k = models.k
-        self._load = load
+        self._drafts = ExitStack()
+        """Frees a draft model that was loaded later than its target."""
+        self.runner = loader.load(models)
+        """The one that answers."""
+        self._loaded = self.runner
+        self._draft: Session | None = self.runner.draft
 
     def use_model(self, name: str) -> None:
-        """Load that target or pair, with all other options as they were; then free this one.
+        """Free this one, then load that target or pair, with all other options as they were.
 
-        Raises SpecLocalError.
+        What can be known to fail is refused before; if loading fails, this one is loaded again.
+        Raises SpecLocalError, NoModelLeft if that fails as well.
         """
-        self._reload(replace(self._models, target=name, draft=None))
+        models = replace(self._models, target=name, draft=None)
+        spec = self._loader.found(models)
+        sampling, variables = self.runner.sampling, self.runner.template.variables
+        model = self._loaded.target.model.path.stem
+        self.close()
+        try:
+            self._load(models, spec)
+            return
+        except (SpecLocalError, KeyboardInterrupt) as error:
+            reason = str(error).rstrip(".") or "Loading was interrupted"
+        try:
+            self._load(self._models)
+        except (SpecLocalError, KeyboardInterrupt) as error:
+            again = str(error) or "that was interrupted."
+            raise NoModelLeft(f"{reason}; {model} cannot be loaded again either: {again}") from None
+        self.runner.sampling = sampling
+        self.runner.template.variables.update(variables)
+        raise ModelFileError(f"{reason}; {model} answers again.")
 
     def use_drafter(self, name: str) -> None:
         """Draft so from the next answer on; raises SpecLocalError.
 
-        What is cached of the conversation stays, unless a draft model has to be loaded.
+        What is cached of the conversation stays. A draft model is loaded when it is first needed.
         """
         from spec_local.machine.profile import ProfileStore
         from spec_local.runner import Runner
@@ -45,15 +71,12 @@ class Runners:
         before, loaded = self.runner, self._loaded
         k = None if name == drafters.AUTO else self._k
         models = replace(self._models, drafter=name, k=k)
-        if drafters.uses_draft(name) and not drafters.uses_draft(loaded.speculator.name):
-            self._reload(models)
-            self.runner.sampling = before.sampling
-            self.runner.template.variables.update(before.template.variables)
-            return
+        if drafters.uses_draft(name) and self._draft is None:
+            self._draft = self._loader.open_draft(models, loaded.target.model, self._drafts)
         runner = Runner(
             loaded.target,
             name,
-            draft=loaded.draft,
+            draft=self._draft,
             k=k,
             sampling=before.sampling,
             profiles=ProfileStore.of_user(),
@@ -61,24 +84,26 @@ class Runners:
             library=loaded.library,
         )
         runner.template, runner.pair = before.template, before.pair
-        self._answer_with(runner)
-        self._models = models
+        self._free_shared()
+        self.runner, self._models = runner, models
 
-    def _reload(self, models: ModelOptions) -> None:
-        loaded, before = self._load(models), self._loaded
-        self._answer_with(loaded)
-        self._loaded, self._models = loaded, models
-        before.close()
+    def _load(self, models: ModelOptions, spec: PairSpec | None = None) -> None:
+        self.runner = self._loaded = self._loader.load(models, spec)
+        self._models, self._draft = models, self.runner.draft
 
-    def _answer_with(self, runner: Runner) -> None:
-        """Free the one before, unless what is loaded is its own."""
-        before, self.runner = self.runner, runner
-        if before is not self._loaded:
-            before.close()
+    def _free_shared(self) -> None:
+        """Close a runner on models that are not its own."""
+        if self.runner is not self._loaded:
+            self.runner.close()
+
+    def close(self) -> None:
+        """Free everything; twice is harmless."""
+        self._free_shared()
+        self._drafts.close()
+        self._loaded.close()
 
     def __enter__(self) -> Runners:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._answer_with(self._loaded)
-        self._loaded.close()
+        self.close()

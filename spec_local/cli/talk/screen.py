@@ -44,10 +44,10 @@ class Screen:
         if self._reading is not None and 0 < share < 1:
             self._reading.update(Text(f"reading, {share:.0%}", style="dim"), refresh=True)
 
-    def show(self, answer: Iterator[Chunk], begins_thinking: bool) -> None:
+    def show(self, answer: Iterator[Chunk], begins_thinking: str) -> None:
         """Show an answer as its chunks come.
 
-        begins_thinking: the template has begun it with a thought.
+        begins_thinking: the mark by which the template has begun it with a thought, if it has.
         """
         chunks = chain(self._first(answer), answer)
         if self.tints:
@@ -59,7 +59,7 @@ class Screen:
         else:
             self._show_markdown(chunks, Thinking(begins_thinking))
 
-    def plain(self, chunks: Iterable[Chunk], begins_thinking: bool) -> Iterator[str]:
+    def plain(self, chunks: Iterable[Chunk], begins_thinking: str) -> Iterator[str]:
         """The text alone, without thoughts if they are folded."""
         if not self.folds:
             yield from (chunk.text for chunk in chunks)

@@ -1,0 +1,76 @@
+"""What the command line said of the machine and of sampling, for whatever a conversation loads."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from spec_local.cli.options import MachineOptions, ModelOptions, chosen_pair, load_runner
+from spec_local.cli.progress import on_terminal
+from spec_local.cli.sampling_options import SamplingOptions
+from spec_local.cli.template_options import TemplateOptions
+
+if TYPE_CHECKING:
+    from spec_local.llama.model import Model
+    from spec_local.llama.session import Session
+    from spec_local.models.registry import PairSpec
+    from spec_local.runner import Runner
+
+
+@dataclass(frozen=True, slots=True)
+class Loader:
+    """Loads models as the command line said; progress is shown on a terminal."""
+
+    begun_with: ModelOptions
+    """The models that the template options are for."""
+    sampling: SamplingOptions
+    machine: MachineOptions
+    template: TemplateOptions
+
+    def load(self, models: ModelOptions, spec: PairSpec | None = None) -> Runner:
+        """A runner of the models; spec: the pair they mean, if that is known already.
+
+        Raises SpecLocalError.
+        """
+        same = models.target == self.begun_with.target
+        template = self.template if same else replace(self.template, chat_template=None)
+        return load_runner(models, self.sampling, self.machine, template, spec)
+
+    def found(self, models: ModelOptions) -> PairSpec:
+        """The pair that the models mean, its files here and looked at; nothing is loaded.
+
+        Raises SpecLocalError for what can be known to fail without loading.
+        """
+        from spec_local import drafters
+        from spec_local.gguf.header import check_model_file
+        from spec_local.models.download import pulled
+        from spec_local.models.registry import load_registry
+
+        spec, registry = chosen_pair(models, models.drafter), load_registry()
+        drafter = models.drafter or spec.drafter
+        drafters.check(drafter, has_draft=spec.draft is not None, k=models.k)
+        draft = spec.draft if drafters.uses_draft(drafter) else None
+        with on_terminal() as progress:
+            for name in filter(None, (spec.target, draft)):
+                check_model_file(pulled(name, registry, progress))
+        return spec
+
+    def open_draft(self, models: ModelOptions, target: Model, stack: ExitStack) -> Session | None:
+        """A context on the draft that goes with a loaded target, freed by the stack.
+
+        None if there is none. Raises SpecLocalError.
+        """
+        from spec_local.models.loading import draft_session, load_draft
+        from spec_local.models.registry import load_registry
+
+        spec = chosen_pair(models, models.drafter)
+        if spec.draft is None:
+            return None
+        with ExitStack() as opened:
+            with on_terminal() as progress:
+                model = load_draft(spec.draft, target, load_registry(), progress)
+            opened.enter_context(model)
+            session = opened.enter_context(draft_session(model))
+            stack.push(opened.pop_all())
+        return session
