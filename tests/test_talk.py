@@ -238,6 +238,7 @@ STATS = Stats(
     rounds=21,
     drafted=40,
     accepted=20,
+    seconds=2.0,
     draft_seconds=1.0,
     evaluate_seconds=1.0,
 )
