@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import threading
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +18,8 @@ from spec_local.llama.options import LoadOptions
 from spec_local.llama.vocab import Vocabulary
 from spec_local.util.process import Process
 from spec_local.util.progress import Share
+
+logger = logging.getLogger("spec_local.llama.model")
 
 _Loaded = TypeVar("_Loaded")
 
@@ -60,7 +64,7 @@ class Model:
         params.vocab_only = vocab_only
         params.n_gpu_layers = options.n_gpu_layers
         params.main_gpu = options.main_gpu
-        params.load_mode = _load_mode(options)
+        params.load_mode = _load_mode(options, True)
         params.use_extra_bufts = repacks(options.repack)
         devices = device_list(options.devices) if options.devices else None
         if devices is not None:
@@ -141,7 +145,20 @@ class Model:
     @property
     def n_ctx_train(self) -> int:
         """Context size the model was trained with, in tokens."""
-        return lib.llama_model_n_ctx_train(self.handle)
+        return lib.llama_model_n_ctx_train(self.handle) % (1 << 32)  # not signed in the file
+
+    def context_size(self, wanted: int) -> int:
+        """Tokens that a context shall have when so many are wanted; 0 wants the most.
+
+        Beyond what a model was trained with its text is noise, and where positions are learned
+        llama.cpp ends the process. Nothing here stretches positions, so more is never right; this
+        is how llama-server and Ollama have it, too.
+        """
+        if 0 < wanted <= self.n_ctx_train:
+            return wanted
+        if wanted:
+            _note_training(self.path.name, self.n_ctx_train, wanted)
+        return self.n_ctx_train
 
     @property
     def size_bytes(self) -> int:
@@ -179,10 +196,20 @@ class Model:
         self.close()
 
 
-def _load_mode(options: LoadOptions) -> int:
+@cache
+def _note_training(name: str, trained: int, wanted: int) -> None:
+    """Say once that a context is smaller than what was wanted."""
+    logger.warning(
+        f"note: {name} was trained on texts of {trained:,} tokens; its context is {trained:,} "
+        f"instead of {wanted:,}."
+    )
+
+
+def _load_mode(options: LoadOptions, mappable: bool) -> int:
+    mapped = options.mmap and mappable
     if options.mlock:
-        return lib.LLAMA_LOAD_MODE_MMAP_MLOCK if options.mmap else lib.LLAMA_LOAD_MODE_MLOCK
-    return lib.LLAMA_LOAD_MODE_MMAP if options.mmap else lib.LLAMA_LOAD_MODE_NONE
+        return lib.LLAMA_LOAD_MODE_MMAP_MLOCK if mapped else lib.LLAMA_LOAD_MODE_MLOCK
+    return lib.LLAMA_LOAD_MODE_MMAP if mapped else lib.LLAMA_LOAD_MODE_NONE
 
 
 def _apart(load: Callable[[], _Loaded], failure: list[BaseException]) -> _Loaded:

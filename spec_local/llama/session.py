@@ -47,8 +47,9 @@ class Session:
     def __init__(self, model: Model, *, n_ctx: int | None = None, max_rows: int = 33) -> None:
         """Make a context on the model by the options it was loaded with.
 
-        n_ctx overrides the options' context size. max_rows bounds the logits rows of one
-        evaluation, thereby the logits buffer: max_rows x n_vocab floats.
+        n_ctx overrides the options' context size, which the model's training bounds. max_rows
+        bounds the logits rows of one evaluation, thereby the logits buffer: max_rows x n_vocab
+        floats.
         Raises ContextOverflow when there is not enough memory for it.
         """
         self.model = model
@@ -64,7 +65,7 @@ class Session:
         self._handle: lib.llama_context_p | None = self._open(n_ctx, max_rows)
         self._abort = AbortFlag(self.handle)
         self._memory = lib.llama_get_memory(self.handle)
-        self.n_ctx = lib.llama_n_ctx(self.handle)
+        self.n_ctx = min(lib.llama_n_ctx(self.handle), model.n_ctx_train)  # llama.cpp rounds up
         self.n_batch = lib.llama_n_batch(self.handle)
         self.n_vocab = model.vocab.n_tokens
         self.max_rows = min(max_rows, self.n_batch)
@@ -79,8 +80,7 @@ class Session:
 
     def _open(self, n_ctx: int | None, max_rows: int) -> lib.llama_context_p:
         options = self.model.options
-        wanted = options.n_ctx if n_ctx is None else n_ctx
-        wanted = wanted or self.model.n_ctx_train
+        wanted = self.model.context_size(options.n_ctx if n_ctx is None else n_ctx)
         require_memory(self.model, wanted)
         params = lib.llama_context_default_params()
         params.n_ctx = wanted
