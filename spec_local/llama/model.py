@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from spec_local.errors import ModelFileError
 from spec_local.gguf.header import TOKEN_MAP, check_model_file
+from spec_local.llama import trial
 from spec_local.llama.backend import collected_errors, device_list, lib, repacks
 from spec_local.llama.identity import identity
 from spec_local.llama.options import LoadOptions
@@ -34,9 +35,11 @@ class Model:
         progress: Share | None = None,
         *,
         vocab_only: bool = False,
+        vouched: bool = False,
     ) -> None:
         """Load a GGUF file; of a split model, its first part.
 
+        vouched: its hash has been found right, so that it is not tried in a child process first.
         Raises ModelFileError when the file is missing, damaged, or not a decoder llama.cpp knows.
         """
         self.path = Path(path)
@@ -44,6 +47,8 @@ class Model:
         self._process = Process()
         self._handle: lib.llama_model_p | None = None
         self.header = check_model_file(self.path)
+        if self.options.trial and not vouched:
+            trial.require_survived(self.path, self.header, self.options, vocab_only)
         self._handle = self._load(progress, vocab_only)
         self.vocab = Vocabulary(lib.llama_model_get_vocab(self._handle))
         self.token_map = self._token_map()
@@ -64,7 +69,7 @@ class Model:
         params.vocab_only = vocab_only
         params.n_gpu_layers = options.n_gpu_layers
         params.main_gpu = options.main_gpu
-        params.load_mode = _load_mode(options, True)
+        params.load_mode = _load_mode(options, self.header.mappable)
         params.use_extra_bufts = repacks(options.repack)
         devices = device_list(options.devices) if options.devices else None
         if devices is not None:

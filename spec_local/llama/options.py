@@ -52,6 +52,8 @@ class LoadOptions:
     """Map the file instead of reading it."""
     mlock: bool = False
     """Keep the weights from being swapped out."""
+    trial: bool = True
+    """Open a file that no hash vouches for in a child process first, once (`llama/trial.py`)."""
 
     def __post_init__(self) -> None:
         require(self.n_gpu_layers >= -1, "n_gpu_layers must be at least -1, which is all layers.")

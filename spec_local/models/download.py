@@ -101,6 +101,12 @@ def final_path(name: str, spec: ModelSpec | None = None) -> Path:
     return store() / f"{name}.gguf"
 
 
+def was_verified(name: str, path: Path, registry: Registry) -> bool:
+    """Whether that file of a model was found right by its hash when it was pulled."""
+    spec = registry.models.get(name)
+    return spec is not None and spec.sha256 is not None and path == final_path(name, spec)
+
+
 def lock_of(name: str) -> Path:
     """The file that is locked while a model is pulled or removed."""
     return store() / f"{name}.lock"
