@@ -28,8 +28,9 @@ from spec_local.util.paths import cache_directory
 
 logger = logging.getLogger("spec_local.llama.trial")
 
-TEMPLATE_FAULT = 3
-"""The child's exit status for a chat template without end; stderr says more."""
+TEMPLATE_FAULT, REFUSED = 3, 4
+"""The child's exit status for a chat template without end, which stderr names; and for a file that
+was refused in words."""
 
 _PROGRAM = "spec_local.llama.trial_run"
 _PACKAGES = Path(__file__).parents[2]
@@ -84,7 +85,7 @@ def require_survived(
         raise ModelFileError(f"{path.name} cannot be used: {words.strip()}")
     if ended.returncode == 0:
         _keep(verdict)
-    else:
+    elif ended.returncode != REFUSED:
         logger.info("%s was not tried: %s", path, words)
 
 

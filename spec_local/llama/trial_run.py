@@ -1,7 +1,7 @@
 """Everything that a file may die of, once: `python -m spec_local.llama.trial_run FILE SETTINGS`.
 
 Run by `trial.py`, which takes an end by a signal for the verdict. A refusal in words is none:
-whoever opens the file afterwards hears the same.
+whoever opens the file afterwards hears the same, and it is tried again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
 from spec_local.llama.template import ChatTemplate
 from spec_local.llama.template_limits import TemplateWithoutEnd
-from spec_local.llama.trial import TEMPLATE_FAULT
+from spec_local.llama.trial import REFUSED, TEMPLATE_FAULT
 
 _MEMORY = 4 << 30
 """Bytes a trial may take beside the file, which is only mapped."""
@@ -53,7 +53,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return TEMPLATE_FAULT
     except SpecLocalError:
-        pass
+        return REFUSED
     return 0
 
 
@@ -75,11 +75,15 @@ def _use(path: Path, vocabulary: bool, **kind: Any) -> None:
 
 
 def _render(model: Model) -> None:
-    template = ChatTemplate(model)
+    """A template that refuses is no fault of the file: texts can be completed without one."""
     for count in (1, len(_MESSAGES)):
-        model.vocab.tokenize(
-            template.render(_MESSAGES[:count]), add_special=False, parse_special=True
-        )
+        try:
+            text = ChatTemplate(model).render(_MESSAGES[:count])
+        except TemplateWithoutEnd:
+            raise
+        except SpecLocalError:
+            continue
+        model.vocab.tokenize(text, add_special=False, parse_special=True)
 
 
 def _limit_memory() -> None:
