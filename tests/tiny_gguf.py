@@ -45,24 +45,28 @@ def write_tiny(  # noqa: PLR0913 - what a tiny model may be like, by keyword
     control: Sequence[str] = (),
     letters: str = LETTERS,
     bpe: bool = False,
+    pre: str = "gpt-2",
+    n_ctx: int = 4096,
     tied: bool = False,
     token_map: Sequence[int] = (),
 ) -> Path:
-    """arch: llama (attention), gemma3 (sliding window), mamba (recurrent), or bert-like llama.
+    """arch: llama (attention), gemma3 (window), mamba (recurrent), gpt2 (learned positions).
 
-    bpe: a byte-pair vocabulary instead of a sentencepiece-like one. tied: without an output head of
-    its own. token_map: what marks a trimmed draft. control: more control tokens.
+    bpe: a byte-pair vocabulary instead of a sentencepiece-like one, whose texts are split as `pre`
+    says. n_ctx: what it was trained with. tied: without an output head of its own. token_map: what
+    marks a trimmed draft. control: more control tokens.
     """
     writer = gguf.GGUFWriter(path, arch)
     rng = np.random.default_rng(seed)
-    layers = {"llama": 2, "gemma3": 6, "mamba": 2}[arch]
-    writer.add_context_length(4096)
+    layers = {"llama": 2, "gemma3": 6, "mamba": 2, "gpt2": 2}[arch]
+    writer.add_context_length(n_ctx)
     writer.add_embedding_length(N_EMBD)
     writer.add_block_count(layers)
     writer.add_feed_forward_length(N_FF)
     writer.add_head_count(N_HEAD)
-    writer.add_head_count_kv(N_KV)
+    writer.add_head_count_kv(N_HEAD if arch == "gpt2" else N_KV)
     writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_layer_norm_eps(1e-5)
     if arch == "gemma3":
         writer.add_key_length(HEAD)
         writer.add_value_length(HEAD)
@@ -72,7 +76,8 @@ def write_tiny(  # noqa: PLR0913 - what a tiny model may be like, by keyword
         writer.add_ssm_inner_size(2 * N_EMBD)
         writer.add_ssm_state_size(16)
         writer.add_ssm_time_step_rank(4)
-    n_vocab = _add_bpe(writer) if bpe else _add_vocabulary(writer, letters, extra_tokens, control)
+    vocabulary = (letters, extra_tokens, control)
+    n_vocab = _add_bpe(writer, pre) if bpe else _add_vocabulary(writer, *vocabulary)
     if token_map:
         writer.add_array("spec_local.draft.token_map", token_map)
     if template is not None:
@@ -86,6 +91,9 @@ def write_tiny(  # noqa: PLR0913 - what a tiny model may be like, by keyword
     # A large embedding keeps the tiny model's logits apart, so argmaxes are stable.
     tensor("token_embd.weight", n_vocab, N_EMBD, scale=12.0 if arch != "gemma3" else 4.0)
     tensor("output_norm.weight", N_EMBD, fill=1.0)
+    if arch == "gpt2":
+        tensor("position_embd.weight", n_ctx, N_EMBD)
+        tensor("output_norm.bias", N_EMBD, fill=0.0)
     if not tied:
         tensor("output.weight", n_vocab, N_EMBD, scale=6.0)
     for i in range(layers):
@@ -99,6 +107,9 @@ def write_tiny(  # noqa: PLR0913 - what a tiny model may be like, by keyword
 
 def _add_layer(tensor: Callable[..., None], arch: str, name: str) -> None:
     tensor(name + "attn_norm.weight", N_EMBD, fill=1.0)
+    if arch == "gpt2":
+        _add_gpt2_layer(tensor, name)
+        return
     if arch == "mamba":
         inner = 2 * N_EMBD
         tensor(name + "ssm_in.weight", 2 * inner, N_EMBD)
@@ -126,6 +137,20 @@ def _add_layer(tensor: Callable[..., None], arch: str, name: str) -> None:
         tensor(name + "post_ffw_norm.weight", N_EMBD, fill=1.0)
 
 
+def _add_gpt2_layer(tensor: Callable[..., None], name: str) -> None:
+    tensor(name + "attn_norm.bias", N_EMBD, fill=0.0)
+    tensor(name + "ffn_norm.weight", N_EMBD, fill=1.0)
+    tensor(name + "ffn_norm.bias", N_EMBD, fill=0.0)
+    for part, rows, columns in (
+        ("attn_qkv", 3 * N_EMBD, N_EMBD),
+        ("attn_output", N_EMBD, N_EMBD),
+        ("ffn_up", N_FF, N_EMBD),
+        ("ffn_down", N_EMBD, N_FF),
+    ):
+        tensor(f"{name}{part}.weight", rows, columns, scale=3.0)
+        tensor(f"{name}{part}.bias", rows, fill=0.0)
+
+
 def _add_vocabulary(
     writer: gguf.GGUFWriter, letters: str, extra_tokens: int, more_control: Sequence[str]
 ) -> int:
@@ -149,7 +174,7 @@ def _add_vocabulary(
     return len(tokens)
 
 
-def _add_bpe(writer: gguf.GGUFWriter) -> int:
+def _add_bpe(writer: gguf.GGUFWriter, pre: str) -> int:
     """Bytes, merged pairs, then specials of which one has a key and one has its spelling only."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printable]
@@ -157,7 +182,7 @@ def _add_bpe(writer: gguf.GGUFWriter) -> int:
     tokens = [*raw, *(merge.replace(" ", "") for merge in MERGES), "<|endoftext|>", "<|im_end|>"]
     kinds = [gguf.TokenType.NORMAL] * (len(tokens) - 2) + [gguf.TokenType.CONTROL] * 2
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
+    writer.add_tokenizer_pre(pre)
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
     writer.add_token_merges(MERGES)

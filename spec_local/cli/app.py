@@ -137,5 +137,6 @@ def options(  # noqa: D103 - the help text is the application's own, above
     if debug:
         logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")
     elif logging.lastResort is not None:  # the library is silent; a person shall know
-        for name in ("spec_local.drafters", "spec_local.models"):  # of lost files, other sources
+        # Of lost files, other sources, smaller contexts.
+        for name in ("spec_local.drafters", "spec_local.models", "spec_local.llama.model"):
             logging.getLogger(name).addHandler(logging.lastResort)

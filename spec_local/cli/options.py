@@ -151,6 +151,10 @@ class MachineOptions:
     kv_type: Annotated[str, _machine("--kv-type", help="KV cache: f16, q8_0, q4_0 …")] = "f16"
     mmap: Annotated[bool, _machine("--mmap/--no-mmap", help="Map the file into memory.")] = True
     mlock: Annotated[bool, _machine("--mlock", help="Keep the weights from being swapped.")] = False
+    trial: Annotated[
+        bool,
+        _machine("--trial/--no-trial", help="Open an unknown file in a child process first, once."),
+    ] = True
 
 
 def load_options(machine: MachineOptions) -> LoadOptions:
@@ -175,6 +179,7 @@ def load_options(machine: MachineOptions) -> LoadOptions:
             kv_type_v=machine.kv_type,  # type: ignore[arg-type]
             mmap=machine.mmap,
             mlock=machine.mlock,
+            trial=machine.trial,
         )
 
 

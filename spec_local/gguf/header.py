@@ -51,6 +51,10 @@ class GGUFHeader:
     """Tokens of its vocabulary; 0 if it has none."""
     vocabulary: str = ""
     """Fingerprint of the vocabulary: that of another size of the same family is the same."""
+    digest: str = ""
+    """Hash of the whole header, of all parts."""
+    mappable: bool = True
+    """Whether its tensors begin where llama.cpp can use them in the mapped file."""
 
     @property
     def architecture(self) -> str:
@@ -94,7 +98,12 @@ def check_model_file(path: Path) -> GGUFHeader:
     Raises ModelFileError with one sentence when a file is missing, no GGUF, damaged or cut short.
     """
     headers = [_check_file(part) for part in split_parts(path)]
-    return replace(headers[0], data_bytes=sum(header.data_bytes for header in headers))
+    return replace(
+        headers[0],
+        data_bytes=sum(header.data_bytes for header in headers),
+        digest=" ".join(header.digest for header in headers),
+        mappable=all(header.mappable for header in headers),
+    )
 
 
 def _check_file(path: Path) -> GGUFHeader:
@@ -140,17 +149,20 @@ class _Reader:
             raise self._damaged("its header is garbled")
         metadata = dict(self._entry() for _ in range(key_count))
         tensors = [self._tensor() for _ in range(tensor_count)]
+        end_of_header = self._at
 
         alignment = metadata.get("general.alignment", _DEFAULT_ALIGNMENT)
         if not isinstance(alignment, int) or alignment < 1:
             raise self._damaged("its alignment is no positive number")
-        start = math.ceil(self._at / alignment) * alignment
+        start = math.ceil(end_of_header / alignment) * alignment
         end = max((offset + size for offset, size in tensors), default=0)
         if start + end > len(self._data):
             missing = start + end - len(self._data)
             raise self._damaged(f"{missing:,} bytes are missing at its end")
         data_bytes = sum(size for _offset, size in tensors)
-        return GGUFHeader(metadata, data_bytes, self._n_vocab, self._vocabulary)
+        digest = hashlib.blake2b(self._data[:end_of_header], digest_size=16).hexdigest()
+        mappable = alignment % _DEFAULT_ALIGNMENT == 0
+        return GGUFHeader(metadata, data_bytes, self._n_vocab, self._vocabulary, digest, mappable)
 
     def _tensor(self) -> tuple[int, int]:
         """Offset and size in bytes; the size of a type this gguf does not know counts as 0."""

@@ -13,6 +13,7 @@ from spec_local.sampling.constraints import Constraint
 from spec_local.sampling.distribution import Ids
 from spec_local.sampling.gbnf import require_harmless
 from spec_local.sampling.gbnf_reader import require_readable
+from spec_local.sampling.gbnf_size import require_small
 
 _ROOT = b"root"
 
@@ -28,6 +29,7 @@ class Grammar:
         """text: GBNF with a rule `root`. Raises ConfigError with a reason."""
         require_harmless(text)
         require_readable(text)
+        require_small(text)
         self._vocab = vocab
         with collected_errors() as errors:
             handle = lib.llama_sampler_init_grammar(vocab.handle, text.encode(), _ROOT)

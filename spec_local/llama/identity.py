@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -10,8 +9,7 @@ from pathlib import Path
 from spec_local.llama.amx import amx_is_wanted
 from spec_local.llama.backend import default_threads, device_description, device_names, lib, repacks
 from spec_local.llama.options import LoadOptions
-
-_SAMPLES, _SAMPLE_BYTES = 64, 1 << 14
+from spec_local.util.files import hash_of_samples
 
 
 def identity(path: Path, options: LoadOptions) -> dict[str, str | int]:
@@ -25,7 +23,7 @@ def identity(path: Path, options: LoadOptions) -> dict[str, str | int]:
     return {
         "model": path.name,
         "bytes": size,
-        "hash": _hash_of_samples(path, size),
+        "hash": _hash_of(path, size),
         "llama_cpp": version("llama-cpp-python"),
         "system": lib.llama_print_system_info().decode(errors="replace").strip(),
         "devices": ", ".join(map(_device, options.devices or device_names())),
@@ -44,11 +42,5 @@ def _device(name: str) -> str:
 
 
 @cache
-def _hash_of_samples(path: Path, size: int) -> str:
-    """Hash of places evenly spread over the file, its beginning and its end among them."""
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        for sample in range(_SAMPLES):
-            file.seek(max(0, size - _SAMPLE_BYTES) * sample // (_SAMPLES - 1))
-            found.update(file.read(_SAMPLE_BYTES))
-    return found.hexdigest()
+def _hash_of(path: Path, _size: int) -> str:
+    return hash_of_samples(path)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import threading
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
 from spec_local.errors import ModelFileError
 from spec_local.gguf.header import TOKEN_MAP, check_model_file
+from spec_local.llama import trial
 from spec_local.llama.backend import collected_errors, device_list, lib, repacks
 from spec_local.llama.identity import identity
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.vocab import Vocabulary
 from spec_local.util.process import Process
 from spec_local.util.progress import Share
+
+logger = logging.getLogger("spec_local.llama.model")
 
 _Loaded = TypeVar("_Loaded")
 
@@ -30,9 +35,11 @@ class Model:
         progress: Share | None = None,
         *,
         vocab_only: bool = False,
+        vouched: bool = False,
     ) -> None:
         """Load a GGUF file; of a split model, its first part.
 
+        vouched: its hash has been found right, so that it is not tried in a child process first.
         Raises ModelFileError when the file is missing, damaged, or not a decoder llama.cpp knows.
         """
         self.path = Path(path)
@@ -40,6 +47,8 @@ class Model:
         self._process = Process()
         self._handle: lib.llama_model_p | None = None
         self.header = check_model_file(self.path)
+        if self.options.trial and not vouched:
+            trial.require_survived(self.path, self.header, self.options, vocab_only)
         self._handle = self._load(progress, vocab_only)
         self.vocab = Vocabulary(lib.llama_model_get_vocab(self._handle))
         self.token_map = self._token_map()
@@ -60,7 +69,7 @@ class Model:
         params.vocab_only = vocab_only
         params.n_gpu_layers = options.n_gpu_layers
         params.main_gpu = options.main_gpu
-        params.load_mode = _load_mode(options)
+        params.load_mode = _load_mode(options, self.header.mappable)
         params.use_extra_bufts = repacks(options.repack)
         devices = device_list(options.devices) if options.devices else None
         if devices is not None:
@@ -141,7 +150,20 @@ class Model:
     @property
     def n_ctx_train(self) -> int:
         """Context size the model was trained with, in tokens."""
-        return lib.llama_model_n_ctx_train(self.handle)
+        return lib.llama_model_n_ctx_train(self.handle) % (1 << 32)  # not signed in the file
+
+    def context_size(self, wanted: int) -> int:
+        """Tokens that a context shall have when so many are wanted; 0 wants the most.
+
+        Beyond what a model was trained with its text is noise, and where positions are learned
+        llama.cpp ends the process. Nothing here stretches positions, so more is never right; this
+        is how llama-server and Ollama have it, too.
+        """
+        if 0 < wanted <= self.n_ctx_train:
+            return wanted
+        if wanted:
+            _note_training(self.path.name, self.n_ctx_train, wanted)
+        return self.n_ctx_train
 
     @property
     def size_bytes(self) -> int:
@@ -179,10 +201,20 @@ class Model:
         self.close()
 
 
-def _load_mode(options: LoadOptions) -> int:
+@cache
+def _note_training(name: str, trained: int, wanted: int) -> None:
+    """Say once that a context is smaller than what was wanted."""
+    logger.warning(
+        f"note: {name} was trained on texts of {trained:,} tokens; its context is {trained:,} "
+        f"instead of {wanted:,}."
+    )
+
+
+def _load_mode(options: LoadOptions, mappable: bool) -> int:
+    mapped = options.mmap and mappable
     if options.mlock:
-        return lib.LLAMA_LOAD_MODE_MMAP_MLOCK if options.mmap else lib.LLAMA_LOAD_MODE_MLOCK
-    return lib.LLAMA_LOAD_MODE_MMAP if options.mmap else lib.LLAMA_LOAD_MODE_NONE
+        return lib.LLAMA_LOAD_MODE_MMAP_MLOCK if mapped else lib.LLAMA_LOAD_MODE_MLOCK
+    return lib.LLAMA_LOAD_MODE_MMAP if mapped else lib.LLAMA_LOAD_MODE_NONE
 
 
 def _apart(load: Callable[[], _Loaded], failure: list[BaseException]) -> _Loaded:

@@ -10,13 +10,26 @@ from spec_local.errors import require
 KVType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 FlashAttention = Literal["auto", "on", "off"]
 
+_MOST_THREADS = 512
+"""GGML_MAX_N_THREADS; llama.cpp's stack is not made for more."""
+_LARGEST = 2**31 - 1
+"""Of a C int, which llama.cpp reads without looking."""
+_BOUNDS = (
+    ("n_ctx", 0, _LARGEST),
+    ("n_threads", 0, _MOST_THREADS),
+    ("n_batch", 1, _LARGEST),
+    ("n_ubatch", 1, _LARGEST),
+    ("n_gpu_layers", -1, _LARGEST),
+    ("main_gpu", -1, _LARGEST),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
     """Load options; the same are used for target and draft."""
 
     n_ctx: int = 4096
-    """Context size in tokens; 0 takes what the model was trained with."""
+    """Context size in tokens; 0 takes what the model was trained with, which is also the most."""
     n_threads: int = 0
     """CPU threads; 0 takes one per physical core."""
     n_batch: int = 512
@@ -39,12 +52,15 @@ class LoadOptions:
     """Map the file instead of reading it."""
     mlock: bool = False
     """Keep the weights from being swapped out."""
+    trial: bool = True
+    """Open a file that no hash vouches for in a child process first, once (`llama/trial.py`)."""
 
     def __post_init__(self) -> None:
-        for name, low in (("n_ctx", 0), ("n_threads", 0), ("n_batch", 1), ("n_ubatch", 1)):
+        require(self.n_gpu_layers >= -1, "n_gpu_layers must be at least -1, which is all layers.")
+        for name, low, high in _BOUNDS:
             value = getattr(self, name)
             require(value >= low, f"{name} must be at least {low}, not {value}.")
-        require(self.n_gpu_layers >= -1, "n_gpu_layers must be at least -1, which is all layers.")
+            require(value <= high, f"{name} must be at most {high:,}, not {value:,}.")
         require(
             self.flash_attention in get_args(FlashAttention),
             "flash_attention must be auto, on or off.",

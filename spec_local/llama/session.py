@@ -47,8 +47,9 @@ class Session:
     def __init__(self, model: Model, *, n_ctx: int | None = None, max_rows: int = 33) -> None:
         """Make a context on the model by the options it was loaded with.
 
-        n_ctx overrides the options' context size. max_rows bounds the logits rows of one
-        evaluation, thereby the logits buffer: max_rows x n_vocab floats.
+        n_ctx overrides the options' context size, which the model's training bounds. max_rows
+        bounds the logits rows of one evaluation, thereby the logits buffer: max_rows x n_vocab
+        floats.
         Raises ContextOverflow when there is not enough memory for it.
         """
         self.model = model
@@ -61,7 +62,7 @@ class Session:
         self._dirty = False
         self._checkpoint: Checkpoint | None = None
         self._process = Process()
-        wanted = (model.options.n_ctx if n_ctx is None else n_ctx) or model.n_ctx_train
+        wanted = model.context_size(model.options.n_ctx if n_ctx is None else n_ctx)
         self._handle: lib.llama_context_p | None = self._open(wanted, max_rows)
         self._abort = AbortFlag(self.handle)
         self._memory = lib.llama_get_memory(self.handle)

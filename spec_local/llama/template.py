@@ -1,6 +1,6 @@
 """Chat templates: messages to the text the model was trained on.
 
-The template in the GGUF is Jinja; llama-cpp-python renders it in a sandbox, as transformers does.
+The template in the GGUF is Jinja; it is rendered in a sandbox, as transformers does, and bounded.
 """
 
 from __future__ import annotations
@@ -8,10 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache, partial
 
-import jinja2
-
 from spec_local.errors import ConfigError, ModelFileError, require
-from spec_local.llama.backend import JinjaFormatter
 from spec_local.llama.messages import (
     Message,
     Tool,
@@ -23,6 +20,7 @@ from spec_local.llama.messages import (
 from spec_local.llama.model import Model
 from spec_local.llama.quoting import quoted
 from spec_local.llama.template_forms import TemplateForms
+from spec_local.llama.template_limits import LimitedTemplate, TemplateWithoutEnd
 from spec_local.llama.template_variables import THINKING, check_variables, variables_read
 
 _REMEMBERED = 256
@@ -30,6 +28,8 @@ _REMEMBERED = 256
 
 _PROBE = "lighthouse keeper"
 """A text that no template writes by itself."""
+
+_LONGEST_REASON = 300
 
 
 class ChatTemplate:
@@ -59,7 +59,7 @@ class ChatTemplate:
         """Whether messages are written as `role: content` lines for want of a template."""
         self._quoted = lru_cache(_REMEMBERED)(partial(quoted, vocab=model.vocab))
         self._forms = TemplateForms(self._written)
-        self._formatter: JinjaFormatter | None = None
+        self._template: LimitedTemplate | None = None
         if self._source is None:
             return
         specials = model.vocab.special_ids
@@ -68,12 +68,14 @@ class ChatTemplate:
             for name in ("bos", "eos")
         )
         try:
-            self._formatter = JinjaFormatter(self._source, eos, bos)
-        except jinja2.TemplateError as error:
+            special = {"bos_token": bos, "eos_token": eos}
+            self._template = LimitedTemplate(self._source, special)
+        except Exception as error:  # Jinja makes Python of it, and Python has limits of its own
+            reason = _reason(error)
             if source is not None:
-                raise ConfigError(f"The chat template given is broken: {error}.") from None
+                raise ConfigError(f"The chat template given is broken: {reason}.") from None
             raise ModelFileError(
-                f"The chat template of {model.path.name} is broken ({error}); "
+                f"The chat template of {model.path.name} is broken ({reason}); "
                 "use --raw to complete plain text."
             ) from None
 
@@ -127,16 +129,33 @@ class ChatTemplate:
 
     def _written(self, messages: Sequence[Message], tools: Sequence[Tool] | None = None) -> str:
         """What the template makes of them as they are."""
-        if self._formatter is None:
+        if self._template is None:
             lines = [f"{message['role']}: {message['content']}" for message in messages]
             return "\n".join([*lines, "assistant:"])
+        given = {"messages": messages, "tools": tools, "add_generation_prompt": True}
+        nothing = dict.fromkeys(("functions", "function_call", "tool_choice"))
         try:
-            written = self._formatter(messages=messages, tools=tools, **self.variables)
-            return written.prompt
-        except (jinja2.TemplateError, LookupError, AttributeError, ValueError, TypeError) as error:
-            raise ConfigError(
-                f"The model's chat template refuses these messages: {error}."
+            return self._template.render({**given, **nothing, **self.variables})
+        except TemplateWithoutEnd as error:
+            raise TemplateWithoutEnd(
+                f"The model's chat template has no end: {error}; use another one with "
+                "--chat-template, or --raw."
             ) from None
+        except MemoryError:
+            raise TemplateWithoutEnd(
+                "The model's chat template takes all memory; use another one with "
+                "--chat-template, or --raw."
+            ) from None
+        except Exception as error:  # it is a program of somebody else's
+            raise ConfigError(
+                f"The model's chat template refuses these messages: {_reason(error)}."
+            ) from None
+
+
+def _reason(error: Exception) -> str:
+    """What an exception says, in one line that no terminal obeys."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    return "".join(char for char in said if char.isprintable())[:_LONGEST_REASON].rstrip(".")
 
 
 def folded(messages: Sequence[Message]) -> list[Message]:

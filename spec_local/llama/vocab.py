@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from spec_local.errors import EngineError
+from spec_local.errors import EngineError, require
 from spec_local.llama.backend import lib
 from spec_local.thoughts import MARKS
+from spec_local.util.stack import on_stack
 
 if TYPE_CHECKING:
     from spec_local.sampling.schema_constraint import TokenTable
@@ -32,6 +33,13 @@ _SPECIAL = (
     | lib.LLAMA_TOKEN_ATTR_UNKNOWN
     | lib.LLAMA_TOKEN_ATTR_BYTE
 )
+_RUNS = re.compile(r"\s+|[^\n]+")
+"""What a pattern of a tokenizer can match at once, at most: white space, or a part of a line."""
+_SHORT_RUN = 1_000
+"""Characters that any thread's stack has room for."""
+_LONGEST_RUN = 1_000_000
+_STACK_PER_CHARACTER = 2_048
+"""Bytes; twice what the hungriest tokenizer takes (tests/test_long_texts.py has them all)."""
 _TYPES = {0: "none", 1: "SPM", 2: "BPE", 3: "WPM", 4: "UGM", 5: "RWKV", 6: "PLaMo-2"}
 
 
@@ -105,8 +113,29 @@ class Vocabulary:
 
         add_special: put the tokens in front that the model wants there (BOS).
         parse_special: read spelled-out control tokens such as <|im_start|> as such.
+        Raises ConfigError for a text without a break that is too long for it.
         """
         data = text.encode("utf-8", errors="surrogatepass")
+        read = partial(self._read_tokens, data, add_special, parse_special)
+        longest = self._longest_run(text)
+        return read() if longest <= _SHORT_RUN else on_stack(longest * _STACK_PER_CHARACTER, read)
+
+    def _longest_run(self, text: str) -> int:
+        """Characters that llama.cpp may match at once, which it does by recursion; 0 if it is none.
+
+        Only byte-pair tokenizers have patterns.
+        """
+        if len(text) <= _SHORT_RUN or self.kind != "BPE":
+            return 0
+        longest = max(map(len, _RUNS.findall(text)))
+        require(
+            longest <= _LONGEST_RUN,
+            f"The text has a line of {longest:,} characters, and this model's tokenizer takes "
+            f"{_LONGEST_RUN:,}; break it into lines.",
+        )
+        return longest
+
+    def _read_tokens(self, data: bytes, add_special: bool, parse_special: bool) -> list[int]:
         size = len(data) + 8  # no tokenizer makes more tokens than bytes, save special ones
         for _attempt in range(2):
             buffer = (lib.llama_token * size)()

@@ -130,6 +130,12 @@ def origin_file(name: str) -> Path:
     return store() / f"{name}.json"
 
 
+def was_verified(name: str, path: Path, registry: Registry) -> bool:
+    """Whether that file of a model was found right by its hash when it was pulled."""
+    spec = registry.models.get(name)
+    return spec is not None and spec.sha256 is not None and path == final_path(name, spec)
+
+
 def lock_of(name: str) -> Path:
     """The file that is locked while a model is pulled or removed."""
     return store() / f"{name}.lock"

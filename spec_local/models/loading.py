@@ -12,7 +12,7 @@ from spec_local.errors import VocabularyMismatch, require
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
-from spec_local.models.download import in_store, pulled
+from spec_local.models.download import in_store, pulled, was_verified
 from spec_local.models.hub import hub_name
 from spec_local.models.registry import PairSpec, Registry, load_registry
 from spec_local.models.stores import stored_files
@@ -76,7 +76,12 @@ def load_model(
 ) -> Model:
     """Load a model by name or path; it is pulled if it is not there yet."""
     path = pulled(name, registry, progress)
-    return Model(path, options, lambda share: progress(f"load {path.stem}", share))
+    return Model(
+        path,
+        options,
+        lambda share: progress(f"load {path.stem}", share),
+        vouched=was_verified(name, path, registry),
+    )
 
 
 def load_draft(name: str, target: Model, registry: Registry, progress: Progress) -> Model:

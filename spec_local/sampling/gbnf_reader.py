@@ -17,7 +17,7 @@ _MOST_RULES = 2_000
 """llama.cpp writes repetitions out as rules of its own, and makes no more than so many of one."""
 
 _ESCAPE = r'\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[trn\\"\[\]-])'
-_ITEM = re.compile(
+ITEM = re.compile(
     rf""""(?P<literal>(?:{_ESCAPE}|[^"\\])*)"
     | \[(?P<characters>\^?(?:{_ESCAPE}|[^\]\\])*)\]
     | (?P<name>[a-zA-Z0-9-]+)
@@ -32,9 +32,9 @@ _BEGUN = {
     "[": "an end of the characters and known escapes",
     "{": "one or two numbers in braces",
 }
-_HEAD = re.compile(r"(?P<name>[a-zA-Z0-9-]+)[ \t]*::=")
+HEAD = re.compile(r"(?P<name>[a-zA-Z0-9-]+)[ \t]*::=")
 _BLANK = re.compile(r"(?:[ \t]|#[^\r\n]*)*")
-_BLANK_LINES = re.compile(r"(?:[ \t\r\n]|#[^\r\n]*)*")
+BLANK_LINES = re.compile(r"(?:[ \t\r\n]|#[^\r\n]*)*")
 _SIGNS: dict[str, tuple[int, int | None]] = {"*": (0, None), "+": (1, None), "?": (0, 1)}
 
 
@@ -57,7 +57,7 @@ class _Reader:
     def read(self) -> None:
         if "\0" in self._text:
             raise ConfigError("The grammar cannot be used: it contains a zero byte.")
-        self._skip(_BLANK_LINES)
+        self._skip(BLANK_LINES)
         while self._at < len(self._text):
             self._rule()
         if "root" not in self._defined:
@@ -67,17 +67,17 @@ class _Reader:
                 self._fail(f"a rule {name}, which is named but not there", at)
 
     def _rule(self) -> None:
-        head = _HEAD.match(self._text, self._at)
+        head = HEAD.match(self._text, self._at)
         if head is None:
             self._fail("the name of a rule and ::=")
         self._named.setdefault(head["name"], self._at)
         self._defined.add(head["name"])
         self._at = head.end()
-        self._skip(_BLANK_LINES)
+        self._skip(BLANK_LINES)
         self._alternatives()
         if self._text[self._at : self._at + 1] not in ("", "\r", "\n"):
             self._fail("a new line or the end")
-        self._skip(_BLANK_LINES)
+        self._skip(BLANK_LINES)
 
     def _alternatives(self) -> None:
         """What a rule may be, with the groups in it."""
@@ -85,10 +85,10 @@ class _Reader:
         """For each that is open, how many rules there were before."""
         size = 0
         """Of the item before this one, in rules; 0: there is none that could be repeated."""
-        while (item := _ITEM.match(self._text, self._at)) and (groups or item["mark"] != ")"):
+        while (item := ITEM.match(self._text, self._at)) and (groups or item["mark"] != ")"):
             size = self._size(item, size, groups)
             self._at = item.end()
-            self._skip(_BLANK_LINES if groups or item["mark"] == "|" else _BLANK)
+            self._skip(BLANK_LINES if groups or item["mark"] == "|" else _BLANK)
         expected = _BEGUN.get(self._text[self._at : self._at + 1])
         if expected or groups:
             self._fail(expected or "')'")

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -17,6 +14,7 @@ from spec_local.errors import ConfigError, NoTokenAllowed, require
 from spec_local.sampling.constraints import Constraint
 from spec_local.sampling.distribution import Ids
 from spec_local.sampling.schema import Schema, read_schema
+from spec_local.util.stack import on_stack
 
 TokenTable: TypeAlias = LLTokenizer
 """What llguidance keeps of a vocabulary."""
@@ -36,7 +34,6 @@ _WORDINGS = {
 """What llguidance says first, and what is said here instead."""
 _STACK = 256 << 20
 """Bytes: more than twice what `schema.py` lets through can take, some 10 kB for each schema."""
-_STACKS = threading.Lock()  # the size of new stacks is the process's
 
 
 class SchemaConstraint:
@@ -94,26 +91,12 @@ def _compiled(schema: Schema, table: TokenTable) -> LLMatcher:
     """The matcher; raises ConfigError with llguidance's reason."""
     document = json.dumps(schema | {"x-guidance": _SPELLING})
     grammar = f"%llguidance {json.dumps(_FREE)}\nstart: %json {document}"
-    with _large_stacks(), ThreadPoolExecutor(1) as pool:
-        limits = LLParserLimits(verbose_errors=False)
-        matcher = pool.submit(LLMatcher, table, grammar, log_level=0, limits=limits).result()
+    limits = LLParserLimits(verbose_errors=False)
+    # It recurses along references, and overflowing a stack ends the process.
+    matcher = on_stack(_STACK, lambda: LLMatcher(table, grammar, log_level=0, limits=limits))
     matcher.compute_bitmask()  # finds out whether any token can come first
     require(not matcher.is_error(), _reason(matcher.get_error()))
     return matcher
-
-
-@contextmanager
-def _large_stacks() -> Iterator[None]:
-    """Threads get a large stack; only what they use of it takes memory.
-
-    llguidance recurses along references, and overflowing a stack ends the process.
-    """
-    with _STACKS:
-        usual = threading.stack_size(_STACK)
-        try:
-            yield
-        finally:
-            threading.stack_size(usual)
 
 
 def token_table(pieces: Sequence[bytes], ends: Sequence[int]) -> TokenTable:

@@ -1,0 +1,132 @@
+"""A child process first opens a file that nobody vouches for, as the file may end the process.
+
+llama.cpp ends its process over what its own converter never writes, in far more places than a check
+of the header could foresee. So such a file is once loaded, evaluated, rolled back and tokenized
+with in a process of its own (`trial_run.py`). What survived is kept in the cache directory, by the
+file's contents; what did not is tried again the next time, because the reason may have been another
+one, such as memory that was short.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from spec_local.errors import ModelFileError
+from spec_local.gguf.header import GGUFHeader, split_parts
+from spec_local.llama.options import LoadOptions
+from spec_local.util.files import hash_of_samples
+from spec_local.util.paths import cache_directory
+
+logger = logging.getLogger("spec_local.llama.trial")
+
+TEMPLATE_FAULT, REFUSED = 3, 4
+"""The child's exit status for a chat template without end, which stderr names; and for a file that
+was refused in words."""
+
+_PROGRAM = "spec_local.llama.trial_run"
+_PACKAGES = Path(__file__).parents[2]
+_SECONDS, _BYTES_PER_SECOND = 30.0, 20e6
+"""How long a trial may take, and what the slowest disk adds for each byte."""
+_LAST_WORDS = re.compile(r"^\S*?([\w.-]+\.(?:c|cc|cpp|h|hpp|cu|m)):(\d+): (.+)$", re.MULTILINE)
+"""What GGML_ASSERT and GGML_ABORT print."""
+_EXCEPTION = re.compile(r"what\(\): +(.+)")
+_ADVICE = "download it again or choose another file"
+
+
+def require_survived(
+    path: Path, header: GGUFHeader, options: LoadOptions, vocabulary: bool
+) -> None:
+    """Raise ModelFileError if a process that opens the file dies of it.
+
+    vocabulary: nothing but that will be used. Where no Python can be started, as in an application
+    that was frozen into a program of its own, nothing is tried.
+    """
+    settings = _settings(options, vocabulary)
+    verdict = cache_directory() / "tried" / _digest(path, header, settings)
+    if verdict.exists() or not _has_python():
+        return
+    seconds = _SECONDS + header.data_bytes / _BYTES_PER_SECOND
+    command = [sys.executable, "-m", _PROGRAM, str(path.absolute()), settings]
+    try:
+        ended = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=seconds,
+            env=_environment(),
+            cwd=_PACKAGES,  # Python imports from where it is started: not from the user's folder
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ModelFileError(
+            f"{path.name} cannot be used: llama.cpp came to no end with it in {seconds:.0f} s; "
+            f"{_ADVICE}."
+        ) from None
+    except OSError as error:
+        logger.info("%s was not tried: %s", path, error)
+        return
+    words = ended.stderr.decode(errors="replace")
+    if ended.returncode < 0:
+        raise ModelFileError(
+            f"{path.name} cannot be used: llama.cpp ends the process that opens it "
+            f"({_reason(words, -ended.returncode)}); {_ADVICE}."
+        )
+    if ended.returncode == TEMPLATE_FAULT:
+        raise ModelFileError(f"{path.name} cannot be used: {words.strip()}")
+    if ended.returncode == 0:
+        _keep(verdict)
+    elif ended.returncode != REFUSED:
+        logger.info("%s was not tried: %s", path, words)
+
+
+def _settings(options: LoadOptions, vocabulary: bool) -> str:
+    """As JSON, what decides which of llama.cpp's code runs: the child's LoadOptions."""
+    kind = ("flash_attention", "kv_type_k", "kv_type_v")
+    settings = {} if vocabulary else {name: getattr(options, name) for name in kind}
+    return json.dumps({"vocabulary": vocabulary, **settings})
+
+
+def _digest(path: Path, header: GGUFHeader, settings: str) -> str:
+    parts = map(hash_of_samples, split_parts(path))
+    known = "\n".join([version("llama-cpp-python"), settings, header.digest, *parts])
+    return hashlib.sha256(known.encode()).hexdigest()
+
+
+def _has_python() -> bool:
+    """Whether `sys.executable` is a Python, and not the application itself."""
+    name = Path(sys.executable or "").name.lower()
+    return not getattr(sys, "frozen", False) and ("python" in name or "pypy" in name)
+
+
+def _environment() -> dict[str, str]:
+    """The same packages as here; and no debugger, which llama.cpp would start to say more."""
+    packages = os.pathsep.join(filter(None, sys.path))
+    return {**os.environ, "PYTHONPATH": packages, "GGML_NO_BACKTRACE": "1"}
+
+
+def _reason(words: str, number: int) -> str:
+    """llama.cpp's own reason, else the signal."""
+    if found := _LAST_WORDS.findall(words):
+        file, line, reason = found[-1]
+        return f"{file}:{line}: {reason}"
+    if found := _EXCEPTION.findall(words):
+        return str(found[-1])
+    return signal.strsignal(number) or f"signal {number}"
+
+
+def _keep(verdict: Path) -> None:
+    try:
+        verdict.parent.mkdir(parents=True, exist_ok=True)
+        verdict.touch()
+    except OSError as error:
+        logger.info("that a file survived could not be kept: %s", error)

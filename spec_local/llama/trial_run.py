@@ -1,0 +1,102 @@
+"""Everything that a file may die of, once: `python -m spec_local.llama.trial_run FILE SETTINGS`.
+
+Run by `trial.py`, which takes an end by a signal for the verdict. A refusal in words is none:
+whoever opens the file afterwards hears the same, and it is tried again.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from spec_local.errors import SpecLocalError
+from spec_local.llama.model import Model
+from spec_local.llama.options import LoadOptions
+from spec_local.llama.session import Session
+from spec_local.llama.template import ChatTemplate
+from spec_local.llama.template_limits import TemplateWithoutEnd
+from spec_local.llama.trial import REFUSED, TEMPLATE_FAULT
+
+_MEMORY = 4 << 30
+"""Bytes a trial may take beside the file, which is only mapped."""
+_TOKENS, _ROWS, _KEPT = 8, 2, 5
+"""Tokens evaluated; logits asked of so few of them that a model which gives all of them is found
+out; and what is left after going back."""
+_TEXT = "".join(
+    map(
+        chr,
+        (
+            *range(0xC0),  # ASCII, then every second byte that UTF-8 has …
+            *range(0x80, 0x800, 0x40),  # … and every first one of two bytes, of three, of four
+            *(0x800, *range(0x1000, 0x10000, 0x1000)),
+            *(0x10000, 0x40000, 0x80000, 0xC0000, 0x100000),
+        ),
+    )
+)
+"""Some vocabularies lack a byte, and llama.cpp ends the process when a text needs it."""
+_MESSAGES = (
+    {"role": "user", "content": "Hello!"},
+    {"role": "assistant", "content": "Good morning."},
+    {"role": "user", "content": "How are you?"},
+)
+
+
+def main() -> int:
+    """Try the file that the arguments name; the exit status."""
+    _limit_memory()
+    path, settings = sys.argv[1:]
+    try:
+        _use(Path(path), **json.loads(settings))
+    except TemplateWithoutEnd as error:
+        print(error, file=sys.stderr)
+        return TEMPLATE_FAULT
+    except SpecLocalError:
+        return REFUSED
+    return 0
+
+
+def _use(path: Path, vocabulary: bool, **kind: Any) -> None:
+    """Load, tokenize, render, evaluate, go back and evaluate again; on the processor only."""
+    options = LoadOptions(n_ctx=256, n_batch=64, n_gpu_layers=0, repack=False, **kind)
+    with Model(path, options, vocab_only=vocabulary, vouched=True) as model:
+        for special in (True, False):
+            model.vocab.tokenize(_TEXT, add_special=special, parse_special=special)
+        if vocabulary:
+            return
+        n_vocab = model.vocab.n_tokens
+        tokens = [number * n_vocab // _TOKENS for number in range(_TOKENS)]
+        with Session(model, max_rows=_ROWS) as session:
+            session.evaluate(tokens, _ROWS)
+            session.truncate(_KEPT)
+            session.evaluate(tokens[_KEPT:])
+        _render(model)
+
+
+def _render(model: Model) -> None:
+    """A template that refuses is no fault of the file: texts can be completed without one."""
+    for count in (1, len(_MESSAGES)):
+        try:
+            text = ChatTemplate(model).render(_MESSAGES[:count])
+        except TemplateWithoutEnd:
+            raise
+        except SpecLocalError:
+            continue
+        model.vocab.tokenize(text, add_special=False, parse_special=True)
+
+
+def _limit_memory() -> None:
+    """Where the system can; nor is a core written."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    for kind, most in ((resource.RLIMIT_DATA, _MEMORY), (resource.RLIMIT_CORE, 0)):
+        _soft, hard = resource.getrlimit(kind)
+        within = hard == resource.RLIM_INFINITY or most <= hard
+        resource.setrlimit(kind, (most if within else hard, hard))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
