@@ -28,7 +28,7 @@ from spec_local.util.paths import cache_directory
 
 logger = logging.getLogger("spec_local.llama.trial")
 
-TEMPLATE_FAULT, REFUSED = 3, 4
+TEMPLATE_FAULT, REFUSED = 43, 44
 """The child's exit status for a chat template without end, which stderr names; and for a file that
 was refused in words."""
 
