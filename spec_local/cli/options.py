@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from spec_local.models.registry import PairSpec
     from spec_local.runner import Runner
 
-_DEFAULT_PAIR = "smollm2"
+DEFAULT_PAIR = "smollm2"
 
 
 def _option(
@@ -55,7 +55,7 @@ class PairOptions:
             "-p",
             help=f"{MEANS}.",
             metavar="NAME",
-            default=_DEFAULT_PAIR,
+            default=DEFAULT_PAIR,
             autocompletion=known_names,
         ),
     ] = None
@@ -188,7 +188,7 @@ def chosen_pair(models: PairOptions, drafter: str | None = None) -> PairSpec:
     from spec_local.drafters import AUTO, uses_draft
     from spec_local.models.loading import choose_pair
 
-    wanted = models.target or _DEFAULT_PAIR
+    wanted = models.target or DEFAULT_PAIR
     require(models.draft is None or not models.no_draft, "Give --draft or --no-draft, not both.")
     if models.draft is not None:
         return choose_pair(None, wanted, models.draft)
