@@ -278,6 +278,9 @@ def test_an_end_token_is_no_text() -> None:
         assert runner.session.tokens[-1] != END
         shown = "".join(token["token"] for token in choice["logprobs"]["content"])
         assert shown == choice["message"]["content"]
+        found = text(client, logprobs=0, max_tokens=60)["choices"][0]
+        assert "".join(found["logprobs"]["tokens"]) == found["text"] + "<end>"
+        assert found["logprobs"]["text_offset"][-1] == len(found["text"])
 
 
 def test_habits_are_ignored_and_said(client: TestClient) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +20,6 @@ from spec_local.cli.options import (
     ModelOptions,
     chosen_pair,
     load_runner,
-    named,
 )
 from spec_local.cli.sampling_options import SamplingOptions
 from spec_local.cli.template_options import TemplateOptions
@@ -34,29 +34,54 @@ _server = partial(typer.Option, rich_help_panel="Server")
 _limit = partial(typer.Option, rich_help_panel="Limits")
 
 
+@dataclass(frozen=True, slots=True)
+class _SeveralModels(ModelOptions):
+    """Which models, and how they work together."""
+
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--target",
+            "-m",
+            "--pair",
+            "-p",
+            metavar="NAME",
+            help="As NAME; repeatable.",
+            show_default=DEFAULT_PAIR,
+            autocompletion=known_names,
+        ),
+    ] = None  # type: ignore[assignment]  # several here, and one elsewhere
+
+    def each(self, names: list[str]) -> list[ModelOptions]:
+        """The options of each model; names: others of them."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        wanted: list[str | None] = [*names, *(self.target or [])]
+        return [ModelOptions(**{**given, "target": target}) for target in wanted or [None]]
+
+
 @flat
 def serve(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME]...",
-            help=f"{MEANS}; of several each is loaded when it is first asked for.",
+            metavar="NAME",
+            help=f"{MEANS}; repeatable.",
             autocompletion=known_names,
             show_default=False,
         ),
     ] = None,
     *,
-    host: Annotated[str, typer.Option("--host", help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option("--port", help="Port; 0: any that is free.", min=0, max=65535)
-    ] = 8080,
+    host: Annotated[
+        str, typer.Option("--host", metavar="ADDR", help="Where to listen.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", metavar="N", help="0: any that is free.")] = 8080,
     api_key: Annotated[
         str | None,
         typer.Option(
             "--api-key",
             metavar="KEY",
             envvar="SPEC_LOCAL_API_KEY",
-            help="Ask clients for it; needed where other machines reach the address.",
+            help="Ask clients for it.",
             show_default=False,
         ),
     ] = None,
@@ -101,7 +126,7 @@ def serve(
     max_seconds: Annotated[
         float, _limit("--max-seconds", help="Time of an answer from its turn on.", min=1.0)
     ] = 600.0,
-    models: ModelOptions,
+    models: _SeveralModels,
     template: TemplateOptions,
     sampling: SamplingOptions,
     machine: MachineOptions,
@@ -124,7 +149,7 @@ def serve(
         seconds=max_seconds,
         waiting=queue,
     )
-    options = _by_name(models, names or [])
+    options = _by_name(models.each(names or []))
     loads: dict[str, Callable[[], Loaded]] = {
         each: partial(load_served, each, one, parallel, sampling, machine, template)
         for each, one in options.items()
@@ -143,11 +168,10 @@ def serve(
         )
 
 
-def _by_name(models: ModelOptions, names: list[str]) -> dict[str, ModelOptions]:
-    """The options of each model, by what clients call it; no path of this machine."""
-    options = [named(models, each) for each in names] or [models]
+def _by_name(options: list[ModelOptions]) -> dict[str, ModelOptions]:
+    """The options by what clients call the model; no path of this machine."""
     require(
-        len(options) == 1 or models.draft is None,
+        len(options) == 1 or options[0].draft is None,
         "Several models have drafts of their own; leave out --draft.",
     )
     found = {_served_name(each.target or DEFAULT_PAIR): each for each in options}
@@ -173,7 +197,10 @@ def _require_extra() -> None:
 
 
 def _served_name(wanted: str) -> str:
-    return Path(wanted).stem if wanted.endswith(".gguf") else wanted
+    path = Path(wanted)
+    if path.suffix == ".gguf":
+        return path.stem
+    return path.resolve().name if path.exists() else wanted
 
 
 def load_served(

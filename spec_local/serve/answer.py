@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -42,9 +42,9 @@ class Asked:
 
 
 class ChoiceChunk(NamedTuple):
-    """A chunk, and which of the choices it belongs to."""
+    """A chunk, and the number of the choice that it belongs to."""
 
-    index: int
+    choice: int
     chunk: Chunk
     scores: tuple[TokenLogprobs, ...] = ()
     """Of the prompt's tokens after the first, with the first chunk, if asked for."""
@@ -65,7 +65,7 @@ class Answer:
         """What it took so far."""
         return Spent(self._stats, self._asked.choices)
 
-    async def chunks(self) -> AsyncIterator[ChoiceChunk]:
+    async def chunks(self) -> AsyncGenerator[ChoiceChunk, None]:
         """All chunks, choice by choice."""
         loop = asyncio.get_running_loop()
         ends = loop.time() + self._asked.seconds
@@ -112,16 +112,12 @@ def _generations(slot: Slot, asked: Asked) -> list[Generation]:
     """One for each choice; choices differ by their seeds."""
     if not asked.generates:
         return []
-    wanted = asked.speculative or Speculative()
-    runner = slot.drafting("none" if wanted.off else wanted.drafter, wanted.k)
-    return [
-        runner.generate(
-            prompt,
-            **{
-                **asked.options,
-                "sampling": replace(asked.sampling, seed=asked.sampling.seed + choice),
-            },
-        )
-        for prompt in asked.prompts
-        for choice in range(asked.choices)
-    ]
+    wanted = asked.speculative
+    runner = slot.runner if wanted is None else slot.drafting(wanted.who, wanted.k)
+    generations = list[Generation]()
+    for prompt in asked.prompts:
+        for choice in range(asked.choices):
+            sampling = replace(asked.sampling, seed=asked.sampling.seed + choice)
+            options: GenerationOptions = {**asked.options, "sampling": sampling}
+            generations.append(runner.generate(prompt, **options))
+    return generations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -113,7 +113,7 @@ class ChatReply:
     def _logprobs_of(self, tokens: list[PlacedToken]) -> ChatLogprobs | None:
         return chat_logprobs(tokens, self._vocab) if self._logprobs else None
 
-    async def events(self, answer: Answer) -> AsyncIterator[bytes]:
+    async def events(self, answer: Answer) -> AsyncGenerator[bytes, None]:
         """The events of a stream; the last choice's last one has the timings."""
         choices = self._choices(answer)
         for index in range(answer.choices):

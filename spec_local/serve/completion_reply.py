@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, Literal, NamedTuple
 
@@ -85,7 +85,7 @@ class CompletionReply:
             finish_reason=parts[-1].finish_reason,
         )
 
-    async def events(self, answer: Answer) -> AsyncIterator[bytes]:
+    async def events(self, answer: Answer) -> AsyncGenerator[bytes, None]:
         """The events of a stream; the last choice's last one has the timings."""
         async with aclosing(self._parts(answer)) as found:
             async for part in found:
@@ -97,13 +97,13 @@ class CompletionReply:
             yield as_event(TextCompletion(**self._fields(), choices=[], usage=usage))
         yield DONE
 
-    async def _parts(self, answer: Answer) -> AsyncIterator[TextChoice]:
+    async def _parts(self, answer: Answer) -> AsyncGenerator[TextChoice, None]:
         """What is new, choice by choice."""
         index, texts = -1, TokenTexts(self._vocab.piece)
         async with aclosing(answer.chunks()) as found:
             async for new in found:
-                if new.index != index:
-                    index, texts = new.index, self._begun(new.index)
+                if new.choice != index:
+                    index, texts = new.choice, self._begun(new.choice)
                     if self._echoed:
                         yield self._echo(new)
                 placed = texts.of(new.chunk)
@@ -117,14 +117,15 @@ class CompletionReply:
 
     def _begun(self, index: int) -> TokenTexts:
         before = len(self._echoed[index].text) if self._echoed else 0
-        return TokenTexts(self._vocab.piece, before)
+        # Harnesses that ask for one token after a prompt count on its log-probability.
+        return TokenTexts(self._vocab.piece, before, with_end=True)
 
     def _echo(self, new: ChoiceChunk) -> TextChoice:
-        echoed = self._echoed[new.index]
+        echoed = self._echoed[new.choice]
         logprobs = None
         if self._logprobs:
             logprobs = prompt_logprobs(echoed.tokens, new.scores, self._vocab)
-        return TextChoice(index=new.index, text=echoed.text, logprobs=logprobs, finish_reason=None)
+        return TextChoice(index=new.choice, text=echoed.text, logprobs=logprobs, finish_reason=None)
 
     def _fields(self) -> dict[str, Any]:
         return {**self._head.fields(), "object": "text_completion"}

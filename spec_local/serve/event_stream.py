@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing, suppress
 
 from fastapi import Response
@@ -27,7 +27,7 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncIterator[bytes], resources: AsyncExitStack) -> None:
+    def __init__(self, events: AsyncGenerator[bytes, None], resources: AsyncExitStack) -> None:
         """resources: closed at the end, whatever happens, also if nothing was ever sent."""
         super().__init__(headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
@@ -49,10 +49,10 @@ class EventStream(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _with_failures(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _with_failures(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     """The events, and after a failure that: the status has been sent long before."""
     try:
-        async with aclosing(events):  # type: ignore[type-var]
+        async with aclosing(events):
             async for event in events:
                 yield event
     except (asyncio.CancelledError, GeneratorExit):

@@ -78,6 +78,11 @@ class Speculative(Wire):
     k: int | None = Field(None, ge=0, le=32, description="Tokens that a named drafter drafts.")
     off: bool = Field(False, description="Draft nothing.")
 
+    @property
+    def who(self) -> str | None:
+        """The drafter; None is the server's own."""
+        return "none" if self.off else self.drafter
+
 
 class StreamOptions(Wire):
     """What a stream says besides the text."""

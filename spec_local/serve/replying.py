@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack
 from typing import Protocol
 
@@ -25,7 +25,7 @@ class Reply(Protocol):
     async def whole(self, answer: Answer) -> BaseModel:
         """At once."""
 
-    def events(self, answer: Answer) -> AsyncIterator[bytes]:
+    def events(self, answer: Answer) -> AsyncGenerator[bytes, None]:
         """As server-sent events."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -54,7 +54,7 @@ class ResponseReply:
     def _response(self, status: Status) -> ModelResponse:
         return ModelResponse(**self._fields, status=status, output=self._output)
 
-    async def events(self, answer: Answer) -> AsyncIterator[bytes]:
+    async def events(self, answer: Answer) -> AsyncGenerator[bytes, None]:
         """The events of a stream: the message, if there is text, and then the calls."""
         event, reason = _Events(), "length"
         begun = self._response("in_progress").model_dump(mode="json")

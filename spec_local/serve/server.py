@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import uvicorn
 
-from spec_local.errors import ConfigError
+from spec_local.errors import ConfigError, require
 from spec_local.serve.app import make_app
 from spec_local.serve.service import Service
 
@@ -32,6 +32,7 @@ class Address:
     """Of web pages that may ask."""
 
     def __post_init__(self) -> None:
+        require(0 <= self.port < 1 << 16, "--port must be from 0 to 65535.")
         if self.api_key is not None and not (self.api_key.strip() and self.api_key.isascii()):
             raise ConfigError("The API key must be ASCII and not empty.")
         if not self.is_local and self.api_key is None and not self.without_key:

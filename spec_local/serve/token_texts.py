@@ -32,13 +32,17 @@ class TokenTexts:
     """Follows one generation, which must report log-probabilities.
 
     Text lags behind the tokens by half a character or the beginning of a stop string; a token is
-    reported with the first of its text. One that wrote nothing that was let out, as an end token
-    or what spelled a stop string, never is.
+    reported with the first of its text. What spelled a stop string never is.
     """
 
-    def __init__(self, piece: Callable[[int], bytes], offset: int = 0) -> None:
-        """offset: length of the text before the first token."""
-        self._piece = piece
+    def __init__(
+        self, piece: Callable[[int], bytes], offset: int = 0, *, with_end: bool = False
+    ) -> None:
+        """offset: length of the text before the first token.
+
+        with_end: report a token at the end that writes nothing, too, such as an end token.
+        """
+        self._piece, self._with_end = piece, with_end
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._written = self._out = offset
         self._held = deque[PlacedToken]()
@@ -52,4 +56,7 @@ class TokenTexts:
         tokens = list[PlacedToken]()
         while self._held and self._held[0].offset < self._out:
             tokens.append(self._held.popleft())
+        if self._with_end and chunk.finish_reason is not None:
+            while self._held and not self._piece(self._held[0].logprobs.token):
+                tokens.append(self._held.popleft())
         return tokens
