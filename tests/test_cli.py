@@ -64,7 +64,9 @@ def commands() -> Iterator[list[str]]:
     return below(get_command(app), [])
 
 
-@pytest.mark.parametrize("command", ["race", "chat", "generate", "tune", "verify", "bench"])
+@pytest.mark.parametrize(
+    "command", ["race", "chat", "generate", "tune", "verify", "serve", "bench"]
+)
 def test_the_help_fits_a_screen_and_the_rest_is_there_too(command: str) -> None:
     """Forty lines of eighty columns; a terminal's first window has no less on most desktops."""
     environment = {"COLUMNS": "80"}

@@ -20,6 +20,7 @@ from spec_local.cli import (
     models,
     race,
     remembered,
+    serve,
     tune,
     verify,
 )
@@ -105,6 +106,7 @@ _add(
     "-m qwen2.5-coder-1.5b --file main.c 'What does this do?'",
     "'A cat as JSON.' --json-schema cat.schema.json",
 )
+_add("serve", serve.serve, "", "qwen2.5-coder-1.5b --parallel 2", "--host 0.0.0.0 --api-key KEY")
 _add("tune", tune.tune, "qwen2.5-coder-1.5b", "--show qwen2.5-coder-1.5b")
 _add("verify", verify.verify, "qwen2.5-coder-1.5b", "--exact qwen2.5-coder-1.5b")
 app.command("remembered")(remembered.remembered)

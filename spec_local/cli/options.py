@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from spec_local.models.registry import PairSpec
     from spec_local.runner import Runner
 
-_DEFAULT_PAIR = "a pulled pair with a draft, else smollm2"
+DEFAULT_PAIR = "a pulled pair with a draft, else smollm2"
 
 
 def _option(
@@ -57,7 +57,7 @@ class PairOptions:
             "-p",
             help=f"{MEANS}.",
             metavar="NAME",
-            default=_DEFAULT_PAIR,
+            default=DEFAULT_PAIR,
             autocompletion=known_names,
         ),
     ] = None

@@ -1,0 +1,149 @@
+"""A server under load: clients that ask, stop listening in the middle, or ask nonsense.
+
+    python -m scripts.serve_load smollm2 --clients 1 4 16 --seconds 300
+
+Starts `spec-local serve` on this machine and compares every whole answer with what the runner
+writes by itself: with `--exact`, as near ties could else tell the texts apart. Other options, such
+as `--parallel 2`, are the server's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import openai
+import psutil
+
+from spec_local.runner import Runner
+from spec_local.sampling.settings import Sampling
+from spec_local.workloads.workloads import bundled
+
+TOKENS = 40
+"""Of an answer."""
+LEAVING, NONSENSE = 0.1, 0.1
+"""Shares of the requests."""
+SETTLED = 100
+"""Requests after which memory should stay as it is."""
+
+
+@contextmanager
+def serving(name: str, options: Sequence[str]) -> Iterator[tuple[str, psutil.Process]]:
+    """The base URL of a server, and its process."""
+    command = [sys.executable, "-m", "spec_local", "serve", name, "--port", "0", *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as program:
+        try:
+            assert program.stderr is not None
+            ready = next(line for line in program.stderr if " at http://" in line)
+            yield ready.split(" at ")[1].split()[0], psutil.Process(program.pid)
+        finally:
+            program.terminate()
+
+
+class Load:
+    """What clients met."""
+
+    def __init__(self, url: str, expected: dict[str, str], seconds: float) -> None:
+        """expected: the answer to each prompt."""
+        self.url, self.expected = url, expected
+        self.ends = time.monotonic() + seconds
+        self.met: Counter[str] = Counter()
+        self.first: list[float] = []
+
+    def run(self, number: int) -> None:
+        """One client, until time is up."""
+        rng = random.Random(number)
+        with openai.OpenAI(base_url=self.url, api_key="none", max_retries=0) as client:
+            model = client.models.list().data[0].id
+            while time.monotonic() < self.ends:
+                self.met[self._outcome(client, model, rng)] += 1
+
+    def _outcome(self, client: openai.OpenAI, model: str, rng: random.Random) -> str:
+        try:
+            return self._ask(client, model, rng)
+        except openai.OpenAIError as error:
+            return f"lost: {type(error).__name__}"
+
+    def _ask(self, client: openai.OpenAI, model: str, rng: random.Random) -> str:
+        prompt, chance = rng.choice(list(self.expected)), rng.random()
+        if chance < NONSENSE:
+            try:
+                client.completions.create(model=model, prompt=prompt, temperature=-1)
+            except openai.BadRequestError:
+                return "refused"
+            return "lost: nonsense was answered"
+        started, said = time.perf_counter(), ""
+        leaves = TOKENS // 2 if chance < NONSENSE + LEAVING else None
+        with client.completions.create(
+            model=model, prompt=prompt, max_tokens=TOKENS, temperature=0, stream=True
+        ) as stream:
+            for number, event in enumerate(stream):
+                if number == 0:
+                    self.first.append(time.perf_counter() - started)
+                said += event.choices[0].text
+                if number == leaves:
+                    return "left"
+        return "right" if said == self.expected[prompt] else "wrong"
+
+
+def measured(process: psutil.Process, clients: int, load: Load) -> dict[str, object]:
+    """What so many clients at once met, and the memory before, settled and at the end, in MB."""
+
+    def megabytes() -> float:
+        return round(process.memory_info().rss / 1e6, 1)
+
+    before, settled, started = megabytes(), None, time.monotonic()
+    threads = [threading.Thread(target=load.run, args=[number]) for number in range(clients)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        time.sleep(0.1)
+        if settled is None and load.met.total() >= SETTLED:
+            settled = megabytes()
+    seconds = time.monotonic() - started
+    return {
+        "clients": clients,
+        "seconds": round(seconds, 1),
+        "requests": dict(load.met),
+        "whole answers per second": round(load.met["right"] / seconds, 2),
+        "median milliseconds to the first token": round(1e3 * statistics.median(load.first), 1),
+        "memory": [before, settled, megabytes()],
+    }
+
+
+def main() -> None:
+    """Measure, and print one line of JSON for each number of clients."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", help="a pair, a model or a file")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--seconds", type=float, default=300.0, help="for each number of clients")
+    parser.add_argument("--exact", action="store_true", help="in the mode certified")
+    given, options = parser.parse_known_args()
+    prompts = [prompt.turns[0] for prompt in bundled()]
+    with Runner.load(given.name, exact=given.exact) as runner:
+        greedy = Sampling(temperature=0)
+        expected = {
+            prompt: runner.complete(prompt, max_tokens=TOKENS, sampling=greedy).text
+            for prompt in prompts
+        }
+    if given.exact:
+        options.append("--exact=certified")
+    with serving(given.name, options) as (url, process):
+        for clients in given.clients:
+            load = Load(url, expected, given.seconds)
+            print(json.dumps(measured(process, clients, load)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

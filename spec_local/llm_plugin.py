@@ -1,0 +1,181 @@
+"""The plugin for `llm` (https://llm.datasette.io): `llm -m spec-local/NAME`, in its own process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncGenerator, Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import llm
+from pydantic import Field
+
+from spec_local.errors import ConfigError, SpecLocalError
+from spec_local.generation import Chunk, Generation
+from spec_local.models.registry import load_registry
+from spec_local.serve.tool_calls import CallReader, Said
+from spec_local.serve.tool_format import tool_format
+
+if TYPE_CHECKING:
+    from spec_local.runner import Runner
+
+
+@llm.hookimpl
+def register_models(register: Callable[..., None]) -> None:
+    """Every pair and model that has a name; one that is not there yet is pulled on first use."""
+    try:
+        registry = load_registry()
+    except SpecLocalError:  # of the user's models.toml: spec-local says it, and llm goes on
+        return
+    for name in dict.fromkeys([*registry.pairs, *registry.models]):
+        register(SpecLocal(name), AsyncSpecLocal(name))
+
+
+@cache
+def _runner(name: str) -> Runner:
+    """Loaded once in a process, and freed at its end."""
+    from spec_local.runner import Runner
+
+    return Runner.load(name)
+
+
+class _Options(llm.Options):
+    max_tokens: int | None = Field(None, ge=1, description="Most tokens of the answer")
+    temperature: float | None = Field(None, description="0 takes the most probable token")
+    top_k: int | None = Field(None, description="Keep the k most probable tokens; 0: all")
+    top_p: float | None = Field(None, description="Keep this much probability; 1: all")
+    min_p: float | None = Field(None, description="Relative to the most probable token; 0: all")
+    seed: int | None = Field(None, ge=0, description="The same seed gives the same text")
+    prediction: str | None = Field(None, description="A text that much of the answer will be")
+
+
+class _Answer:
+    """What `llm` asks for, on its way through a runner."""
+
+    def __init__(self, name: str, prompt: llm.Prompt) -> None:
+        """Load what is not loaded yet; raises SpecLocalError."""
+        runner = _runner(name)
+        given = prompt.options.model_dump(exclude_none=True)
+        most, prediction = given.pop("max_tokens", None), given.pop("prediction", None)
+        if prompt.schema is not None:
+            given["json_schema"] = json.dumps(prompt.schema)
+        given.setdefault("seed", secrets.randbelow(1 << 32))
+        tools = [_tool(tool) for tool in prompt.tools]
+        form = tool_format(runner.template) if tools else None
+        names = [tool["function"]["name"] for tool in tools]
+        self._reader = None if form is None else CallReader(form, names)
+        self.generation: Generation = runner.generate(
+            _messages(prompt),
+            max_tokens=most,
+            sampling=replace(runner.sampling, **given),
+            prediction=prediction,
+            tools=tools,
+        )
+
+    def text(self, chunk: Chunk, response: Any) -> str:
+        """The chunk's text; calls of tools are given to the response, and at the end the usage."""
+        said = self._said(chunk)
+        for call in said.calls:
+            response.add_tool_call(llm.ToolCall(call.name, json.loads(call.arguments)))
+        if chunk.finish_reason is not None:
+            stats = chunk.stats
+            counted = {"cached": stats.cached_tokens, "drafted": stats.drafted}
+            details = counted | {"accepted": stats.accepted}
+            response.set_usage(input=stats.prompt_tokens, output=stats.tokens, details=details)
+        return said.text
+
+    def _said(self, chunk: Chunk) -> Said:
+        if self._reader is None:
+            return Said(chunk.text, [])
+        said = self._reader.feed(chunk.text)
+        if chunk.finish_reason is None:
+            return said
+        rest = self._reader.finish()
+        return Said(said.text + rest.text, said.calls + rest.calls)
+
+
+class SpecLocal(llm.Model):
+    """A pair or a model."""
+
+    can_stream = True
+    supports_schema = True
+    supports_tools = True
+    Options = _Options
+
+    def __init__(self, name: str) -> None:
+        """name: as spec-local has it."""
+        self.model_id, self._name = f"spec-local/{name}", name
+
+    def execute(
+        self, prompt: llm.Prompt, stream: bool, response: Any, conversation: Any
+    ) -> Iterator[str]:
+        """The answer, as it is written."""
+        try:
+            answer = _Answer(self._name, prompt)
+            for chunk in answer.generation:
+                yield answer.text(chunk, response)
+        except SpecLocalError as error:
+            raise llm.ModelError(str(error)) from None
+
+
+class AsyncSpecLocal(llm.AsyncModel):
+    """The same, awaited."""
+
+    can_stream = True
+    supports_schema = True
+    supports_tools = True
+    Options = _Options
+
+    def __init__(self, name: str) -> None:
+        """name: as spec-local has it."""
+        self.model_id, self._name = f"spec-local/{name}", name
+
+    async def execute(
+        self, prompt: llm.Prompt, stream: bool, response: Any, conversation: Any
+    ) -> AsyncGenerator[str, None]:
+        """The answer, as it is written."""
+        try:
+            answer = await asyncio.to_thread(_Answer, self._name, prompt)
+            async for chunk in answer.generation:
+                yield answer.text(chunk, response)
+        except SpecLocalError as error:
+            raise llm.ModelError(str(error)) from None
+
+
+def _tool(tool: Any) -> dict[str, Any]:
+    if not isinstance(tool, llm.Tool):
+        raise ConfigError("Tools that a service runs are not there; take functions.")
+    function = {
+        "name": tool.name,
+        "description": tool.description or "",
+        "parameters": tool.input_schema,
+    }
+    return {"type": "function", "function": function}
+
+
+def _messages(prompt: llm.Prompt) -> list[dict[str, Any]]:
+    """The conversation, as chat templates take it."""
+    messages = list[dict[str, Any]]()
+    for message in prompt.messages:
+        parts = [part.to_dict() for part in message.parts]
+        if any(part["type"] == "attachment" for part in parts):
+            raise ConfigError("Models read text only here; leave out the attachment.")
+        text = "".join(part["text"] for part in parts if part["type"] == "text")
+        calls = [_call(part) for part in parts if part["type"] == "tool_call"]
+        results = [part for part in parts if part["type"] == "tool_result"]
+        for part in results:
+            said = {"role": "tool", "name": part["name"], "content": part["output"]}
+            messages.append(said | {"tool_call_id": part.get("tool_call_id")})
+        if calls:
+            messages.append({"role": message.role, "content": text or None, "tool_calls": calls})
+        elif text or not results:
+            messages.append({"role": message.role, "content": text})
+    return messages
+
+
+def _call(part: Any) -> dict[str, Any]:
+    function = {"name": part["name"], "arguments": part["arguments"]}
+    return {"id": part.get("tool_call_id"), "type": "function", "function": function}

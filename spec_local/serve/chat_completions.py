@@ -1,0 +1,71 @@
+"""POST /v1/chat/completions: the assistant's next message."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Request, Response
+
+from spec_local.errors import require
+from spec_local.generation import GenerationOptions
+from spec_local.serve.answer import Asked
+from spec_local.serve.chat_reply import ChatReply
+from spec_local.serve.chat_request import ChatRequest
+from spec_local.serve.chat_shapes import ChatCompletion
+from spec_local.serve.head import Head
+from spec_local.serve.limits import Limits
+from spec_local.serve.models import Loaded
+from spec_local.serve.prompts import checked_length
+from spec_local.serve.replying import replied
+from spec_local.serve.sampling import sampling_of
+from spec_local.serve.service import service_of
+from spec_local.serve.tool_choice import Calling, calling
+
+router = APIRouter()
+
+
+@router.post("/v1/chat/completions", response_model=ChatCompletion)
+async def create(request: Request, given: Annotated[ChatRequest, Body()]) -> Response:
+    """Answer messages."""
+    limits = service_of(request).limits
+
+    def prepared(loaded: Loaded) -> tuple[Asked, ChatReply]:
+        template = loaded.runner.template
+        tools = calling(given.tools, given.tool_choice, template, limits.schema_bytes)
+        reply = ChatReply(
+            Head.new("chatcmpl", loaded.name),
+            loaded.runner.vocab,
+            tools.reader,
+            logprobs=bool(given.logprobs),
+            usage=given.wants_usage,
+        )
+        return _asked(given, loaded, limits, tools), reply
+
+    return await replied(request, given, prepared)
+
+
+def _asked(given: ChatRequest, loaded: Loaded, limits: Limits, tools: Calling) -> Asked:
+    form = given.response_format
+    schema = None if form is None else form.schema_of_answer()
+    if tools.required:
+        require(schema is None, "An answer that must call a tool has no response_format.")
+        schema = tools.schema
+    sampling = sampling_of(given, loaded.runner.sampling, schema, limits.schema_bytes)
+    options: GenerationOptions = {
+        "max_tokens": given.most_tokens,
+        "stop": given.stop or (),
+        "logprobs": given.wanted_logprobs,
+        "prediction": None if given.prediction is None else given.prediction.text(),
+    }
+    prompt = loaded.runner.tokenize(given.said(), tools=tools.tools)
+    prompt += loaded.runner.vocab.tokenize(tools.opening, add_special=False, parse_special=True)
+    checked_length(prompt, limits)
+    return Asked(
+        prompts=[prompt],
+        tokens=[prompt],
+        choices=given.n or 1,
+        sampling=sampling,
+        options=options,
+        speculative=given.speculative,
+        seconds=limits.seconds,
+    )

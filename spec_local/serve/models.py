@@ -1,0 +1,144 @@
+"""The models that are served, by their names."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from time import monotonic, time
+from typing import Any
+
+from spec_local.errors import SpecLocalError
+from spec_local.serve.engine import Engine
+from spec_local.serve.failures import Refused
+from spec_local.serve.serving import Serving
+from spec_local.serve.slot import Slot
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model that can answer."""
+
+    name: str
+    slots: Sequence[Slot]
+    about: Mapping[str, Any]
+    """What /v1/models says of it."""
+    close: Callable[[], None]
+    """Frees everything; answers that still run are cut short."""
+
+    @property
+    def runner(self) -> Serving:
+        """Any of its runners: for its vocabulary, its template and its sampling."""
+        return self.slots[0].runner
+
+
+class Served:
+    """A model that can answer, and whose turn it is."""
+
+    def __init__(self, loaded: Loaded, most_waiting: int) -> None:
+        """most_waiting: requests beyond it are refused."""
+        self.loaded = loaded
+        self.engine = Engine(loaded.slots, most_waiting=most_waiting)
+        self.users = 0
+        """Requests that need it now."""
+        self.left_at = monotonic()
+        """When the last one ended."""
+
+
+Load = Callable[[], Loaded]
+"""Loads a model; raises SpecLocalError."""
+
+
+def unknown(name: str, names: Sequence[str]) -> Refused:
+    """That there is no such model, and which there are."""
+    return Refused(
+        f"The model {name!r} does not exist here; take one of {', '.join(names)}.",
+        status=HTTPStatus.NOT_FOUND,
+        param="model",
+        code="model_not_found",
+    )
+
+
+class Models:
+    """Models by name. Each is loaded when it is first asked for, and dropped when it is not."""
+
+    def __init__(
+        self, loads: Mapping[str, Load], *, most_waiting: int, idle_seconds: float | None = None
+    ) -> None:
+        """loads: how each is loaded, the first being what is used without a name.
+
+        idle_seconds: a model that nobody asked for so long is dropped; None keeps all.
+        """
+        self._loads = dict(loads)
+        self._most_waiting, self._idle_seconds = most_waiting, idle_seconds
+        self._served: dict[str, Served] = {}
+        self._changing = asyncio.Lock()
+        self.created = int(time())
+
+    @property
+    def names(self) -> list[str]:
+        """All of them."""
+        return list(self._loads)
+
+    def served(self, name: str) -> Served | None:
+        """That model, None unless it is loaded."""
+        return self._served.get(name)
+
+    @asynccontextmanager
+    async def using(self, name: str | None) -> AsyncIterator[Served]:
+        """The model of that name while the block runs.
+
+        Raises Refused for an unknown one, and for one that cannot be loaded.
+        """
+        name = name or self.names[0]
+        if name not in self._loads:
+            raise unknown(name, self.names)
+        async with self._changing:
+            if name not in self._served:
+                self._served[name] = await self._load(name)
+            served = self._served[name]
+            served.users += 1
+        try:
+            yield served
+        finally:
+            served.users -= 1
+            served.left_at = monotonic()
+
+    async def _load(self, name: str) -> Served:
+        try:
+            loaded = await asyncio.to_thread(self._loads[name])
+        except SpecLocalError as error:
+            _log.error("%s cannot be loaded: %s", name, error)
+            raise Refused(
+                f"The model {name!r} cannot be loaded; the server's log says why.",
+                status=HTTPStatus.INTERNAL_SERVER_ERROR,
+                kind="server_error",
+            ) from None
+        return Served(loaded, self._most_waiting)
+
+    async def drop_idle(self) -> None:
+        """Free the models that nobody asked for long enough."""
+        if self._idle_seconds is None:
+            return
+        async with self._changing:
+            before = monotonic() - self._idle_seconds
+            for name, served in list(self._served.items()):
+                if served.users == 0 and served.left_at <= before:
+                    del self._served[name]
+                    await asyncio.to_thread(served.loaded.close)
+
+    async def keep_dropping_idle(self) -> None:
+        """The same again and again, until it is cancelled."""
+        while self._idle_seconds is not None:
+            await asyncio.sleep(self._idle_seconds / 4)
+            await self.drop_idle()
+
+    def close(self) -> None:
+        """Free all of them; answers that still run are cut short."""
+        while self._served:
+            self._served.popitem()[1].loaded.close()

@@ -1,0 +1,108 @@
+"""Parameters that every generating endpoint takes: OpenAI's and llama.cpp's names."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MOST_CHOICES = 128
+"""As OpenAI has it."""
+MOST_LISTED = 1024
+"""Entries of a list: each costs time in every round, or in preparing for them."""
+
+
+class Wire(BaseModel):
+    """Something that is sent: what it does not name is refused, and nothing is converted."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Ignored(Wire):
+    """What OpenAI's clients send by habit and has no meaning here; said in a header."""
+
+    user: Any = None
+    store: Any = None
+    metadata: Any = None
+    service_tier: Any = None
+    safety_identifier: Any = None
+    prompt_cache_key: Any = None
+    prompt_cache_retention: Any = None
+    reasoning_effort: Any = None
+    verbosity: Any = None
+    cache_prompt: Any = None
+    parallel_tool_calls: Any = None
+
+    def ignored(self) -> list[str]:
+        """Those that were given."""
+        return [name for name in Ignored.model_fields if getattr(self, name) is not None]
+
+
+class SamplingParameters(Wire):
+    """How tokens are drawn; what is left out is as the server was started. See `Sampling`."""
+
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    typical_p: float | None = None
+    top_n_sigma: float | None = None
+    xtc_probability: float | None = None
+    xtc_threshold: float | None = None
+    dynatemp_range: float | None = None
+    dynatemp_exponent: float | None = None
+    repeat_penalty: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    repeat_last_n: int | None = None
+    dry_multiplier: float | None = None
+    dry_base: float | None = None
+    dry_allowed_length: int | None = None
+    dry_penalty_last_n: int | None = None
+    dry_sequence_breakers: list[str] | None = Field(None, max_length=MOST_LISTED)
+    logit_bias: dict[str, float] | None = Field(
+        None, max_length=MOST_LISTED, description="By token id."
+    )
+    banned_tokens: list[int] | None = Field(None, max_length=MOST_LISTED)
+    banned_strings: list[str] | None = Field(None, max_length=MOST_LISTED)
+    grammar: str | None = Field(None, description="GBNF, with a rule `root`.")
+    json_schema: dict[str, Any] | None = Field(None, description="As `response_format` has it.")
+    acceptance: str | None = Field(None, description="keyed, rejection or block.")
+    seed: int | None = Field(None, description="The same seed gives the same text.")
+
+
+class Speculative(Wire):
+    """How this answer is drafted; its text stays the same."""
+
+    drafter: str | None = Field(None, description="auto, none, lookup, model, lookup-then-model.")
+    k: int | None = Field(None, ge=0, le=32, description="Tokens that a named drafter drafts.")
+    off: bool = Field(False, description="Draft nothing.")
+
+    @property
+    def who(self) -> str | None:
+        """The drafter; None is the server's own."""
+        return "none" if self.off else self.drafter
+
+
+class StreamOptions(Wire):
+    """What a stream says besides the text."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = Field(None, description="Ignored.")
+
+
+class Parameters(SamplingParameters, Ignored):
+    """Of a chat's answer and of a text's continuation alike."""
+
+    model: str | None = Field(None, description="One of /v1/models; the first without.")
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: int | None = Field(None, ge=1, le=MOST_CHOICES)
+    stop: str | Annotated[list[str], Field(max_length=MOST_LISTED)] | None = None
+    max_tokens: int | None = Field(None, ge=1)
+    speculative: Speculative | None = None
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether a stream ends with what it took."""
+        return self.stream_options is not None and bool(self.stream_options.include_usage)

@@ -1,0 +1,64 @@
+"""Runners on weights that are loaded already: beside another one, or in its place."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+
+from spec_local.drafters.library import Library
+from spec_local.exact.session import ExactSession
+from spec_local.llama.session import Session
+from spec_local.machine.profile import ProfileStore
+from spec_local.models.loading import draft_session
+from spec_local.runner import Runner
+from spec_local.serve.slot import Slot
+
+
+def slot_of(runner: Runner) -> Slot:
+    """The runner's context; the slot closes the runner."""
+    session = runner.target if runner.exact is None else runner.exact.session
+    return Slot(runner, session, partial(_redrafted, runner))
+
+
+def beside(runner: Runner, k: int | None, library: Library, stack: ExitStack) -> Runner:
+    """A runner on the same weights with contexts of its own, which the stack closes.
+
+    k: as that runner was loaded with. library: of its own.
+    """
+    target = stack.enter_context(Session(runner.target.model))
+    draft = None
+    if runner.draft is not None:
+        draft = stack.enter_context(draft_session(runner.draft.model))
+    exact = runner.exact
+    if exact is not None:
+        session = ExactSession(target, exact.widths, target.n_batch)
+        exact = replace(exact, session=session)
+    other = Runner(
+        target,
+        runner.speculator.name,
+        draft=draft,
+        k=k,
+        sampling=runner.sampling,
+        profiles=ProfileStore.of_user(),
+        exact=exact,
+        library=library,
+    )
+    other.template = runner.template
+    return other
+
+
+def _redrafted(runner: Runner, drafter: str | None, k: int | None) -> Runner:
+    """A runner in the same contexts that drafts otherwise; None is as that runner does."""
+    other = Runner(
+        runner.target,
+        runner.speculator.name if drafter is None else drafter,
+        draft=runner.draft,
+        k=k,
+        sampling=runner.sampling,
+        profiles=ProfileStore.of_user(),
+        exact=runner.exact,
+        library=runner.library,
+    )
+    other.template = runner.template
+    return other

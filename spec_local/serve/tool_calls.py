@@ -1,0 +1,110 @@
+"""Calls of tools, told from the text of an answer while it is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+from spec_local.serve.tool_format import ToolFormat
+
+_DECODER = json.JSONDecoder()
+
+
+class ToolCall(NamedTuple):
+    """A call."""
+
+    name: str
+    arguments: str
+    """As JSON."""
+
+
+class Said(NamedTuple):
+    """What is certain now."""
+
+    text: str
+    calls: list[ToolCall]
+
+
+class CallReader:
+    """Splits an answer into its text and the calls after it.
+
+    What could be the beginning of a mark waits for the rest of it. What follows a mark and is no
+    call of a known tool is text after all.
+    """
+
+    def __init__(self, form: ToolFormat, names: Collection[str], begun: bool = False) -> None:
+        """names: of the tools. begun: the opening mark is part of the prompt."""
+        self._form, self._names = form, names
+        self._calling = begun
+        self._begun = False  # whether any text of the answer has been let out
+        self._held = ""
+        self._any = False
+
+    def feed(self, text: str) -> Said:
+        """More of the answer."""
+        self._held += text
+        out = ""
+        if not self._calling:
+            out = self._text()
+        return Said(out, self._calls() if self._calling else [])
+
+    def finish(self) -> Said:
+        """The answer has ended: what is left."""
+        calls = self._calls() if self._calling else []
+        rest, self._held = self._held, ""
+        is_text = not self._any and (rest.strip() or not self._calling)
+        marked = self._form.opening if self._calling and self._form.mark else ""
+        return Said(marked + rest if is_text else "", calls)
+
+    def _text(self) -> str:
+        """Text up to the mark, which is dropped."""
+        mark = self._form.mark
+        if not mark:
+            begin = self._held.lstrip()
+            if not begin or self._begun:
+                return self._let_out(len(self._held) if self._begun else 0)
+            self._calling = begin.startswith("{")
+            return "" if self._calling else self._let_out(len(self._held))
+        at = self._held.find(mark)
+        if at >= 0:
+            self._calling = True
+            text, self._held = self._held[:at].rstrip(), self._held[at + len(mark) :]
+            return text
+        held = next(
+            n
+            for n in range(min(len(mark) - 1, len(self._held)), -1, -1)
+            if self._held.endswith(mark[:n])
+        )
+        # White space before a mark belongs to the mark.
+        sure = len(self._held[: len(self._held) - held].rstrip())
+        return self._let_out(sure)
+
+    def _let_out(self, length: int) -> str:
+        text, self._held = self._held[:length], self._held[length:]
+        self._begun = self._begun or bool(text)
+        return text
+
+    def _calls(self) -> list[ToolCall]:
+        """Those that are complete; what stands between them is dropped."""
+        found = list[ToolCall]()
+        while (start := self._held.find("{")) >= 0:
+            try:
+                value, end = _DECODER.raw_decode(self._held, start)
+            except (ValueError, RecursionError):
+                break
+            call = self._call(value)
+            if call is None:
+                break
+            found.append(call)
+            self._any, self._held = True, self._held[end:]
+        return found
+
+    def _call(self, value: Any) -> ToolCall | None:
+        name = value.get(self._form.name_key)
+        given = value.get(self._form.arguments_key, {})
+        if name not in self._names:
+            return None
+        if isinstance(given, str):
+            return ToolCall(name, given)
+        return ToolCall(name, json.dumps(given, ensure_ascii=False))

@@ -1,0 +1,99 @@
+"""Which tools a chat may call, or must."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from spec_local.errors import ConfigError, require
+from spec_local.llama.messages import check_tool
+from spec_local.serve.failures import Refused
+from spec_local.serve.parameters import Wire
+from spec_local.serve.serving import Template
+from spec_local.serve.tool_calls import CallReader
+from spec_local.serve.tool_format import ToolFormat, tool_format
+
+
+class NamedFunction(Wire):
+    """A function by its name."""
+
+    name: str
+
+
+class NamedTool(Wire):
+    """The tool that must be called."""
+
+    type: Literal["function"]
+    function: NamedFunction
+
+
+ToolChoice = Literal["none", "auto", "required"] | NamedTool
+
+
+@dataclass(frozen=True, slots=True)
+class Calling:
+    """How an answer may call tools."""
+
+    tools: Sequence[Mapping[str, Any]]
+    """What the template is told of."""
+    form: ToolFormat | None
+    """None where calls stay text: the model does not write them as JSON."""
+    required: Sequence[Mapping[str, Any]] = ()
+    """One of which must be called; empty where nothing must be."""
+
+    @property
+    def schema(self) -> dict[str, Any] | None:
+        """What the answer must be; None if it is free."""
+        if not self.required:
+            return None
+        assert self.form is not None
+        return self.form.schema(self.required)
+
+    @property
+    def opening(self) -> str:
+        """What is written for the model, where it must call."""
+        return self.form.opening if self.form is not None and self.required else ""
+
+    def reader(self) -> CallReader | None:
+        """Tells the calls of an answer; None where there cannot be any."""
+        if self.form is None:
+            return None
+        names = [tool["function"]["name"] for tool in self.tools]
+        return CallReader(self.form, names, begun=bool(self.required))
+
+
+NO_TOOLS = Calling((), None)
+
+
+def calling(
+    tools: Sequence[Mapping[str, Any]] | None,
+    choice: ToolChoice | None,
+    template: Template,
+    most_bytes: int,
+) -> Calling:
+    """What a request says of tools; raises ConfigError or Refused.
+
+    most_bytes: of all tools together.
+    """
+    if not tools or choice == "none":
+        require(choice in (None, "none", "auto"), "tool_choice needs tools.")
+        return NO_TOOLS
+    if len(json.dumps(tools)) > most_bytes:
+        raise Refused(f"The tools have more than {most_bytes:,} characters; shorten them.")
+    for tool in tools:
+        check_tool(tool)
+    form = tool_format(template)
+    if choice in (None, "auto"):
+        return Calling(tools, form)
+    if form is None:
+        raise ConfigError(
+            "This model does not write calls of tools as JSON, so that none can be demanded; "
+            "leave out tool_choice."
+        )
+    if not isinstance(choice, NamedTool):
+        return Calling(tools, form, tools)
+    named = [tool for tool in tools if tool["function"]["name"] == choice.function.name]
+    require(bool(named), f"tool_choice names {choice.function.name!r}, which is not in tools.")
+    return Calling(tools, form, named[:1])

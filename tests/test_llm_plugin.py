@@ -1,0 +1,104 @@
+"""The plugin of `llm`, on models of a few kilobytes; skipped where `llm` is not installed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spec_local import LoadOptions, Runner, Sampling
+from spec_local.models.registry import load_registry
+from tests.templates import HERMES
+from tests.tiny_gguf import write_tiny
+
+pytestmark = pytest.mark.llama
+
+llm = pytest.importorskip("llm")
+plugin = pytest.importorskip("spec_local.llm_plugin")
+
+
+@pytest.fixture
+def runner(tiny_directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runner]:
+    path = write_tiny(tiny_directory / "for-llm.gguf", template=HERMES)
+    with Runner.load(target=path, options=LoadOptions(n_ctx=1024)) as runner:
+        monkeypatch.setattr(plugin, "_runner", lambda _name: runner)
+        yield runner
+
+
+def test_every_pair_and_model_is_registered() -> None:
+    found: list[Any] = []
+    plugin.register_models(lambda *models: found.append(models))
+    names = {model.model_id for model, _ in found}
+    registry = load_registry()
+    assert names == {f"spec-local/{name}" for name in (*registry.pairs, *registry.models)}
+    assert all(model.model_id == other.model_id for model, other in found)
+
+
+def test_the_text_is_the_runners(runner: Runner) -> None:
+    model = plugin.SpecLocal("any")
+    response = model.prompt("hello", system="be brief", temperature=0, max_tokens=20)
+    messages = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "hello"}]
+    expected = runner.complete(messages, max_tokens=20, sampling=Sampling(temperature=0))
+    assert response.text() == expected.text
+    usage = response.usage()
+    assert (usage.input, usage.output) == (expected.stats.prompt_tokens, 20)
+
+    async def main() -> str:
+        asked = plugin.AsyncSpecLocal("any").prompt(
+            "hello", system="be brief", temperature=0, max_tokens=20
+        )
+        text: str = await asked.text()
+        return text
+
+    assert asyncio.run(main()) == expected.text
+
+
+def test_a_conversation_goes_on(runner: Runner) -> None:
+    conversation = plugin.SpecLocal("any").conversation()
+    first = conversation.prompt("hello", temperature=0, max_tokens=9)
+    said = first.text()
+    again = conversation.prompt("and then", temperature=0, max_tokens=9).text()
+    messages = [
+        {"role": "user", "content": "hello"},
+        {"role": "assistant", "content": said},
+        {"role": "user", "content": "and then"},
+    ]
+    sampling = Sampling(temperature=0)
+    assert again == runner.complete(messages, max_tokens=9, sampling=sampling).text
+
+
+def test_a_schema_is_obeyed(runner: Runner) -> None:
+    schema = {"type": "object", "properties": {"is": {"type": "boolean"}}, "required": ["is"]}
+    text = plugin.SpecLocal("any").prompt("hello", schema=schema, max_tokens=60).text()
+    assert set(json.loads(text)) == {"is"}
+
+
+def test_calls_are_made_and_answered(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = iter(['<tool_call>\n{"name": "double", "arguments": {"of": 4}}\n</tool_call>', "8"])
+    asked: list[Any] = []
+    generate = runner.generate
+
+    def scripted(prompt: Any, **options: Any) -> Any:
+        asked.append(prompt)
+        grammar = f"root ::= {json.dumps(next(said))}"
+        return generate(prompt, **options | {"sampling": Sampling(grammar=grammar)})
+
+    monkeypatch.setattr(runner, "generate", scripted)
+
+    def double(of: int) -> int:
+        """Twice a number."""
+        return 2 * of
+
+    assert plugin.SpecLocal("any").chain("hello", tools=[double]).text() == "8"
+    call, result = asked[1][-2:]
+    assert call["tool_calls"][0]["function"] == {"name": "double", "arguments": {"of": 4}}
+    assert (result["role"], result["content"]) == ("tool", "8")
+
+
+def test_what_is_wrong_is_a_sentence(runner: Runner) -> None:
+    with pytest.raises(llm.ModelError, match="temperature must be"):
+        plugin.SpecLocal("any").prompt("hello", temperature=-1).text()

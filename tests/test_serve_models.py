@@ -1,0 +1,112 @@
+"""Several models: loaded when they are asked for, dropped when they are not; what is counted."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from fastapi.testclient import TestClient
+
+from spec_local.errors import ConfigError
+from spec_local.serve.app import make_app
+from spec_local.serve.failures import Refused
+from spec_local.serve.limits import Limits
+from spec_local.serve.models import Loaded, Models
+from spec_local.serve.service import Service
+from tests.stub_runner import StubRunner, stub_service, stub_slot
+
+
+class Loads:
+    """Loads stubs, and counts how often."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.runners = name, list[StubRunner]()
+
+    def __call__(self) -> Loaded:
+        self.runners.append(StubRunner())
+        slot = stub_slot(self.runners[-1])
+        return Loaded(self.name, [slot], {}, slot.close)
+
+
+def test_each_is_loaded_when_it_is_first_asked_for() -> None:
+    one, two = Loads("one"), Loads("two")
+    models = Models({"one": one, "two": two}, most_waiting=1)
+    with TestClient(make_app(Service(models, Limits()))) as client:
+        assert [card["loaded"] for card in client.get("/v1/models").json()["data"]] == [False] * 2
+        for name in ("two", "two", None):
+            answer = client.post("/v1/completions", json={"prompt": "hello", "model": name})
+            assert answer.json()["model"] == (name or "one")
+        assert (len(one.runners), len(two.runners)) == (1, 1)
+        assert [card["loaded"] for card in client.get("/v1/models").json()["data"]] == [True] * 2
+    assert one.runners[0].closed
+    assert two.runners[0].closed
+
+
+def test_what_nobody_asks_for_is_dropped() -> None:
+    async def main() -> None:
+        load = Loads("one")
+        models = Models({"one": load}, most_waiting=1, idle_seconds=1e-9)
+        async with models.using("one") as served:
+            await models.drop_idle()
+            assert models.served("one") is served  # it is in use
+        await models.drop_idle()
+        assert models.served("one") is None
+        assert load.runners[0].closed
+        async with models.using("one"):
+            assert len(load.runners) == 2
+
+    asyncio.run(main())
+
+
+def test_a_model_that_cannot_be_loaded_names_no_file() -> None:
+    def fail() -> Loaded:
+        raise ConfigError("/home/someone/secret.gguf is damaged.")
+
+    async def main() -> None:
+        models = Models({"one": fail}, most_waiting=1)
+        with pytest.raises(Refused) as refused:
+            async with models.using("one"):
+                pass
+        assert refused.value.status == 500
+        assert "secret" not in str(refused.value)
+
+    asyncio.run(main())
+
+
+def test_what_is_counted() -> None:
+    with TestClient(make_app(stub_service(StubRunner()))) as client:
+        asked = {"prompt": "hello", "max_tokens": 60, "n": 2}
+        found = client.post("/v1/completions", json=asked).json()
+        client.post("/v1/completions", json={})
+        client.get("/v1/nowhere")
+        lines = client.get("/metrics").text.splitlines()
+        assert lines[-1]
+    timings = found["timings"]
+    values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    model = '{model="letters"}'
+    assert float(values[f"spec_local_tokens_total{model}"]) == 120
+    assert float(values[f"spec_local_drafted_total{model}"]) == timings["draft_n"]
+    assert float(values[f"spec_local_accepted_total{model}"]) == timings["draft_n_accepted"]
+    rate = timings["draft_n_accepted"] / timings["draft_n"]
+    assert float(values[f"spec_local_acceptance_rate{model}"]) == rate
+    rounds = float(values[f"spec_local_rounds_total{model}"])
+    length = float(values[f"spec_local_mean_accepted_length{model}"])
+    assert length == 118 / (rounds - 2)
+    assert float(values[f"spec_local_running{model}"]) == 0
+    assert float(values[f"spec_local_first_token_seconds_count{model}"]) == 2
+    requests = "spec_local_requests_total"
+    assert float(values[f'{requests}{{path="/v1/completions",status="200"}}']) == 1
+    assert float(values[f'{requests}{{path="/v1/completions",status="400"}}']) == 1
+    assert float(values[f'{requests}{{path="other",status="404"}}']) == 1
+
+
+def test_tokens_and_templates() -> None:
+    with TestClient(make_app(stub_service(StubRunner()))) as client:
+        tokens = client.post("/tokenize", json={"content": "abc"}).json()
+        assert tokens == {"tokens": [0, 1, 2]}
+        assert client.post("/detokenize", json=tokens).json() == {"content": "abc"}
+        wrong = client.post("/detokenize", json={"tokens": [99]})
+        assert wrong.json()["error"]["message"] == "There are ids the model lacks."
+        messages = [{"role": "developer", "content": "one"}, {"role": "user", "content": "two"}]
+        written = client.post("/apply-template", json={"messages": messages}).json()
+        assert written == {"prompt": "onetwo"}

@@ -1,0 +1,198 @@
+"""Calls of tools: the form that a template shows, telling them from text, demanding them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pytest
+
+from spec_local.errors import ConfigError
+from spec_local.serve.failures import Refused
+from spec_local.serve.tool_calls import CallReader, ToolCall
+from spec_local.serve.tool_choice import NamedFunction, NamedTool, calling
+from spec_local.serve.tool_format import ToolFormat, tool_format
+from tests.templates import HERMES, JSON_ONLY, PYTHONIC
+
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"enum": ["rome", "oslo"]}},
+            "required": ["city"],
+        },
+    },
+}
+CALL = ToolCall("weather", '{"city": "rome"}')
+
+
+class JinjaTemplate:
+    """A template without a model."""
+
+    stop = ()
+
+    def __init__(self, source: str) -> None:
+        self._template = jinja2.Environment().from_string(source)
+
+    def render(self, messages: Sequence[Any], tools: Sequence[Any] = ()) -> str:
+        said = []
+        for message in messages:
+            calls = [
+                {
+                    "function": {
+                        **each["function"],
+                        "arguments": json.loads(each["function"]["arguments"]),
+                    }
+                }
+                for each in message.get("tool_calls", ())
+            ]
+            said.append({**message, "tool_calls": calls})
+        return self._template.render(messages=said, tools=tools, add_generation_prompt=True)
+
+
+def test_the_form_is_read_off_the_template() -> None:
+    hermes = tool_format(JinjaTemplate(HERMES))
+    assert hermes == ToolFormat("<tool_call>\n", "name", "arguments")
+    assert tool_format(JinjaTemplate(JSON_ONLY)) == ToolFormat("", "name", "parameters")
+    assert tool_format(JinjaTemplate(PYTHONIC)) is None
+
+
+def read(form: ToolFormat, text: str, begun: bool = False) -> tuple[str, list[ToolCall]]:
+    """The same whether it comes at once or letter by letter."""
+    results = []
+    for parts in ([text], list(text)):
+        reader = CallReader(form, ["weather"], begun)
+        said = [*map(reader.feed, parts), reader.finish()]
+        results.append(
+            ("".join(each.text for each in said), [call for each in said for call in each.calls])
+        )
+    assert results[0] == results[1]
+    return results[0]
+
+
+HERMES_FORM = ToolFormat("<tool_call>\n", "name", "arguments")
+BARE_FORM = ToolFormat("", "name", "parameters")
+WRITTEN = '<tool_call>\n{"name": "weather", "arguments": {"city": "rome"}}\n</tool_call>'
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "expected"),
+    [
+        (HERMES_FORM, WRITTEN, ("", [CALL])),
+        (HERMES_FORM, f"Let me see.\n{WRITTEN}\n{WRITTEN}", ("Let me see.", [CALL, CALL])),
+        (HERMES_FORM, "It is < 3 and {x} <tool_", ("It is < 3 and {x} <tool_", [])),
+        (
+            HERMES_FORM,
+            '<tool_call>\n{"name": "luck", "arguments": {}}',
+            ('<tool_call>\n\n{"name": "luck", "arguments": {}}', []),
+        ),
+        (BARE_FORM, '{"name": "weather", "parameters": {"city": "rome"}}', ("", [CALL])),
+        (BARE_FORM, " plain { text", (" plain { text", [])),
+        (BARE_FORM, '{"other": 1}', ('{"other": 1}', [])),
+    ],
+)
+def test_calls_are_told_from_text(
+    form: ToolFormat, text: str, expected: tuple[str, list[ToolCall]]
+) -> None:
+    assert read(form, text) == expected
+
+
+def test_a_call_that_was_begun_for_the_model() -> None:
+    rest = '{"name": "weather", "arguments": "{\\"city\\": \\"rome\\"}"}'
+    assert read(HERMES_FORM, rest, begun=True) == ("", [ToolCall("weather", '{"city": "rome"}')])
+
+
+def test_what_a_request_says_of_tools() -> None:
+    template = JinjaTemplate(HERMES)
+    assert calling([TOOL], "none", template, 1000).tools == ()
+    free = calling([TOOL], None, template, 1000)
+    assert (free.schema, free.opening) == (None, "")
+    assert free.reader() is not None
+    must = calling([TOOL], "required", template, 1000)
+    assert must.opening == "<tool_call>\n"
+    assert must.schema is not None
+    assert must.schema["properties"]["name"] == {"const": "weather"}
+    named = NamedTool(type="function", function=NamedFunction(name="luck"))
+    with pytest.raises(ConfigError, match="'luck', which is not in tools"):
+        calling([TOOL], named, template, 1000)
+    with pytest.raises(ConfigError, match="needs tools"):
+        calling(None, "required", template, 1000)
+    with pytest.raises(ConfigError, match="none can be demanded"):
+        calling([TOOL], "required", JinjaTemplate(PYTHONIC), 1000)
+    with pytest.raises(Refused, match="shorten them"):
+        calling([TOOL], None, template, 10)
+    assert calling([TOOL], None, JinjaTemplate(PYTHONIC), 1000).reader() is None
+
+
+@pytest.mark.llama
+def test_a_real_runner_calls_what_it_must(tmp_path: Path) -> None:
+    from tests.test_serve_runner import served
+    from tests.tiny_gguf import write_tiny
+
+    path = write_tiny(tmp_path / "tools.gguf", template=HERMES)
+    messages: list[dict[str, Any]] = [{"role": "user", "content": "how is the weather"}]
+    asked = {"messages": messages, "tools": [TOOL], "max_tokens": 300, "logit_bias": {"2": 50}}
+    with served(path) as client:
+        chats = "/v1/chat/completions"
+        whole = client.post(chats, json=asked | {"tool_choice": "required"}).json()
+        (choice,) = whole["choices"]
+        assert choice["finish_reason"] == "tool_calls"
+        (call,) = choice["message"]["tool_calls"]
+        assert call["function"]["name"] == "weather"
+        assert json.loads(call["function"]["arguments"])["city"] in ("rome", "oslo")
+        assert choice["message"]["content"] is None
+        named = {"type": "function", "function": {"name": "weather"}}
+        streamed = client.post(chats, json=asked | {"tool_choice": named, "stream": True}).text
+        deltas = [
+            json.loads(event.removeprefix("data: "))["choices"][0]["delta"]
+            for event in streamed.split("\n\n")[:-2]
+        ]
+        (called,) = [delta["tool_calls"][0] for delta in deltas if "tool_calls" in delta]
+        assert called["function"] == call["function"]
+        assert called["index"] == 0
+        result = {"role": "tool", "tool_call_id": call["id"], "content": "sunny"}
+        messages += [choice["message"], result]
+        answer = client.post(chats, json=asked | {"messages": messages, "max_tokens": 9})
+        assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.llama
+def test_a_response_calls_what_it_must(tmp_path: Path) -> None:
+    from tests.test_serve_runner import served
+    from tests.tiny_gguf import write_tiny
+
+    path = write_tiny(tmp_path / "tools.gguf", template=HERMES)
+    flat = {"type": "function", **TOOL["function"]}  # type: ignore[dict-item]
+    asked: dict[str, Any] = {"tools": [flat], "tool_choice": "required", "logit_bias": {"2": 50}}
+    with served(path) as client:
+        found = client.post("/v1/responses", json=asked | {"input": "weather?"}).json()
+        assert found["status"] == "completed"
+        (call,) = found["output"]
+        assert (call["type"], call["name"]) == ("function_call", "weather")
+        streamed = client.post(
+            "/v1/responses", json=asked | {"input": "weather?", "stream": True}
+        ).text
+        events = [
+            json.loads(event.split("\ndata: ")[1]) for event in streamed.strip().split("\n\n")
+        ]
+        kinds = [event["type"].removeprefix("response.") for event in events]
+        assert kinds == [
+            "created",
+            "in_progress",
+            "output_item.added",
+            "function_call_arguments.delta",
+            "function_call_arguments.done",
+            "output_item.done",
+            "completed",
+        ]
+        assert events[4]["arguments"] == call["arguments"]
+        output = {"type": "function_call_output", "call_id": call["call_id"], "output": "sunny"}
+        items = [{"role": "user", "content": "weather?"}, call, output]
+        answer = client.post("/v1/responses", json={"input": items, "max_output_tokens": 9})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["output"][0]["type"] == "message"
