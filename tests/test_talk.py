@@ -250,9 +250,8 @@ def test_an_answer_without_drafts_says_why() -> None:
 
 
 def test_who_asked_for_no_drafter_is_told_no_reason() -> None:
-    assert gain(STATS._replace(drafted=0, accepted=0), "stop", "none").endswith(
-        "/s · plain decoding"
-    )
+    said = gain(STATS._replace(drafted=0, accepted=0), "stop", "none")
+    assert said == "41 tokens at 20.0/s · plain decoding"
 
 
 def test_of_a_single_token_no_speed_is_told() -> None:
