@@ -60,8 +60,8 @@ def tiny_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny(tiny_directory: Path) -> Path:
-    """An attention model with a chat template."""
-    return write_tiny(tiny_directory / "tiny.gguf")
+    """An attention model with a chat template, trained on texts of any length."""
+    return write_tiny(tiny_directory / "tiny.gguf", n_ctx=2**31 - 1)
 
 
 @pytest.fixture(scope="session")

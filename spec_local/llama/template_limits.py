@@ -22,7 +22,7 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
-from spec_local.errors import ConfigError
+from spec_local.errors import ModelFileError
 from spec_local.llama.backend import JinjaFormatter
 
 SECONDS = 10.0
@@ -33,8 +33,11 @@ _LARGEST_NUMBER = 10**6
 """Of an argument; more is a width or a count that nobody needs."""
 
 
-class TemplateWithoutEnd(ConfigError):
-    """A chat template takes more time, or writes more, than any conversation needs."""
+class TemplateWithoutEnd(ModelFileError):
+    """A chat template takes more time, or writes more, than any conversation needs.
+
+    No ConfigError, which would mean that other messages might do.
+    """
 
 
 class _Rendering(threading.local):
