@@ -21,6 +21,9 @@ from tests.tiny_gguf import write_tiny
 
 pytestmark = pytest.mark.llama
 
+NOTES = "spec_local.llama.model"
+"""Who notes that a context is shorter than asked for."""
+
 SPLITTERS = (
     *("afmoe", "bailingmoe", "bloom", "chameleon", "deepseek-coder", "deepseek-llm", "deepseek-v3"),
     *("default", "exaone-moe", "falcon", "gpt-2", "gpt-4o", "kimi-k2"),
@@ -86,7 +89,7 @@ def test_a_context_ends_where_the_model_s_training_did(
         session.evaluate([5] * 300)
         with pytest.raises(ContextOverflow):
             session.evaluate([5])
-    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+    assert [each.getMessage() for each in caplog.records if each.name == NOTES] == [
         f"note: trained-{arch}.gguf was trained on texts of 300 tokens; its context is 300 instead "
         "of 4,096."
     ]
@@ -99,13 +102,13 @@ def test_nothing_is_said_of_a_context_that_was_not_asked_for(
     with Model(path, LoadOptions(n_ctx=0)) as model, Session(model) as session:
         assert session.n_ctx == 300
     with Model(path, LoadOptions(n_ctx=200)) as model, Session(model) as session:
-        assert session.n_ctx == 256
-    assert not caplog.records
+        assert session.n_ctx == 200
+    assert not [each for each in caplog.records if each.name == NOTES]
 
 
 def test_a_draft_trained_on_shorter_texts_drafts_to_the_end_of_a_long_one(tmp_path: Path) -> None:
     """Where the draft's positions end, the target's text goes on, and is what it is without."""
-    target = write_tiny(tmp_path / "long.gguf", "gpt2", n_ctx=1024)
+    target = write_tiny(tmp_path / "long.gguf", "gpt2", n_ctx=1024, seed=2)  # no near ties
     draft = write_tiny(tmp_path / "short.gguf", "gpt2", n_ctx=300, seed=1)
     sampling = Sampling(temperature=0.0, banned_tokens=(2,))
     texts = []
