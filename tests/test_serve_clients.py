@@ -91,8 +91,9 @@ def test_continued_texts(client: OpenAI) -> None:
     judged = client.completions.create(model="letters", prompt="hello", logprobs=2)
     assert judged.choices[0].logprobs is not None
     # Strictly, a part of a stream would have to say why it ended, which OpenAI's own does not.
-    loose = OpenAI(base_url=client.base_url, api_key="sesame")
-    streamed = loose.completions.create(model="letters", prompt="hello", max_tokens=9, stream=True)
+    asked: Any = {"model": "letters", "prompt": "hello", "max_tokens": 9, "stream": True}
+    with OpenAI(base_url=client.base_url, api_key="sesame") as loose:
+        streamed = list(loose.completions.create(**asked))
     assert "".join(each.choices[0].text for each in streamed) == expected(9)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
+import json
 import socket
 import threading
 import time
@@ -130,6 +132,14 @@ def test_two_contexts_answer_at_the_same_time() -> None:
     assert texts == [expected] * 2
 
 
+def ask_for_two_tokens(host: str, port: int) -> None:
+    connection = http.client.HTTPConnection(host, port, timeout=SECONDS)
+    body = json.dumps(ASKED | {"max_tokens": 2})
+    connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_leaves_gives_its_turn_to_the_next(stream: bool) -> None:
     rounds, seen = threading.Semaphore(0), list[int]()
@@ -141,25 +151,19 @@ def test_a_client_that_leaves_gives_its_turn_to_the_next(stream: bool) -> None:
     runner = StubRunner(pause=pause)
     service = stub_service(runner)
     with live(make_app(service)) as url:
-        import httpx2 as httpx
-
-        address = url.removeprefix("http://").split(":")
-        client = socket.create_connection((address[0], int(address[1])))
-        body = httpx.Request("POST", url, json=ASKED | {"stream": stream}).content
+        host, port = url.removeprefix("http://").split(":")
+        client = socket.create_connection((host, int(port)))
+        body = json.dumps(ASKED | {"stream": stream})
         head = (
             "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         )
-        client.sendall(head.encode() + body)
+        client.sendall((head + body).encode())
         until(lambda: len(seen) == 1)  # in the middle of the first round
         client.close()
         served = service.models.served("letters")
         assert served is not None
-        waiting = threading.Thread(
-            target=httpx.post,
-            args=[f"{url}/v1/chat/completions"],
-            kwargs={"json": ASKED | {"max_tokens": 2}, "timeout": SECONDS},
-        )
+        waiting = threading.Thread(target=ask_for_two_tokens, args=[host, int(port)])
         waiting.start()
         until(lambda: served.engine.waiting == 1)
         rounds.release()  # the round ends, and with it the generation
