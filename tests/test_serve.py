@@ -269,6 +269,12 @@ def test_an_echo_has_what_the_model_thinks_of_the_prompt(client: TestClient) -> 
     assert error(client, TEXT, max_tokens=0)["status"] == 400
 
 
+def test_prompts_and_choices_together_are_bounded(client: TestClient) -> None:
+    for prompts, choices, status in [(64, 2, 200), (65, 2, 400), (1, 128, 200)]:
+        asked = {"prompt": ["a"] * prompts, "n": choices, "max_tokens": 1}
+        assert client.post("/v1/completions", json=asked).status_code == status
+
+
 def test_an_end_token_is_no_text() -> None:
     runner = StubRunner()
     runner.session.end_bias = 6.0

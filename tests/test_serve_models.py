@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from threading import Event
 
 import pytest
 from fastapi.testclient import TestClient
@@ -56,6 +57,42 @@ def test_what_nobody_asks_for_is_dropped() -> None:
             assert len(load.runners) == 2
 
     asyncio.run(main())
+
+
+def test_who_leaves_while_a_model_loads_does_not_load_it_twice() -> None:
+    async def main() -> None:
+        load, may_end = Loads("one"), Event()
+
+        def slowly() -> Loaded:
+            assert may_end.wait(10)
+            return load()
+
+        async def use() -> None:
+            async with models.using("one"):
+                pass
+
+        models = Models({"one": slowly, "two": Loads("two")}, most_waiting=1)
+        leaving, staying = asyncio.create_task(use()), asyncio.create_task(use())
+        await asyncio.sleep(0)
+        leaving.cancel()
+        async with models.using("two"):  # what loads does not stop the others
+            assert models.served("one") is None
+        may_end.set()
+        await staying
+        assert leaving.cancelled()
+        assert len(load.runners) == 1
+        assert models.served("one") is not None
+
+    asyncio.run(main())
+
+
+def test_a_model_that_is_loaded_at_the_start_is_known_as_such() -> None:
+    load = Loads("one")
+    models = Models({"one": load}, most_waiting=1, loaded=load())
+    with TestClient(make_app(Service(models, Limits()))) as client:
+        assert [card["loaded"] for card in client.get("/v1/models").json()["data"]] == [True]
+    assert len(load.runners) == 1
+    assert load.runners[0].closed
 
 
 def test_a_model_that_cannot_be_loaded_names_no_file() -> None:

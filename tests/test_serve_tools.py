@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import jsonschema
 import pytest
 
 from spec_local.errors import ConfigError
+from spec_local.sampling.schema import read_schema
 from spec_local.serve.failures import Refused
 from spec_local.serve.tool_calls import CallReader, ToolCall
 from spec_local.serve.tool_choice import NamedFunction, NamedTool, calling
@@ -196,3 +198,36 @@ def test_a_response_calls_what_it_must(tmp_path: Path) -> None:
         answer = client.post("/v1/responses", json={"input": items, "max_output_tokens": 9})
         assert answer.status_code == 200, answer.text
         assert answer.json()["output"][0]["type"] == "message"
+
+
+def test_arguments_that_are_no_object_are_no_call() -> None:
+    for given in ('"rome"', "[1]", '"[1]"', "3"):
+        text = f'<tool_call>{{"name": "weather", "arguments": {given}}}</tool_call>'
+        said, calls = read(HERMES_FORM, text)
+        assert calls == []
+        assert given in said
+    written = '<tool_call>{"name": "weather", "arguments": "{\\"city\\": \\"rome\\"}"}</tool_call>'
+    assert read(HERMES_FORM, written)[1] == [CALL]
+
+
+def test_what_a_tools_schema_shares_is_found_and_each_has_its_own() -> None:
+    def tool(name: str, shared: Any) -> dict[str, Any]:
+        place = {"$ref": "#/$defs/Place"}
+        parameters = {
+            "type": "object",
+            "properties": {"place": place},
+            "required": ["place"],
+            "$defs": {"Place": shared},
+        }
+        return {"type": "function", "function": {"name": name, "parameters": parameters}}
+
+    schema = HERMES_FORM.schema([tool("go", {"enum": ["rome"]}), tool("stay", {"const": "oslo"})])
+    validator = jsonschema.Draft202012Validator(schema)
+    for name, place, right in [
+        ("go", "rome", True),
+        ("stay", "oslo", True),
+        ("go", "oslo", False),
+        ("stay", "rome", False),
+    ]:
+        assert validator.is_valid({"name": name, "arguments": {"place": place}}) == right
+    assert read_schema(schema, closed=True)  # what binds an answer understands it as well

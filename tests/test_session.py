@@ -189,9 +189,10 @@ def test_the_context_is_as_long_as_was_asked_for(asked: int, tiny: Path) -> None
             session.evaluate([5])
 
 
-def test_without_a_size_the_context_is_the_models(tiny: Path) -> None:
+def test_without_a_size_the_context_is_the_models(tmp_path: Path) -> None:
+    tiny = write_tiny(tmp_path / "trained.gguf", n_ctx=600)
     with Model(tiny, LoadOptions(n_ctx=0)) as model, Session(model) as session:
-        assert session.n_ctx == model.n_ctx_train == 4096
+        assert session.n_ctx == model.n_ctx_train == 600
 
 
 @pytest.mark.parametrize(("tokens", "rows"), [(0, 1), (3, 0), (3, 4), (64, 34)])

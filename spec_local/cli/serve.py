@@ -155,12 +155,11 @@ def serve(
         for each, one in options.items()
     }
     with listening(address) as listener:
-        if len(loads) == 1:  # what is wrong with it shall be known at once
-            ((only, load),) = loads.items()
-            loaded = load()
-            loads[only] = _first_time(loaded, load)
+        # What is wrong with a single one shall be known at once.
+        loaded = next(iter(loads.values()))() if len(loads) == 1 else None
+        models_ = Models(loads, most_waiting=queue, idle_seconds=idle_seconds, loaded=loaded)
         run(
-            Service(Models(loads, most_waiting=queue, idle_seconds=idle_seconds), limits),
+            Service(models_, limits),
             address,
             listener,
             lambda url: _ready(url, list(loads)),
@@ -183,12 +182,6 @@ def _by_name(options: list[ModelOptions]) -> dict[str, ModelOptions]:
     for each in options if len(options) > 1 else ():
         chosen_pair(each, each.drafter)  # raises for names that are unknown
     return found
-
-
-def _first_time(loaded: Loaded, load: Callable[[], Loaded]) -> Callable[[], Loaded]:
-    """Gives what is loaded already, and loads it anew when it was dropped since."""
-    ready = [loaded]
-    return lambda: ready.pop() if ready else load()
 
 
 def _require_extra() -> None:

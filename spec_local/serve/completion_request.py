@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 _DEFAULT_TOKENS = 16
 """As OpenAI has it."""
-_MOST_PROMPTS = 128
+_MOST_CHOICES = 128
+"""Of a request, all prompts together."""
 
 
 class CompletionRequest(Parameters):
@@ -38,7 +39,8 @@ class CompletionRequest(Parameters):
         one = isinstance(given, str) or (bool(given) and isinstance(given[0], int))
         prompts: list[Prompt] = [given] if one else given
         require(bool(prompts) and all(map(_is_there, prompts)), "The prompt is empty.")
-        require(len(prompts) <= _MOST_PROMPTS, f"At most {_MOST_PROMPTS} prompts in a request.")
+        choices = len(prompts) * (self.n or 1)
+        require(choices <= _MOST_CHOICES, f"At most {_MOST_CHOICES} prompts times n in a request.")
         return prompts
 
     @property

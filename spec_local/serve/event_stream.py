@@ -22,6 +22,10 @@ def as_event(data: BaseModel) -> bytes:
     return b"data: %b\n\n" % data.model_dump_json(exclude_unset=True).encode()
 
 
+_MOST_SECONDS = 60.0
+"""How long a client may leave an event unread."""
+
+
 class EventStream(Response):
     """Sends events as they come, until the client goes."""
 
@@ -36,7 +40,8 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
         async with self._resources:
-            with suppress(Refused, OSError):  # the client has gone
+            # The client has gone, or reads nothing any more: it must not keep its turn.
+            with suppress(Refused, OSError, asyncio.TimeoutError):
                 await while_connected(receive, self._sent(send))
 
     async def _sent(self, send: Send) -> None:
@@ -45,7 +50,8 @@ class EventStream(Response):
         )
         async with aclosing(_with_failures(self._events)) as events:
             async for event in events:
-                await send({"type": "http.response.body", "body": event, "more_body": True})
+                sent = send({"type": "http.response.body", "body": event, "more_body": True})
+                await asyncio.wait_for(sent, _MOST_SECONDS)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -22,7 +22,7 @@ class Guard:
     def __init__(self, app: ASGIApp, *, api_key: str | None, body_bytes: int) -> None:
         """api_key: None lets everybody through. body_bytes: most of a request."""
         self._app = app
-        self._key = None if api_key is None else api_key.encode()
+        self._key = None if api_key is None else api_key.strip().encode()
         self._body_bytes = body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

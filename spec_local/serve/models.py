@@ -68,16 +68,24 @@ class Models:
     """Models by name. Each is loaded when it is first asked for, and dropped when it is not."""
 
     def __init__(
-        self, loads: Mapping[str, Load], *, most_waiting: int, idle_seconds: float | None = None
+        self,
+        loads: Mapping[str, Load],
+        *,
+        most_waiting: int,
+        idle_seconds: float | None = None,
+        loaded: Loaded | None = None,
     ) -> None:
         """loads: how each is loaded, the first being what is used without a name.
 
-        idle_seconds: a model that nobody asked for so long is dropped; None keeps all.
+        idle_seconds: a model that nobody asked for so long is dropped; None keeps all. loaded: one
+        that is loaded already.
         """
         self._loads = dict(loads)
         self._most_waiting, self._idle_seconds = most_waiting, idle_seconds
         self._served: dict[str, Served] = {}
-        self._changing = asyncio.Lock()
+        self._loading: dict[str, asyncio.Task[Served]] = {}
+        if loaded is not None:
+            self._served[loaded.name] = Served(loaded, most_waiting)
         self.created = int(time())
 
     @property
@@ -98,16 +106,28 @@ class Models:
         name = name or self.names[0]
         if name not in self._loads:
             raise unknown(name, self.names)
-        async with self._changing:
-            if name not in self._served:
-                self._served[name] = await self._load(name)
-            served = self._served[name]
-            served.users += 1
+        served = self._served.get(name)
+        if served is None:  # who asked for it may leave; others wait for the same loading
+            served = await asyncio.shield(self._to_load(name))
+        served.users += 1
         try:
             yield served
         finally:
             served.users -= 1
             served.left_at = monotonic()
+
+    def _to_load(self, name: str) -> asyncio.Task[Served]:
+        """The one loading of that model."""
+
+        def ended(task: asyncio.Task[Served]) -> None:
+            del self._loading[name]
+            if not task.cancelled():
+                task.exception()  # that nobody waited for it is no fault
+
+        if name not in self._loading:
+            self._loading[name] = asyncio.create_task(self._load(name))
+            self._loading[name].add_done_callback(ended)
+        return self._loading[name]
 
     async def _load(self, name: str) -> Served:
         try:
@@ -119,18 +139,18 @@ class Models:
                 status=HTTPStatus.INTERNAL_SERVER_ERROR,
                 kind="server_error",
             ) from None
-        return Served(loaded, self._most_waiting)
+        served = self._served[name] = Served(loaded, self._most_waiting)
+        return served
 
     async def drop_idle(self) -> None:
         """Free the models that nobody asked for long enough."""
         if self._idle_seconds is None:
             return
-        async with self._changing:
-            before = monotonic() - self._idle_seconds
-            for name, served in list(self._served.items()):
-                if served.users == 0 and served.left_at <= before:
-                    del self._served[name]
-                    await asyncio.to_thread(served.loaded.close)
+        before = monotonic() - self._idle_seconds
+        for name, served in list(self._served.items()):
+            if served.users == 0 and served.left_at <= before and name in self._served:
+                del self._served[name]
+                await asyncio.to_thread(served.loaded.close)
 
     async def keep_dropping_idle(self) -> None:
         """The same again and again, until it is cancelled."""

@@ -77,7 +77,10 @@ def run(
 
     ready: told the base URL for clients. The service's models are closed at the end.
     """
-    hosts = (*_LOCAL, address.host) if address.is_local else ("*",)
+    # Whoever has the key may ask by any name, as through a proxy; without one a web page could make
+    # its own name lead here.
+    guarded = address.is_local and address.api_key is None
+    hosts = (*_LOCAL, address.host) if guarded else ("*",)
     app = make_app(service, api_key=address.api_key, hosts=hosts, origins=address.origins)
     server = uvicorn.Server(
         uvicorn.Config(

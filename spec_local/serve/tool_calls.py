@@ -105,6 +105,15 @@ class CallReader:
         given = value.get(self._form.arguments_key, {})
         if name not in self._names:
             return None
-        if isinstance(given, str):
-            return ToolCall(name, given)
+        given = _parsed(given) if isinstance(given, str) else given
+        if not isinstance(given, dict):
+            return None
         return ToolCall(name, json.dumps(given, ensure_ascii=False))
+
+
+def _parsed(text: str) -> Any:
+    """What that JSON says; None if it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None

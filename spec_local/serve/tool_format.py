@@ -30,6 +30,7 @@ _CALL = {
 _CALLED = {"role": "assistant", "content": "", "tool_calls": [_CALL]}
 _MARKS = re.compile(f"[{OPEN}{CLOSE}]")
 _DECODER = json.JSONDecoder()
+_ANYTHING = {"type": "object", "additionalProperties": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +51,23 @@ class ToolFormat:
 
     def schema(self, tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """What a call of one of the tools must be, as a JSON schema."""
-        calls = [self._schema_of(tool["function"]) for tool in tools]
-        return calls[0] if len(calls) == 1 else {"anyOf": calls}
+        calls, shared = list[dict[str, Any]](), dict[str, Any]()
+        for number, tool in enumerate(tools):
+            function = tool["function"]
+            parameters = function.get("parameters") or _ANYTHING
+            # What one tool's schema refers to within itself stands at the root, under its number.
+            shared[str(number)] = _moved(parameters, f"#/$defs/{number}")
+            calls.append(self._schema_of(function["name"], f"#/$defs/{number}"))
+        call = calls[0] if len(calls) == 1 else {"anyOf": calls}
+        return {**call, "$defs": shared}
 
-    def _schema_of(self, function: Mapping[str, Any]) -> dict[str, Any]:
-        arguments = function.get("parameters") or {"type": "object", "additionalProperties": True}
+    def _schema_of(self, name: str, arguments: str) -> dict[str, Any]:
+        """arguments: where their schema is."""
         return {
             "type": "object",
             "properties": {
-                self.name_key: {"const": function["name"]},
-                self.arguments_key: arguments,
+                self.name_key: {"const": name},
+                self.arguments_key: {"$ref": arguments},
             },
             "required": [self.name_key, self.arguments_key],
             "additionalProperties": False,
@@ -84,6 +92,19 @@ def tool_format(template: Template) -> ToolFormat | None:
     if len(names) != 1 or len(given) != 1:
         return None
     return ToolFormat(called[len(common) : start], names[0], given[0])
+
+
+def _moved(schema: Any, place: str) -> Any:
+    """A schema that stands at that place of a larger one: its own references lead there."""
+    if isinstance(schema, list):
+        return [_moved(each, place) for each in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    moved = {key: _moved(value, place) for key, value in schema.items()}
+    reference = schema.get("$ref")
+    if isinstance(reference, str) and reference.startswith("#"):
+        moved["$ref"] = place + reference[1:]
+    return moved
 
 
 def _common_beginning(before: str, called: str) -> str:
