@@ -168,9 +168,11 @@ def _is_back(text: str) -> bool:
 
 
 @contextmanager
-def new_home() -> Iterator[Path]:
-    """A folder with nothing but the models that have been pulled, and a file that is none."""
-    home = Path(tempfile.gettempdir()) / "you"  # it is seen in what is written down
+def filled(home: Path) -> Iterator[Path]:
+    """The folder, made with nothing but the models that have been pulled, and a file that is none.
+
+    It is seen in what is written down, and removed at the end.
+    """
     cache = home / ".cache" / "spec-local"
     cache.mkdir(parents=True)
     try:
@@ -181,8 +183,8 @@ def new_home() -> Iterator[Path]:
         shutil.rmtree(home)
 
 
-def transcript(columns: int, flows: Sequence[Flow] = FLOWS) -> Iterator[str]:
-    """A page of all flows, piece by piece."""
+def transcript(columns: int, home: Path, flows: Sequence[Flow] = FLOWS) -> Iterator[str]:
+    """A page of all flows, piece by piece; home: a folder that is not there yet."""
     machine = this_machine(LoadOptions())
     yield (
         f"# A terminal of {columns} columns\n\n"
@@ -190,7 +192,7 @@ def transcript(columns: int, flows: Sequence[Flow] = FLOWS) -> Iterator[str]:
         f"and written down as it was, on {machine.cpu}, {machine.cores} cores.\n"
     )
     for flow in flows:
-        with new_home() as home, Terminal(columns, home) as terminal:
+        with filled(home), Terminal(columns, home) as terminal:
             for step in flow.steps:
                 print(f"{columns}: {step.typed}", file=sys.stderr)
                 terminal.do(step)
@@ -206,7 +208,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(exist_ok=True)
     for columns in arguments.columns or COLUMNS:
-        page = "".join(transcript(columns))
+        page = "".join(transcript(columns, Path(tempfile.gettempdir()) / "you"))
         (arguments.out / f"{columns}.md").write_text(page, encoding="utf-8")
 
 
