@@ -59,11 +59,11 @@ _ASK = "'What is a cache?'"
 
 FLOWS = (
     Flow("Help", [Step("spec-local --help"), Step("spec-local chat --help")]),
-    Flow("A race", [Step("spec-local race -n 120")]),
+    Flow("A race", [Step("spec-local race smollm2 -n 120")]),
     Flow(
         "A chat",
         [
-            Step("spec-local chat --seed 1", "context 0%"),
+            Step("spec-local chat smollm2 --seed 1", "context 0%"),
             Step("Name three colours.", _ANSWERED),
             Step("/stats", _ANSWERED),
             Step("/help", "quotes"),
@@ -75,11 +75,15 @@ FLOWS = (
         ],
     ),
     Flow("Models", [Step("spec-local models list")]),
-    Flow("One answer", [Step(f"spec-local generate --seed 1 -n 60 {_ASK}")]),
+    Flow("One answer", [Step(f"spec-local generate -m smollm2 --seed 1 -n 60 {_ASK}")]),
     Flow(
         "Ctrl-C",
         [
-            Step("spec-local generate --seed 1 'Tell me a long story.'", "(?i)once|there", False),
+            Step(
+                "spec-local generate -m smollm2 --seed 1 'Tell me a long story.'",
+                "(?i)once|there",
+                False,
+            ),
             Step(_CTRL_C),
         ],
     ),
@@ -88,9 +92,9 @@ FLOWS = (
         [
             Step("spec-local chat smolm2"),
             Step(f"spec-local generate -m prompt.txt {_ASK}"),
-            Step(f"spec-local generate -c 10 {_ASK}"),
-            Step(f"spec-local generate --top-p 2 {_ASK}"),
-            Step(f"spec-local generate --colour {_ASK}"),
+            Step(f"spec-local generate -m smollm2 -c 10 {_ASK}"),
+            Step(f"spec-local generate -m smollm2 --top-p 2 {_ASK}"),
+            Step(f"spec-local generate -m smollm2 --colour {_ASK}"),
         ],
     ),
 )
