@@ -108,6 +108,7 @@ class Terminal:
             **os.environ,
             "HOME": str(home),
             "LANG": "C.UTF-8",
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "SPEC_LOCAL_CACHE": str(home / ".cache" / "spec-local"),
         }
         for name in ("TMUX", "COLUMNS", "LINES", "NO_COLOR"):
