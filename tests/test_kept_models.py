@@ -16,7 +16,6 @@ from spec_local.errors import ConfigError, DownloadError
 from spec_local.models import registry as registry_module
 from spec_local.models.download import locked, resolve
 from spec_local.models.kept import KeptModel, find_kept, kept_models, remove
-from spec_local.models.loading import choose_pair, is_name
 from spec_local.models.registry import load_registry
 from tests.file_server import file_server
 from tests.tiny_gguf import write_tiny
@@ -233,9 +232,12 @@ def test_what_is_being_pulled_is_not_removed(run: Run, empty_cache: Path) -> Non
     assert kept_models() != []
 
 
+@pytest.mark.llama
 def test_a_model_of_the_hub_goes_by_the_name_that_the_list_shows(
     run: Run, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from spec_local.models.loading import choose_pair, is_name
+
     whole = write_tiny(empty_cache / "aside").read_bytes()
     parts = {f"big-0000{i}-of-00002.gguf": whole[i:] for i in (1, 2)}
     with file_server() as hub:
