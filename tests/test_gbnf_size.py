@@ -23,6 +23,7 @@ TOO_LARGE = {
     "characters": 'root ::= "' + "a" * 1_000_000 + '"',
 }
 SOUND = (
+    "root ::= [^\\n]{0,500} name\nname ::= [a-z]{0,2000}",
     'root ::= item root | ""\nitem ::= [a-z]+ ws\nws ::= [ \\n]*',
     'root ::= expr\nexpr ::= term ("+" expr)?\nterm ::= "(" expr ")" | [0-9]+',
     'root ::= "{" (pair ("," pair)*)? "}" # what JSON has\n'

@@ -72,9 +72,22 @@ def test_what_is_done_on_a_stack_returns_and_raises_and_leaves_the_size_as_it_wa
     assert on_stack(1 << 24, lambda: threading.current_thread().name) == "large stack"
     with pytest.raises(ZeroDivisionError):
         on_stack(1 << 24, lambda: 1 // 0)
-    with pytest.raises(MemoryError, match="no room for a stack"):
+    with pytest.raises(ConfigError, match="for which there is no room; break it into lines"):
         on_stack(1 << 60, lambda: None)
     assert threading.stack_size() == before
+
+
+def test_a_stack_is_whole_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other sizes are refused on macOS."""
+    asked = list[int]()
+
+    def stack_size(*size: int) -> int:
+        asked.extend(size)
+        return 0
+
+    monkeypatch.setattr(threading, "stack_size", stack_size)
+    assert on_stack(1001 * 2048, lambda: 3) == 3
+    assert asked == [32 << 16, 0]
 
 
 def notes(caplog: pytest.LogCaptureFixture) -> list[str]:

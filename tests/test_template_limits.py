@@ -98,3 +98,14 @@ def test_what_templates_use_is_there(model: Model) -> None:
     assert ChatTemplate(model, source).render(HI) == (
         '<s>1/1True {\n  "role": "user",\n  "content": "hi"\n}True!aaahx-0710244[1, 2]'
     )
+
+
+def test_numbers_are_data_and_names_are_the_templates(model: Model) -> None:
+    """A time stamp in a call of a tool is no width, and any argument may be called `context`."""
+    source = (
+        "{% macro shown(context, called=1) %}{{ context | string }}{% endmacro %}"
+        "{% set ns = namespace(context=1700000000) %}"
+        "{{ 1700000000 | tojson }} {{ shown(context=1700000000) }} {{ ns.context }} "
+        "{{ nothing | default(4294967295) | round(1) }}"
+    )
+    assert ChatTemplate(model, source).render(HI) == "1700000000 1700000000 1700000000 4294967295"

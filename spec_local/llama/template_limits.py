@@ -30,7 +30,12 @@ SECONDS = 10.0
 CHARACTERS = 1 << 24
 """Most characters that are written, more than any context holds; and of a value made on the way."""
 _LARGEST_NUMBER = 10**6
-"""Of an argument; more is a width or a count that nobody needs."""
+"""Of a width or a count."""
+_SIZED = {
+    *("center", "indent", "wordwrap", "truncate", "batch", "slice", "round", "tojson"),
+    *("ljust", "rjust", "zfill", "expandtabs"),
+}
+"""Filters and methods that take one, and make something as large."""
 
 
 class TemplateWithoutEnd(ModelFileError):
@@ -80,25 +85,32 @@ class _LimitedEnvironment(ImmutableSandboxedEnvironment):
         )
         del self.globals["lipsum"]
         self.globals |= {"raise_exception": _refuse, "strftime_now": _now}
-        self.filters = {name: self._limited(made) for name, made in self.filters.items()}
-        self.filters |= {"tojson": self._limited(_json), "watched": self._each, "bounded": _bounded}
+        self.filters = {name: self._limited(name, made) for name, made in self.filters.items()}
+        self.filters |= {
+            "tojson": self._limited("tojson", _json),
+            "watched": self._each,
+            "bounded": _bounded,
+        }
 
     def _generate(self, source: nodes.Template, *arguments: Any, **more: Any) -> str:
         return super()._generate(_Watching().visit(source), *arguments, **more)
 
-    def call(self, context: Context, called: Any, *given: Any, **named: Any) -> Any:
+    # Named arguments of any name are the template's: those of this method have none.
+    def call(self, context: Context, called: Any, /, *given: Any, **named: Any) -> Any:
         """Every call of a function, a method or a macro."""
-        return self._limited(super().call)(context, called, *given, **named)
+        self._require_time()
+        if getattr(called, "__name__", "") in _SIZED:
+            _require_small(*given, *named.values())
+        return _bounded(super().call(context, called, *given, **named))
 
-    def _limited(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The same function; what it is given and what it makes are bounded."""
+    def _limited(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The same filter; the sizes it is given and what it makes are bounded."""
 
         @wraps(function)  # Jinja marks functions that want more than their arguments
         def limited(*given: Any, **named: Any) -> Any:
             self._require_time()
-            for value in (*given, *named.values()):
-                if isinstance(value, int) and abs(value) > _LARGEST_NUMBER:
-                    raise TemplateWithoutEnd("it uses a number that is too large")
+            if name in _SIZED:
+                _require_small(*given[1:], *named.values())  # not what is filtered
             return _bounded(function(*given, **named))
 
         return limited
@@ -139,6 +151,11 @@ class _Watching(NodeTransformer):
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802 - Jinja's name
         self.generic_visit(node)
         return _filtered(node, "bounded")
+
+
+def _require_small(*sizes: Any) -> None:
+    if any(isinstance(size, int) and abs(size) > _LARGEST_NUMBER for size in sizes):
+        raise TemplateWithoutEnd("it uses a number that is too large")
 
 
 def _filtered(node: nodes.Node, name: str) -> nodes.Expr:

@@ -32,6 +32,13 @@ TEMPLATE_FAULT, REFUSED = 43, 44
 """The child's exit status for a chat template without end, which stderr names; and for a file that
 was refused in words."""
 
+_DEATHS = frozenset(
+    getattr(signal, name)
+    for name in ("SIGABRT", "SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE")
+    if hasattr(signal, name)
+)
+"""What a file can make a process die of; whoever kills it says nothing of the file."""
+
 _PROGRAM = "spec_local.llama.trial_run"
 _PACKAGES = Path(__file__).parents[2]
 _SECONDS, _BYTES_PER_SECOND = 30.0, 20e6
@@ -76,7 +83,7 @@ def require_survived(
         logger.info("%s was not tried: %s", path, error)
         return
     words = ended.stderr.decode(errors="replace")
-    if ended.returncode < 0:
+    if -ended.returncode in _DEATHS:
         raise ModelFileError(
             f"{path.name} cannot be used: llama.cpp ends the process that opens it "
             f"({_reason(words, -ended.returncode)}); {_ADVICE}."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,8 @@ def _limit_memory() -> None:
     for kind, most in ((resource.RLIMIT_DATA, _MEMORY), (resource.RLIMIT_CORE, 0)):
         _soft, hard = resource.getrlimit(kind)
         within = hard == resource.RLIM_INFINITY or most <= hard
-        resource.setrlimit(kind, (most if within else hard, hard))
+        with suppress(ValueError, OSError):  # macOS takes no limit of data
+            resource.setrlimit(kind, (most if within else hard, hard))
 
 
 if __name__ == "__main__":

@@ -114,9 +114,12 @@ def _may_be_empty(sequences: _Sequences, empty: set[str]) -> bool:
 
 
 def _is_optional(part: _Part, empty: set[str]) -> bool:
-    if part.optional or part.rule in empty:
-        return True
-    return bool(part.group) and _may_be_empty(part.group, empty)
+    return part.optional or _is_nothing(part, empty)
+
+
+def _is_nothing(part: _Part, empty: set[str]) -> bool:
+    """Whether what is repeated may itself be nothing."""
+    return part.rule in empty or (bool(part.group) and _may_be_empty(part.group, empty))
 
 
 def _begin(sequence: list[_Part], empty: set[str]) -> Iterator[_Part]:
@@ -143,7 +146,8 @@ def _ways(sequences: _Sequences, empty: set[str], known: Mapping[str, int]) -> i
         in_a_row = 0
         for part in _begin(sequence, empty):
             begun = known[part.rule] if part.rule is not None else _ways(part.group, empty, known)
-            written = part.times if _is_optional(part, empty) else 1
+            # Of optional repetitions llama.cpp nests each in the one before: only one comes first.
+            written = part.times if _is_nothing(part, empty) else 1
             found += begun * written
             in_a_row += written
             _require(found <= _MOST_WAYS and in_a_row <= _MOST_IN_A_ROW)

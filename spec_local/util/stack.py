@@ -7,8 +7,12 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import TypeVar
 
+from spec_local.errors import ConfigError
+
 Result = TypeVar("Result")
 
+_PAGES = 1 << 16
+"""Stacks are whole pages, which are no larger than this on any system."""
 _SIZES = threading.Lock()  # the size of new stacks is the process's
 
 
@@ -16,8 +20,9 @@ def on_stack(size: int, work: Callable[[], Result]) -> Result:
     """What `work` returns or raises, done in a thread with a stack of `size` bytes.
 
     Only what is used of the stack takes memory. An interruption is raised when the work has ended,
-    as C code cannot be stopped. Raises MemoryError where the system has no room for the stack.
+    as C code cannot be stopped. Raises ConfigError where the system has no room for the stack.
     """
+    size = -(-size // _PAGES) * _PAGES
     future: Future[Result] = Future()
 
     def run() -> None:
@@ -28,11 +33,15 @@ def on_stack(size: int, work: Callable[[], Result]) -> Result:
 
     thread = threading.Thread(target=run, name="large stack", daemon=True)
     with _SIZES:
-        usual = threading.stack_size(size)
+        usual = threading.stack_size()
         try:
+            threading.stack_size(size)
             thread.start()
-        except RuntimeError:
-            raise MemoryError(f"There is no room for a stack of {size:,} bytes.") from None
+        except (ValueError, RuntimeError):
+            raise ConfigError(
+                f"This text needs a stack of {size:,} bytes, for which there is no room; break it "
+                "into lines."
+            ) from None
         finally:
             threading.stack_size(usual)
     interruption: BaseException | None = None
