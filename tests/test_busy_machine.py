@@ -11,6 +11,7 @@ import pytest
 
 from scripts.busy_machine import PHASES, _phases
 from tests.documents import ROOT
+from tests.tiny_gguf import write_tiny
 
 pytestmark = pytest.mark.llama
 
@@ -24,8 +25,8 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
-def test_it_measures_keeps_and_shows(tiny: Path, tmp_path: Path) -> None:
-    data = tmp_path / "busy.json"
+def test_it_measures_keeps_and_shows(tmp_path: Path) -> None:
+    tiny, data = write_tiny(tmp_path / "tiny.gguf"), tmp_path / "busy.json"
     model = ("--model", str(tiny), "--file", str(tiny))
     size = ("--competitors", "1", "--rounds", "1", "--seconds", "0.4", "1.4", "0.4")
     printed = run(*model, *size, "--settings", *SETTINGS, "--json", str(data))
