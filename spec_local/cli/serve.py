@@ -157,7 +157,9 @@ def serve(
     with listening(address) as listener:
         # What is wrong with a single one shall be known at once.
         loaded = next(iter(loads.values()))() if len(loads) == 1 else None
-        models_ = Models(loads, most_waiting=queue, idle_seconds=idle_seconds, loaded=loaded)
+        models_ = Models(
+            loads, most_waiting=limits.waiting, idle_seconds=idle_seconds, loaded=loaded
+        )
         run(
             Service(models_, limits),
             address,
@@ -176,8 +178,7 @@ def _by_name(options: list[ModelOptions]) -> dict[str, ModelOptions]:
         len(options) == 1 or options[0].draft is None,
         "Several models have drafts of their own; leave out --draft.",
     )
-    default = default_pair(load_registry())
-    found = {_served_name(each.target or default): each for each in options}
+    found = {_served_name(each.target or default_pair(load_registry())): each for each in options}
     require(len(found) == len(options), "Two of the models have the same name.")
     for each in options if len(options) > 1 else ():
         chosen_pair(each, each.drafter)  # raises for names that are unknown

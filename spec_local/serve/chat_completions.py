@@ -15,7 +15,7 @@ from spec_local.serve.chat_shapes import ChatCompletion
 from spec_local.serve.head import Head
 from spec_local.serve.limits import Limits
 from spec_local.serve.models import Loaded
-from spec_local.serve.prompts import checked_length
+from spec_local.serve.prompts import conversation
 from spec_local.serve.replying import replied
 from spec_local.serve.sampling import sampling_of
 from spec_local.serve.service import service_of
@@ -57,9 +57,7 @@ def _asked(given: ChatRequest, loaded: Loaded, limits: Limits, tools: Calling) -
         "logprobs": given.wanted_logprobs,
         "prediction": None if given.prediction is None else given.prediction.text(),
     }
-    prompt = loaded.runner.tokenize(given.said(), tools=tools.tools)
-    prompt += loaded.runner.vocab.tokenize(tools.opening, add_special=False, parse_special=True)
-    checked_length(prompt, limits)
+    prompt = conversation(given.said(), tools, loaded.runner, limits)
     return Asked(
         prompts=[prompt],
         tokens=[prompt],

@@ -13,7 +13,7 @@ from spec_local.sampling.settings import Sampling
 from spec_local.serve.answer import Asked
 from spec_local.serve.limits import Limits
 from spec_local.serve.models import Loaded
-from spec_local.serve.prompts import checked_length
+from spec_local.serve.prompts import conversation
 from spec_local.serve.replying import replied
 from spec_local.serve.response_reply import ResponseReply
 from spec_local.serve.response_request import ResponseRequest
@@ -46,9 +46,7 @@ def _asked(given: ResponseRequest, loaded: Loaded, limits: Limits, tools: Callin
         require(schema is None, "An answer that must call a tool has no text.format.")
         schema = tools.schema
     sampling = sampling_of(given, loaded.runner.sampling, schema, limits.schema_bytes)
-    prompt = loaded.runner.tokenize(given.said(), tools=tools.tools)
-    prompt += loaded.runner.vocab.tokenize(tools.opening, add_special=False, parse_special=True)
-    checked_length(prompt, limits)
+    prompt = conversation(given.said(), tools, loaded.runner, limits)
     return Asked(
         prompts=[prompt],
         tokens=[prompt],

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from spec_local.drafters.library import Library
+from spec_local.exact.modes import Exactness
 from spec_local.exact.session import ExactSession
 from spec_local.llama.session import Session
 from spec_local.machine.profile import ProfileStore
@@ -34,31 +35,43 @@ def beside(runner: Runner, k: int | None, library: Library, stack: ExitStack) ->
     if exact is not None:
         session = ExactSession(target, exact.widths, target.n_batch)
         exact = replace(exact, session=session)
+    name = runner.speculator.name
+    return _like(runner, target, name, draft=draft, k=k, exact=exact, library=library)
+
+
+def _redrafted(runner: Runner, drafter: str | None, k: int | None) -> Runner:
+    """A runner in the same contexts that drafts otherwise; None is as that runner does."""
+    return _like(
+        runner,
+        runner.target,
+        runner.speculator.name if drafter is None else drafter,
+        draft=runner.draft,
+        k=k,
+        exact=runner.exact,
+        library=runner.library,
+    )
+
+
+def _like(
+    runner: Runner,
+    target: Session,
+    drafter: str,
+    *,
+    draft: Session | None,
+    k: int | None,
+    exact: Exactness | None,
+    library: Library,
+) -> Runner:
+    """A runner in these contexts with the sampling and the template of that one."""
     other = Runner(
         target,
-        runner.speculator.name,
+        drafter,
         draft=draft,
         k=k,
         sampling=runner.sampling,
         profiles=ProfileStore.of_user(),
         exact=exact,
         library=library,
-    )
-    other.template = runner.template
-    return other
-
-
-def _redrafted(runner: Runner, drafter: str | None, k: int | None) -> Runner:
-    """A runner in the same contexts that drafts otherwise; None is as that runner does."""
-    other = Runner(
-        runner.target,
-        runner.speculator.name if drafter is None else drafter,
-        draft=runner.draft,
-        k=k,
-        sampling=runner.sampling,
-        profiles=ProfileStore.of_user(),
-        exact=runner.exact,
-        library=runner.library,
     )
     other.template = runner.template
     return other
