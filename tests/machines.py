@@ -9,7 +9,6 @@ from typing import NamedTuple
 from spec_local.control.controller import Controller
 from spec_local.control.costs import MAX_WIDTH, CostCurve, bucket_of
 from spec_local.control.drafter_state import DrafterState
-from spec_local.control.plan import CALIBRATION
 from spec_local.control.report import RoundReport
 from spec_local.control.simulation import MODEL, WINDOW, SimulatedMachine, Text, Track
 
@@ -137,8 +136,10 @@ def text(rng: random.Random, kind: str, n: int) -> Text:
 
 
 def controller(machine: SimulatedMachine) -> Controller:
-    """One that knows nothing of the machine, and of the drafters what a first look tells."""
-    cost = CostCurve()
+    """One that knows of the machine what a first look tells."""
+    target, cost = CostCurve(), CostCurve()
+    for width in (1, 2, 4, 8) * 2:
+        target.observe(width, 0, machine.verify[width] * machine.noise())
     for width in (1, 8, 1, 8):
         cost.observe(width, 0, machine.draft_seconds(width) * machine.noise())
     states = {
@@ -146,7 +147,7 @@ def controller(machine: SimulatedMachine) -> Controller:
         "lookup": DrafterState(),
         WINDOW: DrafterState(cost),
     }
-    return Controller(CostCurve(), states)
+    return Controller(target, states)
 
 
 class Change(NamedTuple):
@@ -188,9 +189,8 @@ def with_the_context(level: float, row: float = 0.0, wide: float = 1.0) -> Chang
 class Bookkeeper(Controller):
     """A controller whose rounds are booked at what they really cost: no noise, no estimate.
 
-    Amounts are in plain tokens. Booked apart are the two things that the README excepts: what
-    calibration rounds cost beyond plain ones, and what the draft model reads before its first draft
-    of the answer.
+    Amounts are in plain tokens. Booked apart is the one thing that the README excepts: what the
+    draft model reads before its first draft of the answer.
     """
 
     change = STEADY
@@ -204,7 +204,7 @@ class Bookkeeper(Controller):
     def begin(self, max_tokens: int, kind: str = "") -> None:
         super().begin(max_tokens, kind)
         self.written = -1  # the first token is out before anything is booked
-        self.lost = self.reading = self.calibrating = 0.0
+        self.lost = self.reading = 0.0
         self.worst = 0.0
         """The most that was lost beyond the promise, after any round."""
 
@@ -227,10 +227,7 @@ class Bookkeeper(Controller):
         cost = machine.verify[report.width] * factor + sum(steps) - reading
         beyond = cost / plain - report.tokens
         self.reading += reading / plain
-        if report.drafter == CALIBRATION:
-            self.calibrating += beyond
-        else:
-            self.lost += beyond
+        self.lost += beyond
         self.written += report.tokens
         self.worst = max(self.worst, self.lost - promised_one(self.written))
         return report._replace(

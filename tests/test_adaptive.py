@@ -9,7 +9,6 @@ import pytest
 from spec_local.control.controller import Controller
 from spec_local.control.costs import CostCurve
 from spec_local.control.drafter_state import DrafterState
-from spec_local.control.plan import CALIBRATION
 from spec_local.control.report import RoundReport
 from spec_local.drafters.lookup import LookupDrafter
 from spec_local.drafters.model import ModelDrafter
@@ -129,27 +128,6 @@ def test_the_first_token_waits_for_nobody() -> None:
     first = next(rounds)
     assert (first.drafted, first.draft_evaluated, draft.calls) == (0, 0, [])
     assert next(rounds).draft_evaluated > len(PROMPT)
-
-
-class OnSomeMachine(Controller):
-    """Is told what a machine would charge, and not how long this test took."""
-
-    def learn(self, report: RoundReport) -> None:
-        seconds = 0.1 + 0.01 * report.width
-        super().learn(report._replace(evaluate_seconds=seconds, other_seconds=0.0))
-
-
-def test_a_machine_nothing_is_known_about_is_measured_in_passing() -> None:
-    unknown = Adaptive([LookupDrafter()], OnSomeMachine(CostCurve(), {"lookup": DrafterState()}))
-    sampling = Sampling(temperature=1.0, top_k=0, min_p=0)
-    plain = run(TableSession(seed=0), NoDrafter(), sampling=sampling, max_tokens=60)
-    found = run(TableSession(seed=0), unknown, sampling=sampling, max_tokens=60)
-    assert tokens_of(found) == tokens_of(plain)
-    measured = [round_.evaluated for round_ in found if round_.drafter == CALIBRATION]
-    assert measured[:1] == [2]
-    assert len(measured) <= 4
-    assert unknown.controller.target.has(2, 60)
-    assert all(round_.plain_seconds > 0 for round_ in found[2:])
 
 
 @pytest.mark.parametrize("fail_at", [0, 1, 2, 5, 9])

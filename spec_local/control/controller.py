@@ -10,9 +10,8 @@ over all widths, since V is neither smooth nor monotone. Not to draft has gain 0
 the present rate maximises the rate in the long run (renewal reward: Dinkelbach, Management Science
 13, 1967). Every cost here is in plain tokens, so V(1) = 1 and r is a pure number, at least 1.
 
-Four steps make a plan, and the first that has one decides:
+Three steps make a plan, and the first that has one decides:
 
-    calibrate   a width that nothing is known of is measured, in the first answer on a machine
     recheck     V(1) is measured again, which wide rounds cannot tell
     best        the offer and the k with the greatest gain above a margin
     probe       a drafter thought useless is tried again
@@ -35,7 +34,7 @@ from spec_local.control.budget import Budget
 from spec_local.control.constants import Tuning
 from spec_local.control.costs import MAX_WIDTH, CostCurve, bucket_of
 from spec_local.control.drafter_state import DrafterState, Intent
-from spec_local.control.plan import CALIBRATION, PLAIN, Moment, Offer, Plan
+from spec_local.control.plan import PLAIN, Moment, Offer, Plan
 from spec_local.control.report import UNJUDGED, RoundReport
 from spec_local.control.stopping import DraftPace
 from spec_local.control.widths import ANY, Widths
@@ -79,7 +78,7 @@ class Controller:
             drafter.begin(kind)
 
     def plan(self, offers: Sequence[Offer], context: int, room: int) -> Plan:
-        """The next round: one of the offers, a calibration, or no draft.
+        """The next round: one of the offers, or no draft.
 
         context: tokens in the target's cache. room: most tokens that may be drafted.
         """
@@ -90,7 +89,7 @@ class Controller:
         costs = self.widths.costs(self.target.shape(context))
         plain = self.target.seconds(self.widths.narrowest, context)
         moment = Moment(offers, context, room, plain, costs, rate)
-        for step in (self._calibrate, self._recheck, self._best, self._probe):
+        for step in (self._recheck, self._best, self._probe):
             if (plan := step(moment)) is not None:
                 return plan
         return PLAIN
@@ -98,12 +97,6 @@ class Controller:
     def plain_seconds(self, context: int) -> float:
         """Seconds of one token in plain decoding at present; 0.0 before that is known."""
         return self.target.seconds(1, context)
-
-    def _calibrate(self, moment: Moment) -> Plan | None:
-        """Measure the next width that is missing, right after a plain round."""
-        width = self._width_to_measure(moment) if self._since_plain == 0 else 0
-        affordable = 0 < width <= moment.room + 1 and self.budget.bears(moment.costs[width] - 1.0)
-        return Plan(CALIBRATION, width - 1) if affordable else None
 
     def _recheck(self, moment: Moment) -> Plan | None:
         """Decode plainly once in so many rounds and context lengths, if width 1 is used at all."""
@@ -125,18 +118,6 @@ class Controller:
         """Try the first drafter thought useless that may have become useful and can be paid for."""
         probes = (self._probe_of(offer, moment) for offer in moment.offers)
         return next((probe for probe in probes if probe is not None), None)
-
-    def _width_to_measure(self, moment: Moment) -> int:
-        """The next width of the first calibration, 0 if none is needed yet."""
-        for number, (wanted, bound) in enumerate(self.tuning.calibration, start=1):
-            if wanted > self.widths.widest:
-                break
-            width = self.widths.at_least(wanted)
-            if not self.target.has(width, moment.context):
-                return width if self._emitted >= number * self.tuning.calibration_gap else 0
-            if moment.costs[width] > bound:
-                break
-        return 0
 
     def _drafted(self, offer: Offer, moment: Moment) -> Iterator[tuple[float, Plan]]:
         """Every k of a draft that is there and beats all shorter ones, with its gain."""

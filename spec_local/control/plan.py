@@ -7,9 +7,6 @@ from typing import NamedTuple
 
 from spec_local.control.stopping import DraftPace
 
-CALIBRATION = "calibration"
-"""Drafter of a plan that only wants a width measured: any tokens will do."""
-
 
 class Offer(NamedTuple):
     """What a drafter could do now."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spec_local.control.controller import Controller
-from spec_local.control.plan import CALIBRATION, Offer, Plan
+from spec_local.control.plan import Offer, Plan
 from spec_local.control.report import Judged, RoundReport
 from spec_local.engine.rounds import Round
 from spec_local.engine.types import NO_DRAFT, Draft, Drafter, Verdict
@@ -86,8 +86,6 @@ class Adaptive:
     def propose(self, context: Sequence[int], room: int) -> Draft:
         offers = [self._offer(drafter, context, room) for drafter in self._drafters.values()]
         plan = self._plan = self.controller.plan(offers, len(context), room)
-        if plan.drafter == CALIBRATION:
-            return self._any_tokens(context, plan.k)
         if plan.pace is not None:
             draft = self._drafters[plan.drafter].propose(context, plan.k, plan.pace)
             self._drafts[plan.drafter] = draft
@@ -100,11 +98,6 @@ class Adaptive:
             return Offer(drafter.name, behind=behind)
         draft = self._drafts[drafter.name] = drafter.propose(context, room)
         return Offer(drafter.name, draft.confidences)
-
-    def _any_tokens(self, context: Sequence[int], count: int) -> Draft:
-        """A draft that shall only be so long: the longest there is, and the last token again."""
-        longest = max((draft.tokens for draft in self._drafts.values()), key=len, default=())
-        return Draft((*longest, *[context[-1]] * count)[:count], drafter=CALIBRATION)
 
     def observe(self, context: Sequence[int], verdict: Verdict, row: Logits) -> None:
         self._length = len(context)

@@ -1,33 +1,57 @@
-"""A first look at what a draft model costs, before the first answer it may draft for.
+"""A first look at what evaluations cost, before the first answer on a machine.
 
-Whether it should read a prompt depends on what reading costs, and that cannot be told from anything
-else: a token more in the same evaluation takes a tenth of a first one on some machines, and a third
-on others. Found out with a prompt of thousands of tokens it would be too late.
+Whether anything should be drafted depends on what checking several tokens costs, and whether a
+draft model should read a prompt on what reading costs. Neither can be told from anything else:
+eight tokens at once take 1.3 times as long as one on some machines, and six times on others. Found
+out in an answer, it would be paid for by that answer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import perf_counter
 
 from spec_local.control.costs import CostCurve
+from spec_local.control.widths import Widths
 from spec_local.engine.types import EvaluationSession
 
-_WIDTHS = (1, 8)
+_CHECKED = (1, 2, 4, 8)
+"""Widths of a target that are looked at; all others are learned in use."""
+_READ = (1, 8)
+"""Of a draft model, which checks nothing but reads."""
 _PASSES = 3
 
 
-def glance(session: EvaluationSession, curve: CostCurve) -> None:
+def glance_at_target(session: EvaluationSession, curve: CostCurve, widths: Widths) -> None:
+    """Measure one token and some at once where that is not known; takes as long as 30 or 40 tokens.
+
+    The session ends up empty. One too small for that is left alone.
+    """
+    wanted = {widths.at_least(width) for width in _CHECKED if width <= widths.widest}
+    wanted = {width for width in wanted if width <= session.max_rows}
+    if not all(curve.is_known and curve.has(width, 0) for width in wanted):
+        _measure(session, curve, sorted(wanted), rows=True)
+
+
+def glance_at_draft(session: EvaluationSession, curve: CostCurve) -> None:
     """Measure one token and eight at once, a few times; takes as long as 30 tokens at most.
 
     The session ends up empty. One too small for that is left alone.
     """
-    if session.n_ctx < max(_WIDTHS):
+    _measure(session, curve, _READ, rows=False)
+
+
+def _measure(
+    session: EvaluationSession, curve: CostCurve, widths: Sequence[int], *, rows: bool
+) -> None:
+    """rows: whether logits are asked for at every token, as in checking, or at the last alone."""
+    if session.n_ctx < max(widths):
         return
     for turn in range(_PASSES):
-        for width in _WIDTHS:
+        for width in widths:
             session.truncate(0)
             started = perf_counter()
-            session.evaluate([0] * width)
+            session.evaluate([0] * width, rows=width if rows else 1)
             if turn > 0:  # the first of a width also makes its compute graph
                 curve.observe(width, 0, perf_counter() - started)
     session.truncate(0)

@@ -11,7 +11,7 @@ from spec_local.control.widths import ANY, Widths
 from spec_local.drafters.model import ModelDrafter
 from spec_local.engine.types import Drafter
 from spec_local.llama.session import Session
-from spec_local.machine.glance import glance
+from spec_local.machine.glance import glance_at_draft, glance_at_target
 from spec_local.machine.profile import Identity, ProfileStore
 
 
@@ -36,6 +36,7 @@ class LearnedController:
         self._pair = pair_of(self._target, self._draft)
         self._tuned = self._when_tuned()
         self._curve = CostCurve() if store is None else store.curve(self._target)
+        glance_at_target(target, self._curve, widths)
         self._draft_curve = None if draft is None else self._curve_of(draft)
         states = {drafter.name: self._state(drafter) for drafter in drafters}
         self.controller = Controller(self._curve, states, widths=widths)
@@ -55,7 +56,7 @@ class LearnedController:
         if store is not None:
             curve = store.draft_curve(draft.model.identity, self._target, self._curve)
         if not curve.is_known:
-            glance(draft, curve)
+            glance_at_draft(draft, curve)
         return curve
 
     def save(self) -> None:
