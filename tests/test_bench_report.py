@@ -69,7 +69,7 @@ def test_what_is_gained_and_why_not_more_comes_first() -> None:
     [
         ({}, 11, 2.0, "answers of 11 tokens"),
         ({}, 127, 1.05, "1.05 at most"),
-        ({"acceptance_rate": None}, 127, 2.0, "nothing to draft from"),
+        ({"acceptance_rate": None}, 127, 2.0, "two cost 1.60 x one"),
         ({"acceptance_rate": 0.4}, 127, 2.0, "many drafts wrong"),
         ({"shares": {"draft": 0.5}}, 127, 2.0, "drafting: 50% of time"),
         ({"shares": {"draft": 0.1}}, 127, 2.0, "two cost 1.60 x one"),

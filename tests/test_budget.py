@@ -102,7 +102,7 @@ def test_a_run_of_failures_costs_no_more_than_the_allowance() -> None:
         lost += linear(plan.k + 1) - 1
         tokens += 1
         play(controller, plan, linear)  # and it never learns that it was wrong
-    most = tuning.allowance + tuning.most_flow + tuning.allowance_per_token * tokens
+    most = controller.budget.allowance + tuning.most_flow + tuning.allowance_per_token * tokens
     assert 1.0 < lost <= most + 0.2
 
 
@@ -111,18 +111,29 @@ def test_answers_share_what_they_save_and_none_begins_with_more_than_the_allowan
     controller.budget.saved = 0.0  # what a new pair is given has been lost
     fail(controller, controller.plan(lookup((0.995,)), 100, 32), linear)
     left = controller.budget.credit
-    assert tuning.least_allowance < left < tuning.allowance
+    allowance = controller.budget.allowance
+    assert allowance == tuning.most_allowance  # where wide rounds are as dear as here
+    assert tuning.least_allowance < left < allowance
     controller.begin(100)
     assert controller.budget.credit == left
-    controller.budget.credit = 3 * tuning.allowance  # this answer saves that much
+    controller.budget.credit = 3 * allowance  # this answer saves that much
     for _ in range(3):
         controller.begin(100)
-        assert controller.budget.credit == tuning.allowance
+        assert controller.budget.credit == allowance
         controller.budget.credit = 0.0  # and these lose all they have
     for _ in range(2):
         controller.begin(100)
         assert controller.budget.credit == tuning.least_allowance
         controller.budget.credit = -1.0
+
+
+def test_an_allowance_bears_a_round_that_must_be_bearable_up_to_a_bound() -> None:
+    budget, tuning = Budget(Tuning()), Tuning()
+    budget.resume(tuning.most_saved)
+    for price, allowance in ((0.0, 2.0), (1.0, 2.0), (2.125, 2.5), (9.0, 3.25)):
+        budget.begin(price)
+        assert (budget.allowance, budget.credit) == (allowance, allowance)
+        assert budget.bears(price) == (price < 9.0)
 
 
 def test_what_answers_have_saved_is_gone_on_from() -> None:

@@ -106,7 +106,8 @@ def test_nothing_is_drafted_before_a_plain_token_was_timed() -> None:
 def test_a_sure_draft_is_used_as_far_as_its_failure_can_be_borne() -> None:
     assert a_controller(flat).plan(lookup(), 100, 32) == Plan("lookup", 32)
     half = a_controller(lambda width: 1 + 0.5 * (width - 1))
-    # no more than 0.85 of the budget, which begins with 2, is at stake: 0.5 x 3, then 0.5 x 2
+    # no more than 0.85 of the budget is at stake: 0.5 x 3 of 2, then 0.5 x 2
+    half.budget.credit = 2.0
     assert half.plan(lookup(), 100, 32).k == 3
     half.budget.credit = 1.2
     assert half.plan(lookup(), 100, 32).k == 2

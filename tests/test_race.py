@@ -51,7 +51,7 @@ def outcome(**changes: Any) -> Outcome:
         (
             {"per_second": 10.0, "drafted": 0, "accepted": 0},
             "As fast as plain decoding (1.00x): the same 214 tokens, "
-            "nothing to draft from in this text.",
+            "nothing worth drafting in this text.",
         ),
         (
             {"differs_at": 88, "margin": 0.0213},

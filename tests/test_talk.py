@@ -246,7 +246,7 @@ STATS = Stats(
 
 def test_an_answer_without_drafts_says_why() -> None:
     said = gain(STATS._replace(drafted=0, accepted=0), "stop")
-    assert said.endswith("nothing to draft from in this text; plain decoding")
+    assert said.endswith("nothing worth drafting in this text; plain decoding")
 
 
 def test_who_asked_for_no_drafter_is_told_no_reason() -> None:

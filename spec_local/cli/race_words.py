@@ -43,6 +43,6 @@ def _text(outcome: Outcome) -> str:
 
 def _drafts(outcome: Outcome) -> str:
     if outcome.drafted == 0:
-        return "nothing to draft from in this text"
+        return "nothing worth drafting in this text"
     share = outcome.accepted / outcome.drafted
     return f"{share:.0%} of the {outcome.drafted:,} drafted ones accepted"

@@ -45,7 +45,7 @@ def gain(stats: Stats, reason: FinishReason | None = None, drafter: str = "auto"
     if drafter == "none":
         return f"{line} · plain decoding"
     if not stats.drafted:
-        return f"{line} · nothing to draft from in this text; plain decoding"
+        return f"{line} · nothing worth drafting in this text; plain decoding"
     if not stats.speedup:
         return line
     share = f"{stats.acceptance_rate:.0%} of {stats.drafted:,} drafted accepted"

@@ -29,6 +29,8 @@ class Budget:
 
     def __init__(self, tuning: Tuning) -> None:
         self._tuning = tuning
+        self.allowance = tuning.allowance
+        """A: what the present answer may lose before it has earned anything."""
         self.credit = tuning.allowance
         """What the present answer may put at risk."""
         self.saved = tuning.first_saved
@@ -45,10 +47,15 @@ class Budget:
         """Go on from what `total` was."""
         self.saved = total - self.credit
 
-    def begin(self) -> None:
-        """An answer begins."""
-        total = max(self.total, self._tuning.least_allowance)
-        self.credit = min(total, self._tuning.allowance)
+    def begin(self, price: float = 0.0) -> None:
+        """An answer begins; price: what a round takes beyond a plain one that must be bearable.
+
+        A = max(allowance, price / stake), at most `most_allowance`.
+        """
+        tuning = self._tuning
+        self.allowance = min(max(tuning.allowance, price / tuning.stake), tuning.most_allowance)
+        total = max(self.total, tuning.least_allowance)
+        self.credit = min(total, self.allowance)
         self.saved = total - self.credit
         self._to_flow = self._tuning.most_flow
 
@@ -56,7 +63,7 @@ class Budget:
         """A round emitted so many tokens and saved so much, or lost it if that is negative."""
         allowance = self._tuning.allowance_per_token * tokens
         self.credit = min(self.credit + saved + allowance, self._tuning.most_saved)
-        if self.credit < self._tuning.allowance:
+        if self.credit < self.allowance:
             flow = min(self.saved, self._tuning.flow_per_token * tokens, self._to_flow)
             self._to_flow -= flow
             self.saved -= flow

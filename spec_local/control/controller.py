@@ -39,6 +39,9 @@ from spec_local.control.report import UNJUDGED, RoundReport
 from spec_local.control.stopping import DraftPace
 from spec_local.control.widths import ANY, Widths
 
+_EIGHT = 8
+"""The width that an answer must be able to try: narrower ones seldom pay where this does not."""
+
 
 @dataclass(slots=True)
 class Controller:
@@ -72,7 +75,7 @@ class Controller:
         kind: of the drafters' confidences; what is known of one kind says nothing of another.
         """
         self._emitted, self._max_tokens, self._since_plain = 0, max_tokens, 0
-        self.budget.begin()
+        self.budget.begin(self._price_of(_EIGHT))
         self._recent_tokens = self._recent_cost = self.tuning.first_rounds
         for drafter in self.drafters.values():
             drafter.begin(kind)
@@ -93,6 +96,13 @@ class Controller:
             if (plan := step(moment)) is not None:
                 return plan
         return PLAIN
+
+    def _price_of(self, width: int) -> float:
+        """What such a round takes beyond a plain one in a short context; 0.0: not known."""
+        padded = self.widths.at_least(min(width, self.widths.widest))
+        if not self.target.is_known or not self.target.has(padded, 0):
+            return 0.0
+        return self.widths.costs(self.target.shape(0))[padded] - 1.0
 
     def plain_seconds(self, context: int) -> float:
         """Seconds of one token in plain decoding at present; 0.0 before that is known."""

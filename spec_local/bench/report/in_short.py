@@ -70,11 +70,12 @@ def _why_not_more(result: Result, cell: Cell, bound: Bound | None) -> str:
         return f"answers of {median(tokens):.0f} tokens"
     if bound is not None and bound.clairvoyant < _LITTLE:
         return f"{bound.clairvoyant:.2f} at most"
+    two = cost_of_two(result)
+    dear = f"two cost {two:.2f} x one" if two is not None and two > STEEP else ""
     if cell.acceptance_rate is None:
-        return "nothing to draft from"
+        return dear or "nothing to draft from"
     if cell.acceptance_rate < LOW_ACCEPTANCE:
         return "many drafts wrong"
     if (drafting := cell.shares.get("draft", 0.0)) > LONG_DRAFTING:
         return f"drafting: {drafting:.0%} of time"
-    two = cost_of_two(result)
-    return f"two cost {two:.2f} x one" if two is not None and two > STEEP else MISSING
+    return dear or MISSING
