@@ -150,7 +150,7 @@ def test_certificates_are_kept_beside_the_curve(tmp_path: Path) -> None:
 def test_a_damaged_certificate_is_none(tmp_path: Path, damage: dict[str, object]) -> None:
     store, who = ProfileStore(tmp_path), {"model": "some.gguf", "hash": "abc"}
     good = Certificate(1, (1,), {1: 0.0, 2: 0.0}, (1, 2)).as_dict()
-    store.change(who, {"certificates": [{**good, **damage}]})
+    store.change(who, {"certificate 1": {**good, **damage}})
     assert store.certificates(who) == []
 
 

@@ -14,7 +14,7 @@ from spec_local.cli.app import app
 from spec_local.cli.names import known_names
 from spec_local.errors import ConfigError, DownloadError
 from spec_local.models import registry as registry_module
-from spec_local.models.download import locked, resolve
+from spec_local.models.download import pulling, resolve
 from spec_local.models.kept import KeptModel, find_kept, kept_models, remove
 from spec_local.models.registry import load_registry
 from tests.file_server import file_server
@@ -225,7 +225,7 @@ def test_models_of_the_hub_go_by_either_name(run: Run, empty_cache: Path) -> Non
 def test_what_is_being_pulled_is_not_removed(run: Run, empty_cache: Path) -> None:
     put_partial(empty_cache, "big", 5)
     with (
-        locked("big"),
+        pulling("big"),
         pytest.raises(DownloadError, match="big is being pulled at this moment"),
     ):
         remove(find_kept("big", load_registry()))

@@ -17,6 +17,7 @@ from spec_local.control.acceptance import Acceptance, overall
 from spec_local.control.controller import Controller
 from spec_local.control.costs import CostCurve
 from spec_local.engine.speculate import Adaptive
+from spec_local.machine.certify import Certificate
 from spec_local.machine.profile import Identity, ProfileStore
 
 pytestmark = pytest.mark.llama
@@ -131,11 +132,23 @@ def test_a_file_of_bytes_that_are_no_text_is_damaged_too(tmp_path: Path) -> None
     assert not store.curve(IDENTITY).is_known
 
 
-def test_a_directory_that_cannot_be_written_is_not_fatal(tmp_path: Path) -> None:
+def test_what_cannot_be_written_is_said_once_and_known_as_long_as_the_store_is_there(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "file").write_text("in the way")
     store = ProfileStore(tmp_path / "file" / "profiles")
-    store.save_curve(IDENTITY, a_curve())
-    assert not store.curve(IDENTITY).is_known
+    store.save_curve(IDENTITY, a_curve(), tuned=True)
+    store.save_certificate(IDENTITY, Certificate(1, (1,), {1: 0.0}, (1,)))
+    assert store.curve(IDENTITY).row(100) == pytest.approx(a_curve().row(100))
+    assert store.tuned_at(IDENTITY) > 0
+    assert store.certificate(IDENTITY, 1) is not None
+    assert not ProfileStore(store.directory).curve(IDENTITY).is_known
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert said.startswith("note: what is learned of this machine cannot be kept in ")
+    assert said.endswith("Not a directory; set SPEC_LOCAL_CACHE to a folder that can be written.")
+    (tmp_path / "file").unlink()
+    store.save_pair(IDENTITY, {}, credit=1.0)  # now it can be, with all that was to be kept
+    assert ProfileStore(store.directory).tuned_at(IDENTITY) > 0
 
 
 def test_nothing_half_written_is_left(tmp_path: Path) -> None:
@@ -179,6 +192,24 @@ def test_two_processes_lose_nothing_of_each_other(tmp_path: Path) -> None:
     (path,) = tmp_path.glob("*.json")
     kept = json.loads(path.read_text())
     assert all(kept[f"{name}{i}"] == i for name in "ab" for i in range(50))
+
+
+def test_two_processes_keep_a_certificate_each(tmp_path: Path) -> None:
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from spec_local.machine.certify import Certificate\n"
+        "from spec_local.machine.profile import ProfileStore\n"
+        "for base in range(int(sys.argv[2]), 40, 2):\n"
+        "    found = Certificate(base, (1,), {base: 0.0}, (base,))\n"
+        "    ProfileStore(Path(sys.argv[1])).save_certificate({'model': 'm'}, found)\n"
+    )
+    running = [
+        subprocess.Popen([sys.executable, "-c", script, str(tmp_path), first]) for first in "12"
+    ]
+    assert [process.wait(timeout=60) for process in running] == [0, 0]
+    kept = ProfileStore(tmp_path).certificates({"model": "m"})
+    assert {each.base for each in kept} == set(range(1, 40))
 
 
 def test_profiles_can_be_kept_elsewhere(tiny: Path, tmp_path: Path) -> None:

@@ -53,8 +53,8 @@ def test_a_terminal_shows_one_bar(time_left: bool, monkeypatch: pytest.MonkeyPat
     ("stage", "told"),
     [
         ("pull a-model", ""),
-        ("certify a-model", "note: certify a-model: this takes minutes, and only once.\n"),
-        ("ask a-model", "note: ask a-model: this takes minutes, and only once.\n"),
+        ("certify a-model", "note: certify a-model: this takes minutes.\n"),
+        ("ask a-model", "note: ask a-model: this takes minutes.\n"),
     ],
 )
 def test_a_pipe_is_told_once_of_what_takes_minutes_and_else_nothing(

@@ -140,5 +140,6 @@ def options(  # noqa: D103 - the help text is the application's own, above
         logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")
     elif logging.lastResort is not None:  # the library is silent; a person shall know
         # Of lost files, other sources, smaller contexts.
-        for name in ("spec_local.drafters", "spec_local.models", "spec_local.llama.model"):
+        of_these = ("drafters", "models", "machine", "llama.model")
+        for name in (f"spec_local.{room}" for room in of_these):
             logging.getLogger(name).addHandler(logging.lastResort)

@@ -57,7 +57,8 @@ def list_models() -> None:
     unfinished = sum(each.unfinished for each in kept)
     rest = f", {gigabytes(unfinished)} of it of pulls that were broken off" if unfinished else ""
     say(f"{gigabytes(bytes_below(store()))} are in {store()}{rest}")
-    say(f"Your own entries go into {user_file()}")
+    if (own := user_file()) is not None:
+        say(f"Your own entries go into {own}")
 
 
 @app.command()

@@ -46,6 +46,6 @@ def _announce_minutes() -> Callable[[str, float], None]:
     def announce(stage: str, _fraction: float) -> None:
         if stage.startswith(("certify ", "ask ")) and stage not in said:
             said.add(stage)
-            say(f"note: {stage}: this takes minutes, and only once.", err=True)
+            say(f"note: {stage}: this takes minutes.", err=True)
 
     return announce

@@ -11,18 +11,17 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from spec_local.drafters.suffix_index import BREAK
+from spec_local.util.files import replace_file
+from spec_local.util.locks import Occupied, locked
 from spec_local.util.paths import cache_directory
 
 logger = logging.getLogger("spec_local.drafters.past_answers")
@@ -75,23 +74,16 @@ class PastAnswers:
         new = np.array(answer, np.int32)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with FileLock(self.path.parent / ".lock", timeout=_LOCK_SECONDS):
+            with locked(self.path.parent / ".lock", _LOCK_SECONDS):
                 kept = [each for each in self.read() if not np.array_equal(each, new)]
                 self._write(_latest([*kept, new]))
-        except (OSError, Timeout) as error:
+        except (OSError, Occupied) as error:
             logger.warning("%s could not be written: %s", self.path, error)
 
     def _write(self, answers: Sequence[Tokens]) -> None:
         """Replace the file in one step; raises OSError."""
         body = b"".join(np.append(each, BREAK).astype("<i4").tobytes() for each in answers)
-        handle, partial = tempfile.mkstemp(dir=self.path.parent, suffix=".partial")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(_head(self.model, body) + b"\n" + body)
-            os.replace(partial, self.path)
-        except BaseException:
-            Path(partial).unlink(missing_ok=True)
-            raise
+        replace_file(self.path, _head(self.model, body) + b"\n" + body)
 
 
 def _head(model: str, body: bytes) -> bytes:

@@ -59,7 +59,7 @@ def require_survived(
     """
     settings = _settings(options, vocabulary)
     verdict = cache_directory() / "tried" / _digest(path, header, settings)
-    if verdict.exists() or not _has_python():
+    if os.path.exists(verdict) or not _has_python():
         return
     seconds = _SECONDS + header.data_bytes / _BYTES_PER_SECOND
     command = [sys.executable, "-m", _PROGRAM, str(path.absolute()), settings]

@@ -2,7 +2,8 @@
 
 One file per model and everything its speed depends on holds the cost curve and the certificates of
 exactness; one per pair holds the acceptance of its drafters. A file that is missing, damaged, or of
-another version is as if nothing had been learned; one that cannot be written is lost, never fatal.
+another version is as if nothing had been learned; one that cannot be written is known as long as
+the store is there, never fatal.
 """
 
 from __future__ import annotations
@@ -10,21 +11,19 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from functools import cache, partial
 from math import isfinite
 from pathlib import Path
 from time import time
 from typing import Any, TypeVar
 
-from filelock import FileLock, Timeout
-
 from spec_local.control.acceptance import Acceptance
 from spec_local.control.costs import CostCurve
 from spec_local.machine.certify import Certificate
+from spec_local.util.files import replace_file
+from spec_local.util.locks import Occupied, locked
 from spec_local.util.paths import cache_directory
 
 logger = logging.getLogger("spec_local.machine.profile")
@@ -41,6 +40,9 @@ _LOCK_SECONDS = 5.0
 Identity = Mapping[str, str | int]
 """What a curve belongs to (`llama/identity.py`)."""
 
+_CERTIFICATE = "certificate "
+"""Begins the key of a certificate; its base follows, so that two processes can keep one each."""
+
 Found = TypeVar("Found")
 
 
@@ -53,6 +55,8 @@ class ProfileStore:
     """
 
     directory: Path
+    _unwritten: dict[Path, dict[str, Any]] = field(default_factory=dict, compare=False, repr=False)
+    """Profiles that the disk did not take, by their place."""
 
     @classmethod
     def of_user(cls) -> ProfileStore:
@@ -111,16 +115,14 @@ class ProfileStore:
 
     def certificates(self, identity: Identity) -> list[Certificate]:
         """All that are kept for this model and machine."""
-        kept = self.read(identity).get("certificates")
-        entries = kept if isinstance(kept, list) else []
+        kept = self.read(identity).items()
+        entries = [entry for key, entry in kept if key.startswith(_CERTIFICATE)]
         parsed = (_parse(entry, Certificate.from_dict, lambda: None) for entry in entries)
         return [certificate for certificate in parsed if certificate is not None]
 
     def save_certificate(self, identity: Identity, certificate: Certificate) -> None:
         """Keep a certificate beside those of other bases."""
-        others = [c for c in self.certificates(identity) if c.base != certificate.base]
-        entries = [each.as_dict() for each in (*others, certificate)]
-        self.change(identity, {"certificates": entries})
+        self.change(identity, {f"{_CERTIFICATE}{certificate.base}": certificate.as_dict()})
 
     def acceptance(self, pair: Identity, drafter: str, drawn: bool) -> dict[str, Acceptance]:
         """What is known of a drafter for these models, by the kind of its confidences.
@@ -158,8 +160,11 @@ class ProfileStore:
 
     def read(self, identity: Identity) -> dict[str, Any]:
         """All entries kept for an identity; none if it has no profile, or a damaged one."""
+        path = self._path(identity)
+        if path in self._unwritten:
+            return self._unwritten[path]
         try:
-            data = json.loads(self._path(identity).read_text(encoding="utf-8"))
+            data = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
             return {}
         current = isinstance(data, dict) and data.get("version") == VERSION
@@ -168,31 +173,31 @@ class ProfileStore:
     def change(self, identity: Identity, entries: Mapping[str, Any]) -> None:
         """Replace some entries of a profile; the others stay, also those of another process.
 
-        entries: what JSON can hold. A failure to write is logged, not raised.
+        entries: what JSON can hold. A failure to write is logged once, not raised.
         """
-        path = self._path(identity)
+        path, own = self._path(identity), {"version": VERSION, "identity": dict(identity)}
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.directory / ".lock", timeout=_LOCK_SECONDS):
-                own = {"version": VERSION, "identity": dict(identity)}
-                self._write(path, {**self.read(identity), **own, **entries})
-        except (OSError, Timeout) as error:
-            logger.info("the profile %s could not be written: %s", path, error)
+            with locked(self.directory / ".lock", _LOCK_SECONDS):
+                kept = {**self.read(identity), **own, **entries}
+                replace_file(path, json.dumps(kept).encode())
+            self._unwritten.pop(path, None)
+        except (OSError, Occupied) as error:
+            _note_unwritten(self.directory, getattr(error, "strerror", None) or str(error))
+            self._unwritten[path] = {**self.read(identity), **own, **entries}
 
     def _path(self, identity: Identity) -> Path:
         name = str(identity.get("model", "model")).removesuffix(".gguf")
         return self.directory / f"{name}-{_digest(identity)}.json"
 
-    def _write(self, path: Path, data: Mapping[str, Any]) -> None:
-        """Replace a profile in one step; raises OSError."""
-        handle, partial = tempfile.mkstemp(dir=self.directory, suffix=".partial")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(data, file)
-            os.replace(partial, path)
-        except BaseException:
-            Path(partial).unlink(missing_ok=True)
-            raise
+
+@cache
+def _note_unwritten(directory: Path, reason: str) -> None:
+    """Say once what would be measured again at every start."""
+    logger.warning(
+        f"note: what is learned of this machine cannot be kept in {directory}: {reason}; set "
+        "SPEC_LOCAL_CACHE to a folder that can be written."
+    )
 
 
 def _digest(identity: Identity) -> str:

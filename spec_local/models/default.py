@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from spec_local.models.download import final_path
@@ -30,4 +31,4 @@ def _is_here(pair: str, registry: Registry) -> bool:
     spec = registry.pairs[pair]
     models = ((name, registry.models[name]) for name in (spec.target, spec.draft) if name)
     places = (Path(m.path).expanduser() if m.path else final_path(name, m) for name, m in models)
-    return all(place.exists() for place in places)
+    return all(map(os.path.exists, places))

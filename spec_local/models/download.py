@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
-
 from spec_local.errors import DownloadError, ModelFileError, require
 from spec_local.models import hub, wheels
 from spec_local.models.fetch import BytesProgress, SourceUnavailable, require_room
@@ -24,6 +22,7 @@ from spec_local.models.origins import Origin
 from spec_local.models.registry import FileSource, ModelSpec, Registry
 from spec_local.models.stores import models_below, stored_files
 from spec_local.util.files import sha256_of, size_of
+from spec_local.util.locks import locked
 from spec_local.util.paths import cache_directory
 
 logger = logging.getLogger("spec_local.models.download")
@@ -81,7 +80,7 @@ def pull(name: str, registry: Registry, progress: BytesProgress = lambda _done, 
     else:
         spec = registry.model(name)
     final = final_path(name, spec)
-    with _sentences(name), locked(name):
+    with _sentences(name), pulling(name):
         if _is_whole(final, spec):  # another process pulled it while this one waited
             return final
         staging = staging_of(name)
@@ -147,14 +146,10 @@ def staging_of(name: str) -> Path:
 
 
 @contextmanager
-def locked(name: str, timeout: float = -1) -> Iterator[None]:
-    """Nobody else pulls or removes that model meanwhile.
-
-    Waits for the one who does, at most `timeout` seconds if that is not negative; then raises
-    filelock.Timeout.
-    """
+def pulling(name: str, seconds: float | None = None) -> Iterator[None]:
+    """Nobody else pulls or removes that model meanwhile; as `locked`, which says who waits."""
     store().mkdir(parents=True, exist_ok=True)
-    with FileLock(lock_of(name), timeout):
+    with locked(lock_of(name), seconds):
         yield
 
 
@@ -245,7 +240,7 @@ def _only_model(folder: Path) -> Path:
 
 
 def _existing(path: Path, where: str) -> Path:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ModelFileError(
             f"There is no file {path}" + (f" ({where})." if where != str(path) else ".")
         )
@@ -254,7 +249,7 @@ def _existing(path: Path, where: str) -> Path:
 
 def _is_whole(final: Path, spec: ModelSpec) -> bool:
     """Whether the file is there and has the size that models.toml says, if it says one."""
-    return final.exists() and spec.bytes in (None, final.stat().st_size)
+    return os.path.exists(final) and spec.bytes in (None, final.stat().st_size)
 
 
 @contextmanager

@@ -136,7 +136,10 @@ def _headers() -> dict[str, str]:
     """What says who we are: the token of HF_TOKEN, or the one that `hf auth login` has kept."""
     from huggingface_hub import constants, get_token
 
-    token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
+    try:
+        token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
+    except OSError:  # kept where we may not read, as with the HOME of another user
+        token = None
     return {} if token is None else {"Authorization": f"Bearer {token}"}
 
 

@@ -6,13 +6,12 @@ Files of other programs, the Hugging Face cache among them, are read here and ne
 from __future__ import annotations
 
 import difflib
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-
-from filelock import Timeout
 
 from spec_local.errors import ConfigError, DownloadError, ModelFileError
 from spec_local.gguf.header import check_model_file, split_parts
@@ -20,9 +19,9 @@ from spec_local.models.download import (
     bytes_below,
     in_store,
     lock_of,
-    locked,
     origin_file,
     origin_of,
+    pulling,
     resolve,
     staging_of,
     store,
@@ -30,6 +29,7 @@ from spec_local.models.download import (
 from spec_local.models.hub import hub_name
 from spec_local.models.registry import Registry
 from spec_local.util.files import sha256_of
+from spec_local.util.locks import Occupied
 from spec_local.util.progress import Share, no_share
 
 _SUFFIXES = (".gguf", ".partial")
@@ -61,7 +61,7 @@ class Judgement:
 def kept_models() -> list[KeptModel]:
     """Everything in the store, by name."""
     folder = store()
-    entries = list(folder.iterdir()) if folder.is_dir() else []
+    entries = list(folder.iterdir()) if os.path.isdir(folder) else []
     names = {each.name.removesuffix(each.suffix) for each in entries if each.suffix in _SUFFIXES}
     names |= {each.name for each in entries if each.suffix not in _SUFFIXES and in_store(each.name)}
     return [_kept(name) for name in sorted(names)]
@@ -149,14 +149,14 @@ def remove(model: KeptModel) -> None:
     Raises DownloadError while it is being pulled, or if it cannot be removed.
     """
     try:
-        with locked(model.name, timeout=0):
+        with pulling(model.name, seconds=0):
             (store() / f"{model.name}.gguf").unlink(missing_ok=True)
             origin_file(model.name).unlink(missing_ok=True)
             for folder in (store() / model.name, staging_of(model.name)):
                 if folder.exists():
                     shutil.rmtree(folder)
             lock_of(model.name).unlink()
-    except Timeout:
+    except Occupied:
         raise DownloadError(
             f"{model.name} is being pulled at this moment; stop that first."
         ) from None

@@ -7,17 +7,17 @@ a file is one sentence that names the file and the key.
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from spec_local.drafters import RULES
 from spec_local.errors import ConfigError, require
 from spec_local.sampling.settings import Sampling
+from spec_local.util.paths import user_directory
 from spec_local.util.records import read_toml, record, table
 
 _DEFAULT_SAMPLING = Sampling()
@@ -163,9 +163,10 @@ class Registry:
         return ConfigError(f"There is no {kind} {name!r}; {hint}")
 
 
-def user_file() -> Path:
-    """Where the user's own models.toml is read from, if it exists."""
-    return Path(platformdirs.user_config_dir("spec-local", appauthor=False)) / "models.toml"
+def user_file() -> Path | None:
+    """Where the user's own models.toml is read from, if it exists; None if there is no place."""
+    folder = user_directory("config")
+    return None if folder is None else folder / "models.toml"
 
 
 def shipped_file() -> Path:
@@ -178,7 +179,8 @@ def load_registry() -> Registry:
     """The shipped file and the user's, whose entries replace those of the same name."""
     models: dict[str, ModelSpec] = {}
     pairs: dict[str, PairSpec] = {}
-    for path in filter(Path.exists, (shipped_file(), user_file())):
+    files = filter(None, (shipped_file(), user_file()))
+    for path in filter(os.path.exists, files):  # which takes what may not be seen for nothing
         read = read_registry(path)
         models.update(read.models)
         pairs.update(read.pairs)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
+from spec_local.util.paths import home_directory, user_directory
 
 _OLLAMA_MODEL = "application/vnd.ollama.image.model"
 _SMALLEST = 1 << 16
@@ -41,22 +41,25 @@ def _everywhere(folders: Iterable[Path]) -> Iterator[StoredFile]:
 
     for folder in folders:
         yield from _below(folder, str(folder))
-    home = Path.home()
-    for folder in (home / ".lmstudio" / "models", home / ".cache" / "lm-studio" / "models"):
-        yield from _below(folder, "LM Studio")
+    homes = list(filter(None, [home_directory()]))
+    for home in homes:
+        for models in (home / ".lmstudio" / "models", home / ".cache" / "lm-studio" / "models"):
+            yield from _below(models, "LM Studio")
     own = os.environ.get("OLLAMA_MODELS")
-    for folder in [Path(own)] if own else [home / ".ollama/models", *_OLLAMA_OF_ALL]:
+    of_ollama = [*(home / ".ollama/models" for home in homes), *_OLLAMA_OF_ALL]
+    for folder in [Path(own)] if own else of_ollama:
         yield from _of_ollama(folder)
-    yield from _below(_llama_cpp_cache(), "llama.cpp")
+    for folder in filter(None, [_llama_cpp_cache()]):
+        yield from _below(folder, "llama.cpp")
     yield from _of_the_hub(Path(constants.HF_HUB_CACHE))
 
 
 _OLLAMA_OF_ALL = (Path("/usr/share/ollama/.ollama/models"), Path("/var/lib/ollama/.ollama/models"))
 
 
-def _llama_cpp_cache() -> Path:
+def _llama_cpp_cache() -> Path | None:
     own = os.environ.get("LLAMA_CACHE")
-    return Path(own) if own else Path(platformdirs.user_cache_dir("llama.cpp", appauthor=False))
+    return Path(own) if own else user_directory("cache", "llama.cpp")
 
 
 def _below(folder: Path, store: str) -> Iterator[StoredFile]:
@@ -105,7 +108,7 @@ def _of_ollama(folder: Path) -> Iterator[StoredFile]:
         except (OSError, ValueError, KeyError, TypeError, StopIteration):
             continue  # not a manifest, or of a model of another kind
         names = [] if space == ["library"] else [host, *space]
-        if blob.is_file():
+        if os.path.isfile(blob):
             yield StoredFile("/".join([*names, f"{model}:{tag}"]), "Ollama", blob)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
+import os
+import tempfile
 from pathlib import Path
 
 from spec_local.errors import ConfigError
@@ -29,6 +32,24 @@ def write_text(path: Path, text: str) -> None:
         raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None
     except UnicodeError:
         raise ConfigError(f"{path} cannot be written: the text has half a character.") from None
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file that is the old one or the new one at any moment, for its owner alone.
+
+    What a killed process has left of such a write goes, so that only one may write at a time.
+    Raises OSError.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        left.unlink(missing_ok=True)
+    handle, partial = tempfile.mkstemp(".partial", f".{path.name}.", path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.replace(partial, path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
 
 
 def size_of(path: Path) -> int:

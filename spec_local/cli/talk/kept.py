@@ -7,18 +7,17 @@ and one chat at a time has it. One that is damaged is moved aside, never overwri
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from spec_local.cli.talk import transcript
 from spec_local.errors import ConfigError, require
 from spec_local.llama.messages import Message
+from spec_local.util.files import replace_file
+from spec_local.util.locks import Occupied, locked
 from spec_local.util.paths import state_directory
 
 FIRST = "last"
@@ -37,7 +36,7 @@ class KeptConversation:
         )
         self.name = name
         self.path = directory() / f"{name}{_SUFFIX}"
-        self._lock = FileLock(directory() / f".{name}.lock", timeout=0)
+        self._lock = ExitStack()
         self._written: list[dict[str, str]] = []
         self.trouble: str | None = None
         """A sentence about a file that was damaged."""
@@ -75,7 +74,8 @@ class KeptConversation:
         if wanted == self._written:
             return
         try:
-            _replace(self.path, json.dumps(wanted, ensure_ascii=False, indent=2) + "\n")
+            text = json.dumps(wanted, ensure_ascii=False, indent=2) + "\n"
+            replace_file(self.path, text.encode(errors="replace"))
         except OSError as error:
             reason = error.strerror
             raise ConfigError(
@@ -86,8 +86,8 @@ class KeptConversation:
     def __enter__(self) -> KeptConversation:
         try:
             directory().mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock.acquire()
-        except Timeout:
+            self._lock.enter_context(locked(directory() / f".{self.name}.lock", seconds=0))
+        except Occupied:
             raise ConfigError(
                 f"The conversation {self.name} is open in another chat; leave that, or choose "
                 "another name."
@@ -97,7 +97,7 @@ class KeptConversation:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        self._lock.close()
 
 
 def directory() -> Path:
@@ -114,15 +114,3 @@ def all_kept() -> Iterator[str]:
 def latest() -> str:
     """Name of the conversation that went on last."""
     return next(all_kept(), FIRST)
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file in one step, for its owner alone; raises OSError."""
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".partial")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(partial, path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise

@@ -17,6 +17,7 @@ from prompt_toolkit.filters import Condition
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
+from spec_local.errors import ConfigError
 from spec_local.util.paths import state_directory
 
 _QUOTE = '"""'
@@ -99,11 +100,11 @@ def _keys() -> KeyBindings:
 
 def _history() -> History:
     """A file that only its owner can read; in memory where none can be written."""
-    path = history_file()
     try:
+        path = history_file()
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(path, os.O_CREAT | os.O_APPEND, 0o600))
-    except OSError:
+    except (OSError, ConfigError):
         return InMemoryHistory()
     return FileHistory(str(path))
 
