@@ -6,12 +6,12 @@
         for chunk in runner.generate([{"role": "user", "content": "Hello!"}]):
             print(chunk.text, end="", flush=True)
 
-Names are imported when they are first used, so that `spec-local --help` need not load llama.cpp.
+Names are imported when they are first used, so that `spec-local --help` need not load llama.cpp,
+and Ctrl-C finds a program that can be interrupted within milliseconds.
 """
 
 import logging
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from spec_local.runner import Runner
     from spec_local.sampling.settings import Sampling
 
-__version__ = version("spec-local")
+    __version__: str
+
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # else Python writes to stderr
 
 __all__ = [
@@ -84,4 +85,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("spec-local")
     return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)

@@ -3,52 +3,60 @@
 from __future__ import annotations
 
 import errno
-import os
 import sys
-from io import TextIOWrapper
 
-from spec_local.cli.interrupt import INTERRUPTED
+from spec_local.cli import signals, streams
 from spec_local.cli.output import say
 from spec_local.errors import SpecLocalError
 
 
 def main() -> None:
     """Run the command line; errors meant for a person become one line and exit code 1."""
+    signals.end_at_once()
+    streams.prepare()
     try:
-        from spec_local.cli.app import app, state
+        sys.exit(_run())
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # an ASCII terminal shows "?" for what it lacks
-            stream.reconfigure(errors="replace")
+        sys.exit(signals.INTERRUPTED)
+    finally:
+        signals.end_at_once()  # Python, which has its own things to put in order, would complain
+
+
+def _run() -> int:
+    """Exit code of a command that failed; one that did not raises SystemExit."""
+    from spec_local.cli.app import app, state
+
+    signals.end_in_order()
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except SpecLocalError as error:
         if state.debug:
             raise
         say(f"error: {error}", err=True)
-        sys.exit(1)
     except OSError as error:
         if state.debug:
             raise
         _say_what_the_system_says(error)
-        sys.exit(1)
+    except MemoryError:
+        if state.debug:
+            raise
+        say("error: there is not enough memory; take a smaller model or --ctx-size.", err=True)
     except ModuleNotFoundError as error:
         if state.debug or error.name != "llama_cpp":
             raise
         say("error: llama.cpp is missing; run pip install llama-cpp-python.", err=True)
-        sys.exit(1)
+    return 1
 
 
 def _say_what_the_system_says(error: OSError) -> None:
-    if error.errno == errno.ENOSPC:
+    if error.errno == errno.EPIPE:  # who read has gone, and knows it
+        streams.forget(sys.stdout)
+    elif error.errno == errno.ENOSPC:
         say("error: the disk is full; free some space and try again.", err=True)
-        _forget_stdout()
+        streams.forget(sys.stdout)
     else:
         where = f"{error.filename}: " if error.filename else ""
         say(f"error: {where}{error.strerror or error}.", err=True)
-
-
-def _forget_stdout() -> None:
-    """What could not be written would be tried again at the end, and fail with a traceback."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

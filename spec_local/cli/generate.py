@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spec_local.cli.flat import flat
-from spec_local.cli.interrupt import INTERRUPTED, interrupt_cancels
+from spec_local.cli.interrupt import interrupt_cancels
 from spec_local.cli.options import MachineOptions, ModelOptions, load_runner
 from spec_local.cli.output import say, write
 from spec_local.cli.progress import on_terminal
 from spec_local.cli.sampling_options import SamplingOptions
+from spec_local.cli.signals import exit_code
 from spec_local.cli.summary import summary
 from spec_local.cli.template_options import SYSTEM_FOLDED, TemplateOptions
 from spec_local.errors import ConfigError
-from spec_local.util.files import read_text
+from spec_local.util.files import read_text, text_of
 
 if TYPE_CHECKING:
     from spec_local.engine.logprobs import TokenLogprobs

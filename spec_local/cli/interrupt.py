@@ -1,4 +1,7 @@
-"""Ctrl-C stops the answer first; a second one is an ordinary KeyboardInterrupt."""
+"""Ctrl-C stops the answer first; a second one is an ordinary KeyboardInterrupt.
+
+Whatever else ends the program stops the answer as well, so that it ends at once.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,18 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
+import typer
+
 from spec_local.cli.output import say
+from spec_local.cli.signals import ENDINGS, INTERRUPTED
 from spec_local.errors import SpecLocalError
 
 if TYPE_CHECKING:
     from spec_local.generation import Generation
 
-INTERRUPTED = 130
-"""Exit code of what Ctrl-C ended, as shells have it."""
-
 
 def end_early(stopped: BaseException, done: str) -> NoReturn:
     """Say that what was shown is not all, and end as what stopped it demands."""
-    import typer  # not above: the console script loads this module before it can be interrupted
-
     say(f"note: interrupted; this is what was {done} until then.", err=True)
     if isinstance(stopped, SpecLocalError):
         raise stopped
@@ -42,7 +43,7 @@ def interrupt_cancels(generation: Generation) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
     def watch() -> None:
-        while (numbers := ours.recv(64)) and signal.SIGINT not in numbers:
+        while (numbers := ours.recv(64)) and ENDINGS.isdisjoint(numbers):
             pass
         if numbers:
             generation.cancel()

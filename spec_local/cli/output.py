@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from typing import TextIO
 
+from spec_local.cli import streams
 from spec_local.util.terminal import visible
 
 
@@ -16,9 +18,17 @@ def write(text: str) -> None:
 def say(sentence: str, *, err: bool = False) -> None:
     """A line of the program's own: on a terminal wrapped between words, else left whole.
 
-    err: on stderr, where whatever is not the result belongs.
+    err: on stderr, where whatever is not the result belongs, and may be lost.
     """
-    stream = sys.stderr if err else sys.stdout
+    try:
+        _say(sentence, sys.stderr if err else sys.stdout)
+    except OSError:
+        if not err:
+            raise
+        streams.forget(sys.stderr)
+
+
+def _say(sentence: str, stream: TextIO) -> None:
     if not stream.isatty():
         print(sentence, file=stream)
         return

@@ -12,12 +12,12 @@ import typer
 
 from spec_local.cli.bench_output import stdout
 from spec_local.cli.flat import flat
-from spec_local.cli.interrupt import INTERRUPTED
 from spec_local.cli.names import MEANS, known_names
 from spec_local.cli.options import MachineOptions, PairOptions, chosen_pair, load_options, named
 from spec_local.cli.output import say
 from spec_local.cli.progress import on_terminal
 from spec_local.cli.race_words import sentence, together
+from spec_local.cli.signals import INTERRUPTED
 from spec_local.errors import require
 
 if TYPE_CHECKING:
