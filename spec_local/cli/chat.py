@@ -18,6 +18,7 @@ from spec_local.cli.sampling_options import SamplingOptions
 from spec_local.cli.summary import gain
 from spec_local.cli.template_options import TemplateOptions
 from spec_local.errors import SpecLocalError, require
+from spec_local.util.files import text_of
 
 if TYPE_CHECKING:
     from spec_local.cli.talk.commands import Talk
@@ -113,7 +114,7 @@ def _opened(stack: ExitStack, session: str | None, go_on: bool) -> KeptConversat
 def _reader(talk: Talk) -> Callable[[], str | None]:
     """How lines are read: with a keyboard's comfort, or from a pipe."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        lines = (line.decode(errors="replace").strip() for line in sys.stdin.buffer)
+        lines = (text_of(line, "replace").strip() for line in sys.stdin.buffer)
         return lambda: next(lines, None)
     from spec_local.cli.talk.commands import COMMANDS
     from spec_local.cli.talk.keyboard import Keyboard

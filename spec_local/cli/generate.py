@@ -120,7 +120,7 @@ def generate(
         if not quiet:
             say(summary(generation.stats, generation.finish_reason), err=True)
     if generation.finish_reason == "cancelled":
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(exit_code())
 
 
 def _read_prompt(argument: str | None, file: Path | None) -> str:
@@ -129,7 +129,7 @@ def _read_prompt(argument: str | None, file: Path | None) -> str:
     if file is not None:
         given = read_text(file)
     elif not sys.stdin.isatty():
-        given = sys.stdin.buffer.read().decode("utf-8", errors="replace")
+        given = text_of(sys.stdin.buffer.read(), "replace")
     elif asked is None:
         raise ConfigError("Give a prompt as an argument, with --file, or through a pipe.")
     else:

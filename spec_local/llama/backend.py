@@ -169,17 +169,21 @@ def device_names() -> list[str]:
     return [api.ggml_backend_dev_name(handle).decode() for handle in handles]
 
 
+def _encoded(name: str) -> bytes:
+    return name.encode(errors="replace")
+
+
 def device_description(name: str) -> str:
     """What that device is: the processor's or the card's own name."""
     api = _devices_api()
-    handle = api.ggml_backend_dev_by_name(name.encode())
+    handle = api.ggml_backend_dev_by_name(_encoded(name))
     return api.ggml_backend_dev_description(handle).decode(errors="replace") if handle else name
 
 
 def device_list(names: tuple[str, ...]) -> ctypes.Array[ctypes.c_void_p]:
     """The NULL-terminated device list llama.cpp takes; the caller keeps it alive while loading."""
     api = _devices_api()
-    handles = [api.ggml_backend_dev_by_name(name.encode()) for name in names]
+    handles = [api.ggml_backend_dev_by_name(_encoded(name)) for name in names]
     for name, handle in zip(names, handles, strict=True):
         if not handle:
             known = ", ".join(device_names())

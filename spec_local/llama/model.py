@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import threading
 from collections.abc import Callable
 from functools import cache
@@ -90,7 +91,7 @@ class Model:
 
         def load() -> tuple[lib.llama_model_p | None, list[str]]:
             with collected_errors() as errors:
-                return lib.llama_model_load_from_file(str(self.path).encode(), params), errors
+                return lib.llama_model_load_from_file(os.fsencode(self.path), params), errors
 
         handle, errors = _apart(load, failure)
         if failure:

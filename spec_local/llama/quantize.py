@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from spec_local.errors import ModelFileError, require
@@ -30,7 +31,7 @@ def quantize(source: Path, out: Path, file_type: str) -> None:
     partial = out.with_name(out.name + ".partial")
     with collected_errors() as errors:
         status = lib.llama_model_quantize(
-            str(source).encode(), str(partial).encode(), lib.byref(params)
+            os.fsencode(source), os.fsencode(partial), lib.byref(params)
         )
     if status != 0:
         partial.unlink(missing_ok=True)

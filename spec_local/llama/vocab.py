@@ -115,7 +115,7 @@ class Vocabulary:
         parse_special: read spelled-out control tokens such as <|im_start|> as such.
         Raises ConfigError for a text without a break that is too long for it.
         """
-        data = text.encode("utf-8", errors="surrogatepass")
+        data = text.encode(errors="replace")  # halves of characters, which no text has
         read = partial(self._read_tokens, data, add_special, parse_special)
         longest = self._longest_run(text)
         return read() if longest <= _SHORT_RUN else on_stack(longest * _STACK_PER_CHARACTER, read)

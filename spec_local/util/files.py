@@ -8,20 +8,32 @@ import os
 import tempfile
 from pathlib import Path
 
-from spec_local.errors import ConfigError
+from spec_local.errors import ConfigError, require
 from spec_local.util.progress import Share, no_share
 
 _BLOCK = 1 << 22
+_LARGEST_TEXT = 1 << 30
 _SAMPLES, _SAMPLE_BYTES = 64, 1 << 14
 
 
 def read_text(path: Path) -> str:
-    """The text of a file; raises ConfigError if it cannot be read or is not UTF-8."""
+    """The text of a file; raises ConfigError if it cannot be read, is not UTF-8 or has no end."""
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_TEXT + 1)
+        require(len(data) <= _LARGEST_TEXT, f"{path} cannot be read: it is too large for a text.")
+        return text_of(data)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(f"{path} cannot be read: {reason}.") from None
+
+
+def text_of(data: bytes, errors: str = "strict") -> str:
+    """UTF-8 as text: without a byte order mark, and every line ends in a newline alone.
+
+    errors: what to do with what is not UTF-8; by default UnicodeDecodeError is raised.
+    """
+    return data.decode("utf-8-sig", errors).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -14,6 +14,7 @@ from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from spec_local.errors import ConfigError, require
+from spec_local.util.files import text_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -26,10 +27,10 @@ Record = TypeVar("Record")
 def read_toml(path: Path) -> dict[str, Any]:
     """The document in a file; raises ConfigError if it cannot be read."""
     try:
-        document: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        document: dict[str, Any] = tomllib.loads(text_of(path.read_bytes()))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (UnicodeDecodeError, RecursionError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}.") from None
     return document
 
