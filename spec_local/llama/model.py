@@ -5,11 +5,8 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
-import threading
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
 
 from spec_local.errors import ModelFileError
 from spec_local.gguf.header import TOKEN_MAP, check_model_file
@@ -18,12 +15,11 @@ from spec_local.llama.backend import collected_errors, device_list, lib, repacks
 from spec_local.llama.identity import identity
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.vocab import Vocabulary
-from spec_local.util.process import Process
+from spec_local.util.apart import Apart
+from spec_local.util.process import OwnStack, Process, closed_when_dropped
 from spec_local.util.progress import Share
 
 logger = logging.getLogger("spec_local.llama.model")
-
-_Loaded = TypeVar("_Loaded")
 
 
 class Model:
@@ -50,8 +46,12 @@ class Model:
         self.header = check_model_file(self.path)
         if self.options.trial and not vouched:
             trial.require_survived(self.path, self.header, self.options, vocab_only)
+        resources = OwnStack()
+        self._free = closed_when_dropped(self, resources)
         self._handle = self._load(progress, vocab_only)
+        resources.callback(lib.llama_model_free, self._handle)
         self.vocab = Vocabulary(lib.llama_model_get_vocab(self._handle))
+        resources.callback(self.vocab.close)
         self.token_map = self._token_map()
         """Id of each token in the model that a trimmed draft was cut from; None if it is none.
 
@@ -93,7 +93,10 @@ class Model:
             with collected_errors() as errors:
                 return lib.llama_model_load_from_file(os.fsencode(self.path), params), errors
 
-        handle, errors = _apart(load, failure)
+        # Signals reach the main thread, and so never a callback from C.
+        loading = Apart(load, "load", failure.append)
+        loading.start()
+        handle, errors = loading.result()
         if failure:
             if handle:
                 lib.llama_model_free(handle)
@@ -189,11 +192,14 @@ class Model:
         return None if template is None else template.decode("utf-8", errors="replace")
 
     def close(self) -> None:
-        """Free the weights; every session on the model must be closed before."""
-        handle, self._handle = self._handle, None
-        if handle is not None and self._process.is_this:
-            self.vocab.close()
-            lib.llama_model_free(handle)
+        """Free the weights, as dropping it does; every session on it must be closed before."""
+        self._handle = None
+        self._free()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the weights have been freed."""
+        return self._handle is None
 
     def __enter__(self) -> Model:
         return self
@@ -216,26 +222,3 @@ def _load_mode(options: LoadOptions, mappable: bool) -> int:
     if options.mlock:
         return lib.LLAMA_LOAD_MODE_MMAP_MLOCK if mapped else lib.LLAMA_LOAD_MODE_MLOCK
     return lib.LLAMA_LOAD_MODE_MMAP if mapped else lib.LLAMA_LOAD_MODE_NONE
-
-
-def _apart(load: Callable[[], _Loaded], failure: list[BaseException]) -> _Loaded:
-    """Do it in a thread of its own: signals reach the main thread, never a callback from C.
-
-    An interruption goes into `failure`, which is looked at while loading; then the end is waited
-    for.
-    """
-    found, done = list[_Loaded](), threading.Event()
-
-    def work() -> None:
-        try:
-            found.append(load())
-        finally:
-            done.set()
-
-    threading.Thread(target=work, name="load", daemon=True).start()
-    while not done.is_set():  # not join: interrupted, it takes the thread for ended
-        try:
-            done.wait(0.1)  # on Windows a signal waits until it returns
-        except BaseException as error:  # noqa: PERF203 - it is waited for again
-            failure.append(error)
-    return found[0]
