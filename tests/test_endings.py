@@ -27,14 +27,14 @@ CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 HIDES, SHOWS = b"\x1b[?25l", b"\x1b[?25h"
 
 
-def start(*arguments: str, ignored: signal.Signals | None = None) -> subprocess.Popen[bytes]:
+def start(*arguments: str, nohup: bool = False) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [*PROGRAM, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
-        preexec_fn=ignored and (lambda: signal.signal(ignored, signal.SIG_IGN)),
+        preexec_fn=(lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) if nohup else None,
     )
 
 
@@ -64,7 +64,7 @@ def test_an_answer_ends_with_the_code_of_the_signal(tiny: Path, number: signal.S
 
 def test_what_was_to_be_ignored_is_ignored(tiny: Path) -> None:
     """As nohup has it with SIGHUP, and a shell with the SIGINT of what runs in the background."""
-    process = start("generate", "hi", "-m", str(tiny), *ENDLESS, ignored=signal.SIGHUP)
+    process = start("generate", "hi", "-m", str(tiny), *ENDLESS, nohup=True)
     assert process.stdout is not None
     process.stdout.read(20)
     process.send_signal(signal.SIGHUP)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import subprocess
 import sys
@@ -59,6 +60,13 @@ def close_to(row: Logits, expected: Logits) -> bool:
     return bool(np.abs(row - expected).max() < 1e-2 * np.abs(expected).max())
 
 
+def can_go_back(session: Session, length: int) -> bool:
+    """Whether that memory can drop all but so many of 300 tokens, of which it marked the last 8."""
+    return session.capabilities.rollback == "remove" or length == {"window": 290}.get(
+        session.capabilities.rollback
+    )
+
+
 def test_capabilities_say_how_it_rolls_back(session: Session, arch: str) -> None:
     assert session.capabilities.rollback == ROLLBACK[arch]
 
@@ -92,9 +100,11 @@ def test_truncating_and_going_on_equals_never_having_been_there(
     session.evaluate(TOKENS[: length - 8])
     session.evaluate(TOKENS[length - 8 : length], rows=8)
     session.truncate(kept)
-    assert session.tokens == TOKENS[:kept]
+    held = len(session.tokens)
+    assert held == kept or (held < kept - session.max_rows and not can_go_back(session, kept))
+    assert session.tokens == TOKENS[:held]
     other = [TOKENS[0] if kept == 0 else 275, 261, 262]
-    row = session.evaluate(other)[-1]
+    row = session.evaluate([*TOKENS[held:kept], *other])[-1]
     assert close_to(row, fresh(model, TOKENS[:kept] + other))
 
 
@@ -124,10 +134,75 @@ def test_single_steps_can_be_taken_back_after_a_mark(model: Model, session: Sess
 
 def test_sync_keeps_the_common_prefix(session: Session) -> None:
     session.evaluate(TOKENS[:10])
-    assert session.sync([*TOKENS[:6], 299, 299]) == 6
-    assert session.tokens == TOKENS[:6]
-    assert session.sync(TOKENS[:9]) == 6
+    calls, kept = session.decode_calls, 0 if session.capabilities.rollback == "checkpoint" else 6
+    assert session.sync([*TOKENS[:6], 299, 299]) == kept
+    assert session.tokens == TOKENS[:kept]
+    assert session.sync(TOKENS[:9]) == kept
     assert session.sync([]) == 0
+    assert session.decode_calls == calls  # what is missing is for the next evaluation to tell of
+
+
+def test_what_a_memory_cannot_go_back_to_is_evaluated_where_it_can_be_seen(
+    model: Model, session: Session
+) -> None:
+    session.evaluate(TOKENS[:400])
+    kept = session.sync([*TOKENS[:90], 275])
+    assert kept == (90 if session.capabilities.rollback == "remove" else 0)
+    seen: list[tuple[int, int]] = []
+    session.on_progress = lambda done, total: seen.append((done, total))
+    row = session.evaluate([*TOKENS[kept:90], 275])[-1].copy()
+    assert seen == ([] if kept else [(64, 91)])
+    assert close_to(row, fresh(model, [*TOKENS[:90], 275]))
+
+
+@pytest.fixture
+def freed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What llama.cpp has freed since, in order."""
+    names = list[str]()
+
+    def watch(name: str) -> None:
+        free = getattr(lib, name)
+
+        def watched(handle: object) -> None:
+            names.append(name)
+            free(handle)
+
+        monkeypatch.setattr(lib, name, watched)
+
+    for name in ("llama_free", "llama_model_free"):
+        watch(name)
+    return names
+
+
+def test_a_session_that_is_dropped_is_freed_before_its_model(tiny: Path, freed: list[str]) -> None:
+    both = ["llama_free", "llama_model_free"]
+    session = Session(Model(tiny))
+    del session
+    assert freed == both
+    circle: list[object] = [Session(Model(tiny))]
+    circle.append(circle)
+    del circle
+    gc.collect()
+    assert freed == both * 2
+    session = Session(Model(tiny))
+    session.close()
+    assert freed == [*both * 2, "llama_free"]
+    del session
+    assert freed == both * 3
+
+
+def test_a_session_that_cannot_be_made_frees_what_there_was(
+    tiny: Path, freed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(lib, "llama_batch_init", refused)
+    with Model(tiny) as model:
+        with pytest.raises(MemoryError):
+            Session(model)
+        gc.collect()
+        assert freed == ["llama_free"]
 
 
 def test_an_exception_between_batches_leaves_a_valid_prefix(model: Model, session: Session) -> None:
@@ -162,15 +237,24 @@ def test_an_interruption_just_after_a_decode_is_repaired(
 
 
 def test_a_refused_decode_is_an_error_and_the_session_goes_on(
-    session: Session, monkeypatch: pytest.MonkeyPatch
+    model: Model, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session.evaluate(TOKENS[:5])
     with monkeypatch.context() as patch:
-        patch.setattr(lib, "llama_decode", lambda *_: 1)
-        with pytest.raises(EngineError, match="status 1"):
-            session.evaluate(TOKENS[5:8])
-    session.evaluate(TOKENS[5:8])
+        for status, sentence in (
+            (1, "status 1.: its memory has no room for them; ask for a larger context"),
+            (2, "status 2.: it stopped though nobody asked for that"),
+            (-2, "status -2.: there is not enough memory; ask for a smaller --ctx-size"),
+            (-9, "status -9.: the computation failed"),
+        ):
+            patch.setattr(lib, "llama_decode", lambda *_, status=status: status)
+            with pytest.raises(EngineError, match=sentence):
+                session.evaluate(TOKENS[5:8])
+            assert list(session.tokens) in (TOKENS[:5], [])
+    held = len(session.tokens)
+    row = session.evaluate(TOKENS[held:8])[-1].copy()
     assert session.tokens == TOKENS[:8]
+    assert close_to(row, fresh(model, TOKENS[:8]))
 
 
 def test_more_tokens_than_the_context_holds_are_refused(session: Session) -> None:

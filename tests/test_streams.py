@@ -20,7 +20,10 @@ needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux ha
 
 
 def redirected(
-    where: str, *arguments: Argument | bytes, stdin: bytes | None = None, **environment: str
+    where: str,
+    *arguments: Argument | bytes,
+    stdin: bytes | None = None,
+    encoding: str = "utf-8:replace",
 ) -> subprocess.CompletedProcess[bytes]:
     """What becomes of a command whose streams a shell has redirected."""
     words = [each if isinstance(each, bytes) else str(each) for each in arguments]
@@ -30,7 +33,7 @@ def redirected(
         stdin=subprocess.DEVNULL if stdin is None else None,
         capture_output=True,
         timeout=120,
-        env={**os.environ, **environment},
+        env={**os.environ, "PYTHONIOENCODING": encoding},
     )
 
 
@@ -89,15 +92,15 @@ def test_a_reader_that_leaves_before_the_end_is_no_error() -> None:
 
 
 def test_bytes_that_are_no_text_are_replaced(tiny: Path) -> None:
-    strict = {"PYTHONIOENCODING": "utf-8:strict"}
+    strict = "utf-8:strict"
     how = ("-m", tiny, *SHORT[:-1])
-    raw = redirected("", "generate", "-q", *how, stdin=b"hi \xff there", **strict)
-    text = redirected("", "generate", "-q", *how, stdin="hi \ufffd there".encode(), **strict)
+    raw = redirected("", "generate", "-q", *how, stdin=b"hi \xff there", encoding=strict)
+    text = redirected("", "generate", "-q", *how, stdin="hi \ufffd there".encode(), encoding=strict)
     assert raw.returncode == 0
     assert raw.stdout == text.stdout != b""
-    argument = redirected("", "generate", "-q", *how, b"hi \xff there", **strict)
+    argument = redirected("", "generate", "-q", *how, b"hi \xff there", encoding=strict)
     assert (argument.returncode, argument.stderr) == (0, b"")
-    lines = redirected("", "chat", *how, stdin=b"hello\nhi \xff there\nbye\n", **strict)
+    lines = redirected("", "chat", *how, stdin=b"hello\nhi \xff there\nbye\n", encoding=strict)
     assert lines.returncode == 0
     assert b"Traceback" not in lines.stderr
     assert lines.stdout.count(b"\n") >= 3
@@ -111,7 +114,7 @@ def test_what_an_encoding_lacks_is_replaced_and_the_text_goes_on(
     grammar = ("--grammar-file", tmp_path / "face.gbnf")
     for more in ((), ("--json",)):
         done = redirected(
-            "", "generate", "aaa", "-m", tiny, "-q", *grammar, *more, PYTHONIOENCODING=encoding
+            "", "generate", "aaa", "-m", tiny, "-q", *grammar, *more, encoding=encoding
         )
         assert (done.returncode, done.stderr) == (0, b"")
         assert b"a?b" in done.stdout

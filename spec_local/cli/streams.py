@@ -25,7 +25,7 @@ def prepare() -> None:
 
 
 def forget(stream: TextIO) -> None:
-    """Let it lead nowhere: what it did not take would be tried again at the end, with a traceback."""
+    """Let it lead nowhere: what it did not take would be written again at the end, and fail."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

@@ -3,7 +3,7 @@
 Two invariants hold between rounds:
 
 - exactly one committed token, the *pending* one, has not been evaluated by the target (before the
-  first round it is the part of the prompt that is not cached yet);
+  first round it is the part of the prompt that is not cached yet, or not any more);
 - the target's cache holds exactly the committed tokens without the pending one, and the drafter's
   cache a prefix of them. This is also true after a cancelled, failed or abandoned generation.
 

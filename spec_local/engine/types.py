@@ -108,10 +108,13 @@ class EvaluationSession(Protocol):
         """Prepare for dropping up to `depth` tokens that are evaluated one by one from here on."""
 
     def truncate(self, length: int) -> None:
-        """Forget everything after the first `length` tokens."""
+        """Forget everything after the first `length` tokens, or more if the cache cannot go back.
+
+        To where it was before the last evaluation of several rows, or was marked, it always can.
+        """
 
     def sync(self, tokens: Sequence[int]) -> int:
-        """Keep only the common prefix with `tokens` and return its length."""
+        """Keep of the common prefix with `tokens` what the cache can, and return its length."""
 
 
 class Pace(Protocol):

@@ -42,11 +42,13 @@ class ExactSession:
         """Keep the whole batches of the common prefix that were read as a prompt."""
         common = min(common_prefix(self.tokens, tokens), self._read)
         self.truncate(common // self._batch * self._batch)
+        if len(self.tokens) % self._batch:  # the memory could not go back there
+            self.truncate(0)
         return len(self.tokens)
 
     def truncate(self, length: int) -> None:
         self._inner.truncate(length)
-        self._read = min(self._read, length)
+        self._read = min(self._read, len(self.tokens))
 
     def mark(self, depth: int) -> None:
         self._inner.mark(depth)

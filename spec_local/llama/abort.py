@@ -20,9 +20,6 @@ from spec_local.llama.backend import lib
 _libc = ctypes.CDLL("msvcrt" if sys.platform == "win32" else None)
 _is_set = lib.ggml_abort_callback(ctypes.cast(_libc.strlen, ctypes.c_void_p).value or 0)
 
-ABORTED = 2
-"""What llama_decode returns then; what it did until then stays in the memory."""
-
 
 class AbortFlag:
     """Stops the evaluations of one context while it is set; any thread may set it."""

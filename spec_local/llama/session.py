@@ -14,15 +14,16 @@ from time import perf_counter
 
 import numpy as np
 
-from spec_local.errors import ContextOverflow, EngineError, Interrupted
-from spec_local.llama.abort import ABORTED, AbortFlag
-from spec_local.llama.backend import collected_errors, computing, default_threads, lib
+from spec_local.errors import ContextOverflow, EngineError
+from spec_local.llama.abort import AbortFlag
+from spec_local.llama.backend import computing, default_threads, lib
 from spec_local.llama.capabilities import Capabilities, Checkpoint
-from spec_local.llama.memory import KV_TYPES, require_memory
+from spec_local.llama.context import make_context
 from spec_local.llama.model import Model
+from spec_local.llama.status import require_evaluated
 from spec_local.sampling.types import Logits
 from spec_local.util.prefix import common_prefix
-from spec_local.util.process import Process
+from spec_local.util.process import OwnStack, Process, closed_when_dropped
 
 TokensProgress = Callable[[int, int], None]
 """Called between the batches of a long evaluation with (tokens done, tokens in all).
@@ -31,11 +32,6 @@ An exception it raises abandons the evaluation; what is done stays in the cache.
 """
 
 _SEQUENCE = 0
-_FLASH = {
-    "auto": lib.LLAMA_FLASH_ATTN_TYPE_AUTO,
-    "on": lib.LLAMA_FLASH_ATTN_TYPE_ENABLED,
-    "off": lib.LLAMA_FLASH_ATTN_TYPE_DISABLED,
-}
 
 
 class Session:
@@ -63,7 +59,13 @@ class Session:
         self._checkpoint: Checkpoint | None = None
         self._process = Process()
         wanted = model.context_size(model.options.n_ctx if n_ctx is None else n_ctx)
-        self._handle: lib.llama_context_p | None = self._open(wanted, max_rows)
+        self._threads = model.options.n_threads or default_threads()
+        self._handle: lib.llama_context_p | None = make_context(
+            model, wanted, max_rows=max_rows, threads=self._threads
+        )
+        resources = OwnStack()
+        self._free = closed_when_dropped(self, resources)
+        resources.callback(_free_context, model, self._handle)
         self._abort = AbortFlag(self.handle)
         self._memory = lib.llama_get_memory(self.handle)
         # llama.cpp rounds up to a multiple of 256; what was asked for is what counts.
@@ -73,37 +75,13 @@ class Session:
         self.max_rows = min(max_rows, self.n_batch)
         self.capabilities = self._capabilities()
         self._batch = lib.llama_batch_init(self.n_batch, 0, 1)
+        resources.callback(lib.llama_batch_free, self._batch)
         self._batch_tokens = np.ctypeslib.as_array(self._batch.token, (self.n_batch,))
         self._batch_positions = np.ctypeslib.as_array(self._batch.pos, (self.n_batch,))
         self._batch_outputs = np.ctypeslib.as_array(self._batch.logits, (self.n_batch,))
         for i in range(self.n_batch):
             self._batch.n_seq_id[i] = 1
             self._batch.seq_id[i][0] = _SEQUENCE
-
-    def _open(self, n_ctx: int, max_rows: int) -> lib.llama_context_p:
-        options = self.model.options
-        require_memory(self.model, n_ctx)
-        params = lib.llama_context_default_params()
-        params.n_ctx = n_ctx
-        params.n_batch = options.n_batch
-        params.n_ubatch = min(options.n_ubatch, options.n_batch)
-        params.n_seq_max = 1
-        params.n_outputs_max = min(max_rows, options.n_batch)
-        params.swa_full = False  # a sliding window keeps what it needs, not the whole context
-        self._threads = options.n_threads or default_threads()
-        params.n_threads = params.n_threads_batch = self._threads
-        params.flash_attn_type = _FLASH[options.flash_attention]
-        params.type_k = KV_TYPES[options.kv_type_k].number
-        params.type_v = KV_TYPES[options.kv_type_v].number
-        with collected_errors() as errors:
-            handle = lib.llama_init_from_model(self.model.handle, params)
-        if not handle:
-            reason = errors[0] if errors else "llama.cpp gave no reason"
-            advice = " Ask for a smaller one with --ctx-size." if "alloc" in reason else ""
-            raise ContextOverflow(
-                f"A context of {n_ctx:,} tokens cannot be made: {reason.strip(' .')}.{advice}"
-            )
-        return handle
 
     def _capabilities(self) -> Capabilities:
         if self.model.is_recurrent:
@@ -143,7 +121,8 @@ class Session:
                 f"{len(self._tokens) + len(tokens):,} tokens do not fit into the context of "
                 f"{self.n_ctx:,}; ask for a larger one with --ctx-size."
             )
-        self._repair()
+        if lost := self._mend():
+            tokens = [*lost, *tokens]
         self.mark(rows - 1)
         done = 0
         while len(tokens) - done > self.n_batch:
@@ -171,36 +150,56 @@ class Session:
             status = lib.llama_decode(self.handle, self._batch)
         self.decode_seconds += perf_counter() - started
         self.decode_calls += 1
-        if status == ABORTED:
-            raise Interrupted("The evaluation was stopped.")
-        if status != 0:
-            self._repair()
-            raise EngineError(f"llama.cpp could not evaluate {count} tokens (status {status}).")
+        require_evaluated(status, count, was_stopped=self._abort.is_set)
         self._tokens.extend(tokens)
         self._dirty = False
 
     def truncate(self, length: int) -> None:
-        """Forget everything after the first `length` tokens; fewer are left as they are."""
+        """Forget everything after the first `length` tokens; fewer are left as they are.
+
+        A memory that cannot go back there forgets more, unless evaluating as much again as a round
+        has brings it there: see `mark`.
+        """
+        lost = self._forget_after(length)
+        if 0 < len(lost) <= self.max_rows and not self._abort.is_set:
+            self._decode(lost, rows=0)
+
+    def sync(self, tokens: Sequence[int]) -> int:
+        """Keep what the memory can of the common prefix with `tokens`, and return its length.
+
+        Nothing is evaluated.
+        """
+        self._forget_after(common_prefix(self._tokens, tokens))
+        return len(self._tokens)
+
+    def _forget_after(self, length: int) -> list[int]:
+        """Bring the memory to the first `length` tokens, or before; what is missing then."""
         if length < len(self._tokens):
             self._dirty = True
             del self._tokens[length:]
-        if not self._abort.is_set:  # else before the next evaluation, as it may take long
-            self._repair()
+        return self._mend()
 
-    def sync(self, tokens: Sequence[int]) -> int:
-        """Keep only the common prefix with `tokens` and return its length."""
-        common = common_prefix(self._tokens, tokens)
-        self.truncate(common)
-        return common
+    def _mend(self) -> list[int]:
+        """Make the memory hold no more than the mirrored tokens, and the mirror what it holds.
 
-    def _repair(self) -> None:
-        """Make the memory hold exactly the mirrored tokens."""
+        Returns the tokens that would have to be evaluated again. The mirror is cut before the
+        memory is touched, so an interruption leaves a shorter mirror, never one that claims more
+        than the memory holds.
+        """
         if not self._dirty or self._handle is None or not self._process.is_this:
-            return
-        length = len(self._tokens)
-        if not self._remove_after(length):
-            self._replay(length)
+            return []
+        lost: list[int] = []
+        if not self._remove_after(len(self._tokens)):
+            saved = self._checkpoint
+            start = 0 if saved is None else saved.length
+            lost = self._tokens[start:]
+            del self._tokens[start:]
+            if saved is None or not self._restore(saved):
+                lost = [*self._tokens, *lost]
+                self._tokens.clear()
+                self._remove_after(0)
         self._dirty = False
+        return lost
 
     def _remove_after(self, length: int) -> bool:
         """Drop later positions in place; False if this memory cannot."""
@@ -234,22 +233,6 @@ class Session:
         lib.llama_state_seq_get_data_ext(self.handle, state, size, _SEQUENCE, flags)
         self._checkpoint = Checkpoint(len(self._tokens), buffer)
 
-    def _replay(self, length: int) -> None:
-        """Rebuild the first `length` tokens from the last checkpoint before them, or from none.
-
-        The mirror is cut before the memory is touched, so an interruption leaves a shorter mirror,
-        never one that claims more than the memory holds.
-        """
-        tokens = self._tokens[:length]
-        saved = self._checkpoint
-        del self._tokens[0 if saved is None else saved.length :]
-        if saved is None or not self._restore(saved):
-            self._tokens.clear()
-            self._remove_after(0)
-        while len(self._tokens) < length:
-            done = len(self._tokens)
-            self._decode(tokens[done : done + self.n_batch], rows=0)
-
     def _restore(self, saved: Checkpoint) -> bool:
         """Bring a recurrent state back and drop the attention cache after it."""
         state = ctypes.cast(saved.state, ctypes.POINTER(ctypes.c_uint8))
@@ -279,14 +262,18 @@ class Session:
         lib.llama_synchronize(self.handle)
 
     def close(self) -> None:
-        """Free the context; the model stays."""
-        handle, self._handle = self._handle, None
-        if handle is not None and self._process.is_this:
-            lib.llama_batch_free(self._batch)
-            lib.llama_free(handle)
+        """Free the context, as dropping it does; the model stays."""
+        self._handle = None
+        self._free()
 
     def __enter__(self) -> Session:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _free_context(model: Model, handle: lib.llama_context_p) -> None:
+    """Of a context; that its model is named here keeps this one alive for as long."""
+    if not model.closed:
+        lib.llama_free(handle)

@@ -57,6 +57,7 @@ def tune(
             filling = perf_counter()
             missing = context - len(session.tokens)
             session.evaluate((text * (missing // len(text) + 1))[:missing])
+            session.mark(widths[-1])  # from here on everything is taken back
             filled = perf_counter() - filling
             samples = defaultdict[int, list[float]](list)
             for _ in _passes(started + share):

@@ -81,7 +81,7 @@ class MappedSession:
 
     def _evaluate_into(self, out: Logits, tokens: Sequence[int]) -> None:
         """Evaluate tokens; logits of the last len(out) of them go to `out`, (rows, n_vocab)."""
-        rows = len(out)
+        rows, tokens = len(out), [*self._without_half(), *tokens]
         ends = np.cumsum([len(self._spelled(token)) for token in tokens])
         span = int(ends[-1] - ends[-rows]) + 1  # from the first wanted position to the last
         if span > self._inner.max_rows:
@@ -89,9 +89,7 @@ class MappedSession:
             self._evaluate_into(out[:-half], tokens[:-half])
             self._evaluate_into(out[-half:], tokens[-half:])
             return
-        self._follow()
         held = self._ends[-1] if self._ends else 0
-        self._inner.truncate(held)  # the beginning of a token that was not evaluated to its end
         spelled = [new for token in tokens for new in self._spelled(token)]
         # Entered before they are held: whenever this is interrupted, `_follow` removes the excess.
         self._ends.extend((held + ends).tolist())
@@ -114,10 +112,23 @@ class MappedSession:
         self._inner.truncate(self._ends[-1] if self._ends else 0)
 
     def sync(self, tokens: Sequence[int]) -> int:
-        """Keep only the common prefix with `tokens` and return its length."""
-        common = common_prefix(self.tokens, tokens)
-        self.truncate(common)
-        return common
+        """Keep what the inner session can of the common prefix with `tokens`; its length."""
+        self.truncate(common_prefix(self.tokens, tokens))
+        return len(self.tokens)
+
+    def _without_half(self) -> Sequence[int]:
+        """Drop the beginning of a token that was not evaluated to its end.
+
+        Returns the tokens that were lost with it.
+        """
+        self._follow()
+        held = self._ends[-1] if self._ends else 0
+        if len(self._inner.tokens) == held:
+            return ()
+        known = [*self._tokens]
+        self._inner.truncate(held)
+        self._follow()
+        return known[len(self._tokens) :]
 
     def _follow(self) -> None:
         """Drop tokens the inner session does not hold, or not to their last position."""

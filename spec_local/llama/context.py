@@ -1,0 +1,43 @@
+"""Making a context: how a model's load options become llama.cpp's parameters."""
+
+from __future__ import annotations
+
+from spec_local.errors import ContextOverflow
+from spec_local.llama.backend import collected_errors, lib
+from spec_local.llama.memory import KV_TYPES, require_memory
+from spec_local.llama.model import Model
+
+_FLASH = {
+    "auto": lib.LLAMA_FLASH_ATTN_TYPE_AUTO,
+    "on": lib.LLAMA_FLASH_ATTN_TYPE_ENABLED,
+    "off": lib.LLAMA_FLASH_ATTN_TYPE_DISABLED,
+}
+
+
+def make_context(model: Model, n_ctx: int, *, max_rows: int, threads: int) -> lib.llama_context_p:
+    """A context for one sequence of n_ctx tokens, whose evaluations give at most max_rows rows.
+
+    Raises ContextOverflow when there is not enough memory for it.
+    """
+    options = model.options
+    require_memory(model, n_ctx)
+    params = lib.llama_context_default_params()
+    params.n_ctx = n_ctx
+    params.n_batch = options.n_batch
+    params.n_ubatch = min(options.n_ubatch, options.n_batch)
+    params.n_seq_max = 1
+    params.n_outputs_max = min(max_rows, options.n_batch)
+    params.swa_full = False  # a sliding window keeps what it needs, not the whole context
+    params.n_threads = params.n_threads_batch = threads
+    params.flash_attn_type = _FLASH[options.flash_attention]
+    params.type_k = KV_TYPES[options.kv_type_k].number
+    params.type_v = KV_TYPES[options.kv_type_v].number
+    with collected_errors() as errors:
+        handle = lib.llama_init_from_model(model.handle, params)
+    if not handle:
+        reason = errors[0] if errors else "llama.cpp gave no reason"
+        advice = " Ask for a smaller one with --ctx-size." if "alloc" in reason else ""
+        raise ContextOverflow(
+            f"A context of {n_ctx:,} tokens cannot be made: {reason.strip(' .')}.{advice}"
+        )
+    return handle
