@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import index
+from typing import Any
 
-from spec_local.errors import require
+from spec_local.errors import ConfigError, require
 from spec_local.llama.messages import Message, Tool
 from spec_local.llama.quoting import tokenize_quoted
 from spec_local.llama.template import ChatTemplate
@@ -12,6 +14,8 @@ from spec_local.llama.vocab import Vocabulary
 
 Prompt = str | Sequence[Message] | Sequence[int]
 """A text to continue, messages to answer, or tokens to continue."""
+
+_NO_TOOLS = "Tools need messages; a text is only continued."
 
 
 def prompt_tokens(
@@ -23,17 +27,34 @@ def prompt_tokens(
     """Tokens of any prompt.
 
     template: asked for where there are messages. tools: for messages only.
-    Raises ConfigError for token ids the model lacks.
+    Raises ConfigError for what is no prompt, and for token ids the model lacks.
     """
-    if not isinstance(prompt, str) and not all(isinstance(item, int) for item in prompt):
-        return rendered_tokens(template().render(prompt, tools), vocab)  # type: ignore[arg-type]
-    require(not tools, "Tools need messages; a text is only continued.")
     if isinstance(prompt, str):
+        require(not tools, _NO_TOOLS)
         return vocab.tokenize(prompt, add_special=True, parse_special=True)
-    tokens: list[int] = list(prompt)  # type: ignore[arg-type]
+    items = _items(prompt)
+    if not all(hasattr(item, "__index__") for item in items):
+        return rendered_tokens(template().render(items, tools), vocab)
+    require(not tools, _NO_TOOLS)
+    try:
+        tokens = [index(item) for item in items]
+    except TypeError:
+        raise ConfigError("The prompt has rows of tokens; give one row.") from None
     known = range(vocab.n_tokens)
     require(all(token in known for token in tokens), "The prompt has token ids the model lacks.")
     return tokens
+
+
+def _items(prompt: object) -> list[Any]:
+    """Messages or tokens, however they are held."""
+    if isinstance(prompt, bytes | bytearray | memoryview):
+        raise ConfigError("The prompt is bytes; decode them to a text first.")
+    if isinstance(prompt, Mapping):
+        raise ConfigError("The prompt is a single message; put it into a list.")
+    if not isinstance(prompt, Iterable):
+        kind = type(prompt).__name__
+        raise ConfigError(f"The prompt must be a text, messages or tokens, not of type {kind}.")
+    return list(prompt)
 
 
 def rendered_tokens(text: str, vocab: Vocabulary) -> list[int]:

@@ -49,12 +49,13 @@ def write_tiny(  # noqa: PLR0913 - what a tiny model may be like, by keyword
     n_ctx: int = 4096,
     tied: bool = False,
     token_map: Sequence[int] = (),
+    add_eos: bool = False,
 ) -> Path:
     """arch: llama (attention), gemma3 (window), mamba (recurrent), gpt2 (learned positions).
 
     bpe: a byte-pair vocabulary instead of a sentencepiece-like one, whose texts are split as `pre`
     says. n_ctx: what it was trained with. tied: without an output head of its own. token_map: what
-    marks a trimmed draft. control: more control tokens.
+    marks a trimmed draft. control: more control tokens. add_eos: it wants one behind a text.
     """
     writer = gguf.GGUFWriter(path, arch)
     rng = np.random.default_rng(seed)
@@ -78,6 +79,8 @@ def write_tiny(  # noqa: PLR0913 - what a tiny model may be like, by keyword
         writer.add_ssm_time_step_rank(4)
     vocabulary = (letters, extra_tokens, control)
     n_vocab = _add_bpe(writer, pre) if bpe else _add_vocabulary(writer, *vocabulary)
+    if add_eos:
+        writer.add_add_eos_token(True)
     if token_map:
         writer.add_array("spec_local.draft.token_map", token_map)
     if template is not None:

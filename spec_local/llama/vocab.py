@@ -86,6 +86,11 @@ class Vocabulary:
         """Whether plain text is tokenized with a beginning-of-sequence token in front."""
         return lib.llama_vocab_get_add_bos(self.handle)
 
+    @cached_property
+    def _adds_eos(self) -> bool:
+        """Whether an end token is put behind a text."""
+        return lib.llama_vocab_get_add_eos(self.handle)
+
     def is_end(self, token: int) -> bool:
         """Whether the token ends a generation (end of text, of turn, of message …)."""
         return lib.llama_vocab_is_eog(self.handle, token)
@@ -111,7 +116,8 @@ class Vocabulary:
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         """Token ids of the text.
 
-        add_special: put the tokens in front that the model wants there (BOS).
+        add_special: put the tokens in front that the model wants there (BOS). An end token that it
+        may want behind is left out, as every text is to go on.
         parse_special: read spelled-out control tokens such as <|im_start|> as such.
         Raises ConfigError for a text without a break that is too long for it.
         """
@@ -143,7 +149,8 @@ class Vocabulary:
                 self.handle, data, len(data), buffer, size, add_special, parse_special
             )
             if count >= 0:
-                return list(buffer[:count])
+                ended = add_special and self._adds_eos and count > 0
+                return list(buffer[: count - ended])
             size = -count
         raise EngineError("The text could not be tokenized.")
 
