@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import NamedTuple
 
 from spec_local import drafters as rules
@@ -13,7 +14,7 @@ from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
 from spec_local.machine.profile import ProfileStore
-from spec_local.models.loading import draft_session, load_draft, load_model
+from spec_local.models.loading import draft_may_fail, draft_session, load_draft, load_model
 from spec_local.models.registry import PairSpec, load_registry
 from spec_local.util.progress import Progress, no_progress
 
@@ -23,6 +24,10 @@ class Sessions(NamedTuple):
 
     target: Session
     draft: Session | None
+
+    def of(self, spec: PairSpec) -> PairSpec:
+        """What was asked for, without a draft if there is none."""
+        return spec if self.draft else replace(spec, draft=None)
 
 
 class OpenPair:
@@ -38,17 +43,25 @@ class OpenPair:
         exact: str | None,
         profiles: ProfileStore,
         progress: Progress,
+        *,
+        may_lack_draft: bool = False,
     ) -> None:
-        """Models that are already loaded; the pair frees them. `open_pair` loads them by name."""
+        """Models that are already loaded; the pair frees them. `open_pair` loads them by name.
+
+        may_lack_draft: as there.
+        """
         self.target, self.draft = target, draft
+        self._may_lack_draft = may_lack_draft
         self.profiles = profiles
         self._exact = exact
         self._progress = progress
 
     def sessions(self, stack: ExitStack) -> Sessions:
         """New contexts, which the stack must close before the pair."""
-        target = stack.enter_context(Session(self.target))
-        draft = stack.enter_context(draft_session(self.draft)) if self.draft else None
+        target, draft = stack.enter_context(Session(self.target)), None
+        if self.draft is not None:
+            with draft_may_fail(self.draft.path.name, self._may_lack_draft):
+                draft = stack.enter_context(draft_session(self.draft))
         return Sessions(target, draft)
 
     def exactness(self, target: Session, anew: bool = False) -> Exactness | None:
@@ -81,10 +94,12 @@ def open_pair(
     exact: str | None = None,
     profiles: ProfileStore | None = None,
     progress: Progress = no_progress,
+    may_lack_draft: bool = False,
 ) -> OpenPair:
     """Load what a pair names; models that are not there yet are pulled.
 
     drafters: those that will run, by name or one's own; the draft is loaded if one of them uses it.
+    may_lack_draft: if it cannot be loaded, and all of them can do without, that is only logged.
     exact: a mode of `exact/modes.py`; None does without. profiles: None is the user's.
     Raises SpecLocalError, what can be known beforehand before anything is loaded.
     """
@@ -96,9 +111,10 @@ def open_pair(
     registry, profiles = load_registry(), profiles or ProfileStore.of_user()
     with ExitStack() as stack:
         target = stack.enter_context(load_model(spec.target, registry, options, progress))
-        draft = None
+        draft, may_lack = None, may_lack_draft and not any(map(rules.needs_draft, running))
         if spec.draft is not None and any(map(rules.uses_draft, running)):
-            draft = stack.enter_context(load_draft(spec.draft, target, registry, progress))
-        opened = OpenPair(target, draft, exact, profiles, progress)
+            with draft_may_fail(spec.draft, may_lack):
+                draft = stack.enter_context(load_draft(spec.draft, target, registry, progress))
+        opened = OpenPair(target, draft, exact, profiles, progress, may_lack_draft=may_lack)
         stack.pop_all()
         return opened

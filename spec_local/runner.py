@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from spec_local import drafters
 from spec_local.chat import Chat
 from spec_local.drafters.library import Library
-from spec_local.drafters.past_answers import PastAnswers
 from spec_local.engine.decode import generate as decode
 from spec_local.engine.logprobs import token_logprobs
 from spec_local.engine.types import Drafter, EvaluationSession
@@ -27,8 +26,8 @@ from spec_local.llama.sampler_factory import SamplerFactory
 from spec_local.llama.session import Session
 from spec_local.llama.template import ChatTemplate
 from spec_local.machine.profile import ProfileStore
-from spec_local.models.corpus import corpus_tokens, read_corpus
-from spec_local.models.loading import choose_pair
+from spec_local.models.corpus import library_of, read_corpus
+from spec_local.models.loading import BEST_DRAFT, choose_pair
 from spec_local.models.registry import PairSpec
 from spec_local.pair import open_pair
 from spec_local.partners import with_best_draft
@@ -68,8 +67,7 @@ class Runner:
 
         drafter, k: as for `Runner.load`, which opens everything by name, and then the runner owns
         it. draft: left alone by drafters that use none. profiles: where what is learned is kept;
-        None keeps it as long as the runner lives. exact: of the target's session. library: what
-        lookup looks into beside the text; None is an empty one.
+        None keeps it as long as the runner lives. exact: of the target. library: what lookup has.
         """
         drafters.check(drafter, has_draft=draft is not None, k=k)
         self.target = target
@@ -109,7 +107,7 @@ class Runner:
     @classmethod
     def load(  # noqa: PLR0913 - what an application may say, by keyword
         cls,
-        pair: str | None = None,
+        pair: str | PairSpec | None = None,
         *,
         target: str | Path | None = None,
         draft: str | Path | None = None,
@@ -125,18 +123,17 @@ class Runner:
     ) -> Runner:
         """Load a pair by its name in models.toml, or a target and a draft by name or path.
 
-        Models that are not there yet are pulled.
+        What is not there yet is pulled. Raises SpecLocalError.
         draft: None is the pair's own; "auto" where it has none the best one at hand, which
-        `runner.pair` tells; "none" does without.
-        drafter: auto, none, lookup, model, lookup-then-model, or an object of your own with the
-        methods of `Drafter`, which the runner closes. auto decides every round by what it costs
-        here and earns; pairs have it unless models.toml says otherwise.
-        k: tokens drafted per round by any other drafter, 3 by default.
-        profiles: where what is learned of the machine is kept; None is the user's cache directory.
+        `runner.pair` tells; "none" does without. One that nobody named may fail to load.
+        drafter: auto, none, lookup, model, lookup-then-model, or a `Drafter` of your own, which the
+        runner closes. auto decides by what each costs here and earns. None is the pair's.
+        k: tokens drafted per round by any other drafter, 3 by default. profiles: where what is
+        learned of the machine is kept; None is the user's cache directory.
         exact: the same text, bit for bit, whatever is drafted; see `exact/modes.py` for the modes.
         True is "certified". For the first time the machine is examined, which takes minutes.
         lookup_corpus: files whose text answers may quote, such as those being edited.
-        remember: keep answers in a private file, to draft similar ones. Raises SpecLocalError.
+        remember: keep answers in a private file, to draft similar ones.
         """
         spec, mode = choose_pair(pair, target, draft), mode_of(exact)
         drafter = spec.drafter if drafter is None else drafter
@@ -146,11 +143,15 @@ class Runner:
         spec = with_best_draft(spec, drafter, options, profiles, progress)
         with OwnStack() as stack:
             opened = open_pair(
-                spec, [drafter], options=options, exact=mode, profiles=profiles, progress=progress
+                spec,
+                [drafter],
+                options=options,
+                exact=mode,
+                profiles=profiles,
+                progress=progress,
+                may_lack_draft=draft in (None, BEST_DRAFT),
             )
-            stack.enter_context(opened)
-            sessions = opened.sessions(stack)
-            past = PastAnswers.of_user(opened.target.identity) if remember else None
+            sessions = stack.enter_context(opened).sessions(stack)
             runner = cls(
                 sessions.target,
                 drafter,
@@ -159,17 +160,17 @@ class Runner:
                 sampling=sampling or spec.sampling,
                 profiles=opened.profiles,
                 exact=opened.exactness(sessions.target),
-                library=Library(corpus_tokens(opened.target.vocab, corpus), past),
+                library=library_of(opened.target, corpus, remember),
             )
-            runner.pair = spec
-            runner._own(stack.pop_all())
-            return runner
+            runner.pair = sessions.of(spec)
+            return runner._owning(stack.pop_all())
 
-    def _own(self, models: OwnStack) -> None:
+    def _owning(self, models: OwnStack) -> Runner:
         """Free these as well, after the rest: when it is closed, or nobody has it any more."""
         self._free.detach()
         models.callback(self._resources.close)
         self._free = closed_when_dropped(self, models)
+        return self
 
     def tokenize(self, prompt: Prompt, *, tools: Sequence[Tool] = ()) -> list[int]:
         """Tokens of a text, completed as it is, or of messages, through the chat template."""
@@ -280,8 +281,7 @@ class Runner:
     def close(self) -> None:
         """End what still runs, in whichever thread, then free everything; twice is harmless.
 
-        In a forked child, which has only a copy, it does nothing. Raises RunnerBusy when called
-        from inside the generation, such as its progress callback.
+        In a forked child it does nothing. Raises RunnerBusy inside the generation's own callback.
         """
         if not self._process.is_this:
             return

@@ -258,10 +258,9 @@ def load_runner(
     spec = spec or wanted_pair(models)
     with on_terminal() as progress:
         runner = Runner.load(
-            target=spec.target,
-            draft=spec.draft,
-            drafter=models.drafter or spec.drafter,
-            sampling=spec.sampling,
+            spec,
+            draft=models.draft,
+            drafter=models.drafter,
             k=models.k,
             options=options,
             exact=False if models.exact is None else models.exact,  # type: ignore[arg-type]

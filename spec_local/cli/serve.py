@@ -225,13 +225,10 @@ def load_served(
 
 
 def _library(runner: Runner, models: ModelOptions) -> Library:
-    from spec_local.drafters.library import Library
-    from spec_local.drafters.past_answers import PastAnswers
-    from spec_local.models.corpus import corpus_tokens, read_corpus
+    from spec_local.models.corpus import library_of, read_corpus
 
-    model = runner.target.model
-    past = PastAnswers.of_user(model.identity) if models.remember else None
-    return Library(corpus_tokens(model.vocab, read_corpus(models.lookup_corpus or ())), past)
+    corpus = read_corpus(models.lookup_corpus or ())
+    return library_of(runner.target.model, corpus, models.remember)
 
 
 def _about(runner: Runner, parallel: int) -> dict[str, Any]:

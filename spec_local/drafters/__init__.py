@@ -47,6 +47,11 @@ def uses_draft(drafter: str | Drafter) -> bool:
     return _rules(drafter).uses_draft
 
 
+def needs_draft(drafter: str | Drafter) -> bool:
+    """Whether that drafter cannot run without one; raises ConfigError for an unknown drafter."""
+    return _rules(drafter).needs_draft
+
+
 def check(drafter: str | Drafter, *, has_draft: bool, k: int | None = None) -> None:
     """Raise ConfigError if that drafter cannot run like that; k: None if nobody asked for one."""
     rules = _rules(drafter)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from spec_local.engine.types import EvaluationSession
+from spec_local.errors import EngineError
+
+logger = logging.getLogger("spec_local.drafters.cache")
+
+FAILURES = (EngineError, MemoryError)
+"""What a draft model may fail of, while the target need not."""
 
 
 class DraftCache:
@@ -17,6 +25,8 @@ class DraftCache:
         self.capacity = session.n_ctx
         """Tokens of a context that fit. A draft may spell them longer than the target, so it is
         halved when they turn out not to."""
+        self.failed = False
+        """Whether the model has failed; nothing is asked of it any more."""
 
     def behind(self, context: Sequence[int], start: int) -> int:
         """How many tokens are still to be read, to have read everything from `start` on."""
@@ -45,9 +55,24 @@ class DraftCache:
 
         What comes before `start` was not read, so it may differ.
         """
-        if self.session.sync(context[self.start :]) == 0:
-            self.start = 0
+        with self._surviving():
+            if not self.failed and self.session.sync(context[self.start :]) == 0:
+                self.start = 0
 
     def keep_before(self, context: Sequence[int]) -> None:
         """Drop the context's last token, should it be there, and what was drafted after it."""
-        self.session.truncate(max(0, len(context) - 1 - self.start))
+        with self._surviving():
+            if not self.failed:
+                self.session.truncate(max(0, len(context) - 1 - self.start))
+
+    @contextmanager
+    def _surviving(self) -> Iterator[None]:
+        try:
+            yield
+        except FAILURES as error:
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """The model did, which is said; the target goes on without it."""
+        self.failed = True
+        logger.warning("note: the draft model failed and drafts no more: %s", error)

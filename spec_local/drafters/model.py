@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from time import perf_counter
 
-from spec_local.drafters.cache import DraftCache
+from spec_local.drafters.cache import FAILURES, DraftCache
 from spec_local.engine.types import NO_DRAFT, Draft, EvaluationSession, Pace, Verdict
 from spec_local.errors import ContextOverflow, NoTokenAllowed
 from spec_local.sampling.distribution import Distribution
@@ -23,7 +23,8 @@ class ModelDrafter:
     then k - 1 drafted ones. After full acceptance the last drafted token is missing from the cache;
     it is evaluated together with the next pending one, in the same batch: k + 1 tokens.
 
-    A context that has outgrown the model's own is read from its last half on, again and again.
+    A context that has outgrown the model's own is read from its last half on, again and again. A
+    model that fails drafts no more.
     """
 
     name = "model"
@@ -51,7 +52,7 @@ class ModelDrafter:
         self._target_sampler = sampler
 
     def behind(self, context: Sequence[int]) -> int:
-        return self.cache.behind(context, self._start(context))
+        return 0 if self.cache.failed else self.cache.behind(context, self._start(context))
 
     def _start(self, context: Sequence[int]) -> int:
         """Where in the context the model begins to read for its next draft."""
@@ -64,7 +65,7 @@ class ModelDrafter:
     def propose(self, context: Sequence[int], budget: int, pace: Pace | None = None) -> Draft:
         cache, session, start = self.cache, self.cache.session, self._start(context)
         missing = context[len(context) - cache.behind(context, start) :]
-        if any(token >= session.n_vocab for token in missing):
+        if cache.failed or any(token >= session.n_vocab for token in missing):
             return NO_DRAFT
         cache.move(start)
         budget = min(budget, cache.room(context))
@@ -93,6 +94,8 @@ class ModelDrafter:
                     break
         except NoTokenAllowed:  # the target's vocabulary may be larger: it goes on alone
             pass
+        except FAILURES as error:
+            cache.fail(error)
         except ContextOverflow:  # what a trimmed draft spells may be longer than there is room for
             cache.overflow()
         return Draft(

@@ -18,7 +18,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from spec_local.drafters.library import Library
+from spec_local.drafters.past_answers import PastAnswers
 from spec_local.errors import require
+from spec_local.llama.model import Model
 from spec_local.llama.vocab import Vocabulary
 from spec_local.util.files import read_text
 from spec_local.util.progress import Share, no_share
@@ -111,3 +114,9 @@ def _passages(texts: Sequence[str]) -> Iterator[str]:
             end = text.find("\n", start + _PASSAGE) + 1 or len(text)
             yield text[start:end]
             start = end
+
+
+def library_of(model: Model, corpus: Sequence[str], remember: bool) -> Library:
+    """What lookup may look into beside the text: these texts, and past answers if wanted."""
+    past = PastAnswers.of_user(model.identity) if remember else None
+    return Library(corpus_tokens(model.vocab, corpus), past)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from spec_local.drafters import AUTO, uses_draft
 from spec_local.engine.types import EvaluationSession
-from spec_local.errors import VocabularyMismatch, require
+from spec_local.errors import SpecLocalError, VocabularyMismatch, require
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
@@ -19,6 +22,8 @@ from spec_local.models.stores import stored_files
 from spec_local.models.trimmed import MappedSession
 from spec_local.util.progress import Progress
 
+logger = logging.getLogger("spec_local.models.loading")
+
 BEST_DRAFT, NO_DRAFT = "auto", "none"
 """What a draft may be called instead of a name: the best one at hand (`partners.py`), or none."""
 
@@ -27,7 +32,7 @@ DRAFT_CONTEXT = 4096
 
 
 def choose_pair(
-    pair: str | None, target: str | Path | None = None, draft: str | Path | None = None
+    pair: str | PairSpec | None, target: str | Path | None = None, draft: str | Path | None = None
 ) -> PairSpec:
     """The pair of that name, or one of a target and perhaps a draft, by name or path.
 
@@ -37,7 +42,10 @@ def choose_pair(
     """
     require(pair is None or target is None, "Give a pair or a target, not both.")
     require(pair is not None or target is not None, "Give a pair or a target.")
-    spec = _named(str(pair)) if target is None else _of_target(str(target))
+    if isinstance(pair, PairSpec):
+        spec = pair
+    else:
+        spec = _named(str(pair)) if target is None else _of_target(str(target))
     if draft is None or (draft == BEST_DRAFT and spec.draft is not None):
         return spec
     if draft == NO_DRAFT:
@@ -95,6 +103,17 @@ def load_draft(name: str, target: Model, registry: Registry, progress: Progress)
             "Choose a draft of the same model family."
         )
     return draft
+
+
+@contextmanager
+def draft_may_fail(name: str, may: bool) -> Iterator[None]:
+    """What keeps a draft model from being loaded in the block is said and no error, if it may."""
+    try:
+        yield
+    except SpecLocalError as error:
+        if not may:
+            raise
+        logger.warning("note: nothing drafts with %s: %s", name, error)
 
 
 def draft_session(draft: Model) -> Session:

@@ -45,6 +45,7 @@ class Loader:
         from spec_local import drafters
         from spec_local.gguf.header import check_model_file
         from spec_local.models.download import pulled
+        from spec_local.models.loading import draft_may_fail
         from spec_local.models.registry import load_registry
 
         spec, registry = chosen_pair(models, models.drafter), load_registry()
@@ -52,8 +53,10 @@ class Loader:
         drafters.check(drafter, has_draft=spec.draft is not None, k=models.k)
         draft = spec.draft if drafters.uses_draft(drafter) else None
         with on_terminal() as progress:
-            for name in filter(None, (spec.target, draft)):
-                check_model_file(pulled(name, registry, progress))
+            check_model_file(pulled(spec.target, registry, progress))
+            if draft is not None:
+                with draft_may_fail(draft, models.draft is None):
+                    check_model_file(pulled(draft, registry, progress))
         return spec
 
     def open_draft(self, models: ModelOptions, target: Model, stack: ExitStack) -> Session | None:
