@@ -40,8 +40,8 @@ def _run() -> int:
         if state.debug:
             raise
         _say_what_the_system_says(error)
-    except MemoryError:
-        if state.debug:
+    except (MemoryError, RuntimeError) as error:
+        if state.debug or not _is_want_of_memory(error):
             raise
         say("error: there is not enough memory; take a smaller model or --ctx-size.", err=True)
     except ModuleNotFoundError as error:
@@ -49,6 +49,11 @@ def _run() -> int:
             raise
         say("error: llama.cpp is missing; run pip install llama-cpp-python.", err=True)
     return 1
+
+
+def _is_want_of_memory(error: Exception) -> bool:
+    """Whether it is that, of which Python has no exception for threads."""
+    return isinstance(error, MemoryError) or "can't start new thread" in str(error)
 
 
 def _say_what_the_system_says(error: OSError) -> None:

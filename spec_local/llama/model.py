@@ -15,6 +15,7 @@ from spec_local.llama.backend import collected_errors, device_list, lib, repacks
 from spec_local.llama.identity import identity
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.vocab import Vocabulary
+from spec_local.llama.weights import require_room_for_weights
 from spec_local.util.apart import Apart
 from spec_local.util.process import OwnStack, Process, closed_when_dropped
 from spec_local.util.progress import Share
@@ -65,12 +66,14 @@ class Model:
             )
 
     def _load(self, progress: Share | None, vocab_only: bool) -> lib.llama_model_p:
-        options = self.options
+        options, mapped = self.options, self.options.mmap and self.header.mappable
+        if not vocab_only:
+            require_room_for_weights(self.path.name, self.header.data_bytes, options, mapped=mapped)
         params = lib.llama_model_default_params()
         params.vocab_only = vocab_only
         params.n_gpu_layers = options.n_gpu_layers
         params.main_gpu = options.main_gpu
-        params.load_mode = _load_mode(options, self.header.mappable)
+        params.load_mode = _load_mode(options, mapped)
         params.use_extra_bufts = repacks(options.repack)
         devices = device_list(options.devices) if options.devices else None
         if devices is not None:
@@ -217,8 +220,7 @@ def _note_training(name: str, trained: int, wanted: int) -> None:
     )
 
 
-def _load_mode(options: LoadOptions, mappable: bool) -> int:
-    mapped = options.mmap and mappable
+def _load_mode(options: LoadOptions, mapped: bool) -> int:
     if options.mlock:
         return lib.LLAMA_LOAD_MODE_MMAP_MLOCK if mapped else lib.LLAMA_LOAD_MODE_MLOCK
     return lib.LLAMA_LOAD_MODE_MMAP if mapped else lib.LLAMA_LOAD_MODE_NONE
