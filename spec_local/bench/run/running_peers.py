@@ -1,4 +1,4 @@
-"""The peers of a benchmark, all running at once and asked in turn; one that fails is reported."""
+"""The peers of a benchmark, asked in turn; one that fails is reported."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+
+import psutil
 
 from spec_local.bench.peers.specs import (
     PYTHON,
@@ -19,6 +21,7 @@ from spec_local.bench.peers.specs import (
 from spec_local.bench.record.result import PLAIN, Contender
 from spec_local.bench.run.opened import Field
 from spec_local.bench.run.schedule import Schedule
+from spec_local.gguf.header import model_bytes
 from spec_local.llama.backend import default_threads
 from spec_local.llama.options import LoadOptions
 from spec_local.sampling.settings import Sampling
@@ -27,12 +30,19 @@ from spec_local.util.progress import Progress
 _WARM_UP = (1, 2, 3)
 """Tokens of any vocabulary."""
 _WARM_UP_TOKENS = 4
+_SHARE = 1.5
+"""Memory that a peer takes at most, by the size of its files: weights are rearranged into copies,
+and there are caches."""
 _ROOM = 256
 """Tokens of context beyond what the turns of a prompt need by themselves, for the chat template."""
 
 
 class RunningPeers:
-    """Started peers; a context manager that always ends their processes."""
+    """Started peers; a context manager that always ends their processes.
+
+    They stay loaded as long as there is memory for the next one; else those that were asked longest
+    ago end, and start again when it is their turn.
+    """
 
     def __init__(
         self,
@@ -42,45 +52,45 @@ class RunningPeers:
         draft: Path | None,
         progress: Progress,
     ) -> None:
-        """Start them with the field's models, threads and context.
+        """Start each of them with the field's models, threads and context.
 
         draft: what peers draft with in place of the field's own draft.
         """
-        self._peers: dict[str, Peer] = {}
+        self._loaded: dict[str, Peer] = {}
+        """The one that was asked last comes last."""
+        self._setups: dict[str, tuple[PeerSpec, PeerSetup]] = {}
+        """Of those that have not failed."""
         self.contenders = {
             spec.name: Contender(spec.name, spec.program, flags=" ".join(spec.flags))
             for spec in specs
         }
+        target = field.target.model.path
         if draft is None and field.draft is not None:
             draft = field.draft.model.path
+        size = model_bytes(target) + (model_bytes(draft) if draft else 0)
+        self._needed = round(size * _SHARE)
         try:
             for number, spec in enumerate(specs):
                 progress(f"start {spec.name}", number / len(specs))
-                self._start(
-                    spec, PeerSetup(field.target.model.path, draft, _load(spec, field, schedule))
-                )
+                setup = PeerSetup(target, draft, _load(spec, field, schedule))
+                self._setups[spec.name] = (spec, setup)
+                self._try(spec.name)
         except BaseException:
             self.close()
             raise
 
-    def _start(self, spec: PeerSpec, setup: PeerSetup) -> None:
-        try:
-            self._peers[spec.name] = peer = start_peer(spec, setup)
-            peer.answer(_WARM_UP, _WARM_UP_TOKENS, 0.0, 0)
-            self._note(spec.name, version=peer.version)
-        except PeerError as error:
-            self._drop(spec.name, error)
-
     @property
     def running(self) -> list[str]:
         """Names of the peers that have not failed."""
-        return list(self._peers)
+        return list(self._setups)
 
     def answer(
         self, name: str, context: Sequence[int], max_tokens: int, sampling: Sampling
     ) -> PeerAnswer | None:
         """One peer's answer; None if it failed, which ends it."""
-        peer = self._peers[name]
+        peer = self._try(name)
+        if peer is None:
+            return None
         try:
             answer = peer.answer(context, max_tokens, sampling.temperature, sampling.seed)
         except PeerError as error:
@@ -89,19 +99,41 @@ class RunningPeers:
         self._note(name, peak_rss=peer.peak_rss())
         return answer
 
+    def _try(self, name: str) -> Peer | None:
+        """The peer, loaded and warm; None if that failed, which is noted."""
+        peer = self._loaded.pop(name, None)
+        if peer is not None:
+            self._loaded[name] = peer
+            return peer
+        self._make_room()
+        try:
+            self._loaded[name] = peer = start_peer(*self._setups[name])
+            peer.answer(_WARM_UP, _WARM_UP_TOKENS, 0.0, 0)
+        except PeerError as error:
+            self._drop(name, error)
+            return None
+        self._note(name, version=peer.version)
+        return peer
+
+    def _make_room(self) -> None:
+        """End others until there is memory for one more, as far as that helps."""
+        while self._loaded and psutil.virtual_memory().available < self._needed:
+            self._loaded.pop(next(iter(self._loaded))).close()
+
     def _note(self, name: str, **facts: int | str | None) -> None:
         self.contenders[name] = replace(self.contenders[name], **facts)  # type: ignore[arg-type]
 
     def _drop(self, name: str, error: PeerError) -> None:
         self._note(name, error=str(error))
-        peer = self._peers.pop(name, None)
+        del self._setups[name]
+        peer = self._loaded.pop(name, None)
         if peer is not None:
             peer.close()
 
     def close(self) -> None:
         """End every process."""
-        while self._peers:
-            _name, peer = self._peers.popitem()
+        while self._loaded:
+            _name, peer = self._loaded.popitem()
             with suppress(PeerError):
                 peer.close()
 
