@@ -96,6 +96,31 @@ def test_damage_in_the_header_never_crashes(
         check_model_file(path)
 
 
+@pytest.mark.parametrize(
+    ("architecture", "kind", "advice"),
+    [
+        ("llama", "adapter", "is a LoRA adapter, which changes another model; merge the two by"),
+        ("llama", "imatrix", "is an importance matrix, which serves for quantizing; give the"),
+        ("clip", None, "reads pictures or sounds for a model in another file; give that one"),
+        ("clip", "mmproj", "reads pictures or sounds for a model in another file; give that one"),
+        ("llama", "mmproj", "reads pictures or sounds for a model in another file; give that one"),
+    ],
+)
+def test_what_is_no_model_says_what_it_is(
+    tmp_path: Path, architecture: str, kind: str | None, advice: str
+) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "x.gguf", architecture)
+    if kind is not None:
+        writer.add_type(kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    with (tmp_path / "x.gguf").open("ab") as file:
+        file.write(bytes(32))  # to where tensors would begin
+    with pytest.raises(ModelFileError, match=rf"^x\.gguf {advice}"):
+        check_model_file(tmp_path / "x.gguf")
+
+
 @pytest.mark.parametrize("alignment", [0, "wide"])
 def test_a_damaged_alignment_is_named(tmp_path: Path, alignment: object) -> None:
     writer = gguf.GGUFWriter(tmp_path / "x.gguf", "llama")

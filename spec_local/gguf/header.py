@@ -34,6 +34,14 @@ _TOKENS = "tokenizer.ggml.tokens"
 _FINGERPRINTED = 30_000
 """Tokens whose spelling tells vocabularies apart. Models of one family differ in the last ones, by
 which embeddings are padded."""
+_PROJECTOR = "clip"
+_NO_MODELS = {
+    "adapter": "is a LoRA adapter, which changes another model; merge the two by llama.cpp's "
+    "llama-export-lora, and give the result.",
+    "imatrix": "is an importance matrix, which serves for quantizing; give the model itself.",
+    "mmproj": "reads pictures or sounds for a model in another file; give that one.",
+}
+"""By `general.type`, what to do instead."""
 _SPLIT_NAME = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 
 
@@ -95,15 +103,23 @@ def model_bytes(path: Path) -> int:
 def check_model_file(path: Path) -> GGUFHeader:
     """Read the header of every part and check that each tensor lies inside its file.
 
-    Raises ModelFileError with one sentence when a file is missing, no GGUF, damaged or cut short.
+    Raises ModelFileError with one sentence when a file is missing, no model, damaged or cut short.
     """
     headers = [_check_file(part) for part in split_parts(path)]
+    _require_model(headers[0], path.name)
     return replace(
         headers[0],
         data_bytes=sum(header.data_bytes for header in headers),
         digest=" ".join(header.digest for header in headers),
         mappable=all(header.mappable for header in headers),
     )
+
+
+def _require_model(header: GGUFHeader, name: str) -> None:
+    """Raise ModelFileError for what is kept in the same format and is no model by itself."""
+    kind = "mmproj" if header.architecture == _PROJECTOR else header.metadata.get("general.type")
+    if (other := _NO_MODELS.get(str(kind))) is not None:
+        raise ModelFileError(f"{name} {other}")
 
 
 def _check_file(path: Path) -> GGUFHeader:

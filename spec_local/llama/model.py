@@ -22,6 +22,8 @@ from spec_local.util.progress import Share
 
 logger = logging.getLogger("spec_local.llama.model")
 
+_UNKNOWN = "unknown model architecture"
+
 
 class Model:
     """A model's weights in memory; a context manager, closing twice is harmless."""
@@ -106,7 +108,8 @@ class Model:
             raise failure[0]
         if not handle:
             reason = errors[0] if errors else "llama.cpp gave no reason"
-            raise ModelFileError(f"llama.cpp cannot load {self.path.name}: {reason}.")
+            newer = "; update spec-local for newer models" if _UNKNOWN in reason else ""
+            raise ModelFileError(f"llama.cpp cannot load {self.path.name}: {reason}{newer}.")
         return handle
 
     def _token_map(self) -> tuple[int, ...] | None:
