@@ -124,6 +124,27 @@ def test_valid_answers_are_possible_and_others_are_not(
         assert not lets_through(start, json.dumps(answer, separators=(",", ":"))), answer
 
 
+# The same of what is no JSON schema, but common: of OpenAPI 3.0, and of OpenAI's protocol.
+FROM_ELSEWHERE: list[tuple[Any, list[Any], list[Any]]] = [
+    ({"type": "string", "nullable": True, "maxLength": 2}, ["ab", None], ["abc", 1]),
+    ({"type": "string", "nullable": False}, ["ab"], [None]),
+    ({"type": "string", "nullable": True, "enum": ["a"]}, ["a"], [None, "b"]),
+    ({"type": "string", "nullable": True, "enum": ["a", None]}, ["a", None], ["b"]),
+    ({"name": "n", "strict": True, "schema": {"type": "integer"}}, [1], ["1", {}]),
+    ({"type": "json_schema", "json_schema": {"schema": {"const": 1}}}, [1], ["1", {}]),
+]
+
+
+@pytest.mark.parametrize("case", FROM_ELSEWHERE, ids=lambda case: json.dumps(case[0])[:50])
+def test_what_others_write_for_schemas_is_understood(
+    case: tuple[Any, list[Any], list[Any]],
+) -> None:
+    schema, valid, invalid = case
+    start = constraint(schema)
+    assert all(lets_through(start, json.dumps(answer)) for answer in valid)
+    assert not any(lets_through(start, json.dumps(answer)) for answer in invalid)
+
+
 ANIMAL = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
 DOG = {"allOf": [{"$ref": "#/$defs/Animal"}, {"properties": {"barks": {"type": "boolean"}}}]}
 NUMBER = {"type": "object", "properties": {"kind": {"const": "number"}}, "required": ["kind"]}

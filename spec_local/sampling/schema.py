@@ -35,6 +35,8 @@ _OF_THE_VALUE = {"$ref", "allOf", "anyOf", "oneOf"}
 _OF_THE_OBJECT = {"properties", "patternProperties", "additionalProperties", "allOf"}
 """Keywords that say, beside a choice, which properties there are."""
 
+_WRAPPING = {"name", "description", "strict", "schema"}
+
 _LONGEST_NAME = 200
 """Characters of where a schema stands, as messages have it."""
 _DEEPEST = 50
@@ -55,7 +57,16 @@ def read_schema(document: Any, *, closed: bool) -> Schema:
     other; closed, they are those of an anyOf. Raises ConfigError with half a sentence: what would
     not be obeyed, is no schema, or is too large.
     """
-    return _Reader(document, closed).read()
+    return _Reader(_unwrapped(document), closed).read()
+
+
+def _unwrapped(document: Any) -> Any:
+    """The schema itself, where it came in what the OpenAI protocol puts around it."""
+    if isinstance(document, dict) and document.get("type") == "json_schema":
+        document = document.get("json_schema")
+    if isinstance(document, dict) and "schema" in document and document.keys() <= _WRAPPING:
+        return document["schema"]
+    return document
 
 
 class _Reader:
@@ -141,6 +152,11 @@ class _Reader:
     def _understood(self, schema: Schema, where: str) -> Schema:
         """The keywords that restrict something, all of them known and of the right type."""
         found = _restrictions(schema)
+        if "nullable" in found:  # of OpenAPI 3.0, where it is said beside a type
+            nullable, kind = found.pop("nullable"), found.get("type")
+            require(isinstance(nullable, bool), f"nullable of {where} must be true or false")
+            if nullable and isinstance(kind, str):
+                found["type"] = [kind, "null"]
         unknown = found.keys() - _PLAIN - _OF_ITS_PARTS - _OF_THE_VALUE
         names = ", ".join(sorted(unknown))
         require(not unknown, f"{names} of {where} would not be obeyed; leave it out")
