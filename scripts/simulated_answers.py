@@ -4,10 +4,10 @@
         --json docs/controller/simulated.json
     python -m scripts.simulated_answers --show docs/controller/simulated.json
 
-Costs are measured ones (Qwen2.5-Coder 1.5B in three quantizations with its 0.5B draft on two cores)
-and those of a fast device. Prompts have 150 or 1,000 tokens, answers 64 and 200, of five kinds. A
-controller writes thirty answers; the first ten only teach it. Shares are geometric means of its
-speed over that of
+Costs are measured ones (Qwen2.5-Coder 1.5B in three quantizations with its 0.5B draft on two cores
+of a Xeon, and one of them on an EPYC) and those of a fast device. Prompts have 150 or 1,000 tokens,
+answers 64 and 200, of five kinds. A controller writes thirty answers; the first ten only teach it.
+Shares are geometric means of its speed over that of
 
     the clairvoyant, who knows every token's acceptance rate (`control/simulation.py`)
     the best static choice, which is chosen anew for each answer, when it is over
@@ -51,6 +51,11 @@ MACHINES = {
     "Q4_K_M": Costs({1: 57, 2: 90, 4: 103, 8: 185, 16: 219, 33: 440}, 24, 2.5),
     "Q8_0": Costs({1: 101, 2: 105, 4: 138, 8: 205, 16: 340, 33: 680}, 24, 2.5),
     "F16": Costs({1: 147, 2: 166, 4: 194, 8: 257, 16: 375, 33: 750}, 24, 2.5),
+    "Q8_0, EPYC": Costs(
+        {1: 44, 2: 124, 3: 134, 4: 154, 6: 238, 8: 160, 12: 200, 16: 249, 24: 338, 33: 450},
+        8.4,
+        1.9,
+    ),
     "GPU 3ms": Costs({1: 3.0, 2: 3.05, 4: 3.1, 8: 3.3, 16: 3.6, 33: 4.2}, 0.8, 0.01),
 }
 MACHINES |= {f"{name}, long prompt": MACHINES[name]._replace(prompt=1000) for name in [*MACHINES]}

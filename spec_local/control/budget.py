@@ -30,7 +30,7 @@ class Budget:
     def __init__(self, tuning: Tuning) -> None:
         self._tuning = tuning
         self.allowance = tuning.allowance
-        """A: what the present answer may lose before it has earned anything."""
+        """A: below it, what else is left flows to the present answer."""
         self.credit = tuning.allowance
         """What the present answer may put at risk."""
         self.saved = tuning.first_saved
@@ -50,14 +50,15 @@ class Budget:
     def begin(self, price: float = 0.0) -> None:
         """An answer begins; price: what a round takes beyond a plain one that must be bearable.
 
-        A = max(allowance, price / stake), at most `most_allowance`.
+        A = max(allowance, price / stake), at most `most_allowance`. What of it is beyond the
+        allowance comes with the tokens written, as a short answer cannot lose so much.
         """
         tuning = self._tuning
         self.allowance = min(max(tuning.allowance, price / tuning.stake), tuning.most_allowance)
         total = max(self.total, tuning.least_allowance)
-        self.credit = min(total, self.allowance)
+        self.credit = min(total, tuning.allowance)
         self.saved = total - self.credit
-        self._to_flow = self._tuning.most_flow
+        self._to_flow = tuning.most_flow + self.allowance - tuning.allowance
 
     def settle(self, tokens: int, saved: float) -> None:
         """A round emitted so many tokens and saved so much, or lost it if that is negative."""
