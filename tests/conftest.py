@@ -29,10 +29,19 @@ def pytest_configure() -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--full` takes the sizes of CI."""
+    """`--full` takes the sizes of CI, `--nightly` what is too long for it."""
     parser.addoption(
         "--full", action="store_true", help="tests that sample, at full size: minutes, as in CI"
     )
+    parser.addoption("--nightly", action="store_true", help="with the tests marked so: an hour")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked `nightly` unless it is asked for."""
+    if not config.getoption("--nightly"):
+        left_out = [item for item in items if item.get_closest_marker("nightly")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("nightly")]
 
 
 @pytest.fixture(scope="session")

@@ -78,7 +78,7 @@ def write_tiny(  # noqa: PLR0913 - what a tiny model may be like, by keyword
         writer.add_ssm_state_size(16)
         writer.add_ssm_time_step_rank(4)
     vocabulary = (letters, extra_tokens, control)
-    n_vocab = _add_bpe(writer, pre) if bpe else _add_vocabulary(writer, *vocabulary)
+    n_vocab = _add_bpe(writer, pre) if bpe else add_vocabulary(writer, *vocabulary)
     if add_eos:
         writer.add_add_eos_token(True)
     if token_map:
@@ -154,10 +154,10 @@ def _add_gpt2_layer(tensor: Callable[..., None], name: str) -> None:
         tensor(f"{name}{part}.bias", rows, fill=0.0)
 
 
-def _add_vocabulary(
-    writer: gguf.GGUFWriter, letters: str, extra_tokens: int, more_control: Sequence[str]
+def add_vocabulary(
+    writer: gguf.GGUFWriter, letters: str, extra_tokens: int = 0, more_control: Sequence[str] = ()
 ) -> int:
-    """A sentencepiece-like vocabulary: specials, bytes, letters."""
+    """A sentencepiece-like vocabulary: specials, bytes, letters; returns how many tokens."""
     control = ["<unk>", "<s>", "<|im_end|>", "<|im_start|>"]
     raw = [f"<0x{byte:02X}>" for byte in range(256)]
     words = [letter.replace(" ", "\u2581") for letter in letters]

@@ -74,8 +74,8 @@ class _Heard(threading.local):
 
     errors: list[str] | None = None
     """Error lines, while somebody collects them."""
-    interrupted = False
-    """Whether Ctrl-C came meanwhile."""
+    ended: BaseException | None = None
+    """What Ctrl-C, or another signal that ends the program, raised meanwhile."""
 
 
 _heard = _Heard()
@@ -91,8 +91,8 @@ def _log(level: int, text: bytes, _user_data: int | None) -> None:
         if level == _ERROR and _heard.errors is not None:
             _heard.errors.append(message)
         logger.log(_LEVELS.get(level, logging.DEBUG), "%s", message)
-    except KeyboardInterrupt:  # would be lost in C; raised again where the call returns
-        _heard.interrupted = True
+    except (KeyboardInterrupt, SystemExit) as end:  # lost in C; raised again where that returns
+        _heard.ended = end
 
 
 lib.llama_log_set(_log, ctypes.c_void_p(0))
@@ -120,15 +120,15 @@ def computing(threads: int) -> AbstractContextManager[None]:
 def collected_errors() -> Iterator[list[str]]:
     """The error lines llama.cpp logs in this thread while the block runs, to say why it failed.
 
-    Raises KeyboardInterrupt when one came while llama.cpp was logging.
+    Raises what ended the program, such as KeyboardInterrupt, while llama.cpp was logging.
     """
-    _heard.errors, _heard.interrupted = [], False
+    _heard.errors, _heard.ended = [], None
     try:
         yield _heard.errors
     finally:
         _heard.errors = None
-    if _heard.interrupted:
-        raise KeyboardInterrupt
+    if _heard.ended is not None:
+        raise _heard.ended
 
 
 def default_threads() -> int:

@@ -11,12 +11,11 @@ from typing import Literal
 class Capabilities:
     """How this session forgets its last tokens."""
 
-    rollback: Literal["remove", "window", "checkpoint"]
+    rollback: Literal["remove", "window", "snapshot", "checkpoint"]
     """remove: cached positions are dropped. window: the same while the sliding window is intact.
     checkpoint: a recurrent state is restored and the tokens after it are evaluated again.
-
-    llama.cpp's own snapshots of recurrent states (`n_rs_seq`) are not used: they cover the last
-    batch only, and it does not refuse to go back to an older, stale one.
+    snapshot: the same, but llama.cpp keeps the states after the last tokens of a batch (`n_rs_seq`)
+    and goes back to one of them, once, without evaluating anything.
     """
     depth: int
     """Tokens that can be dropped without evaluating anything again, at least."""

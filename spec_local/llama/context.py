@@ -12,6 +12,10 @@ _FLASH = {
     "on": lib.LLAMA_FLASH_ATTN_TYPE_ENABLED,
     "off": lib.LLAMA_FLASH_ATTN_TYPE_DISABLED,
 }
+_SNAPSHOTS = 8
+"""Recurrent states kept of the last tokens of a batch, where llama.cpp can keep them: so many
+drafted tokens are taken back for nothing. Each is as large as the state, tens of megabytes in large
+models; rounds that are wider have a checkpoint instead."""
 
 
 def make_context(model: Model, n_ctx: int, *, max_rows: int, threads: int) -> lib.llama_context_p:
@@ -28,6 +32,7 @@ def make_context(model: Model, n_ctx: int, *, max_rows: int, threads: int) -> li
     params.n_seq_max = 1
     params.n_outputs_max = min(max_rows, options.n_batch)
     params.swa_full = False  # a sliding window keeps what it needs, not the whole context
+    params.n_rs_seq = min(_SNAPSHOTS, max_rows - 1) if model.is_recurrent else 0
     params.n_threads = params.n_threads_batch = threads
     params.flash_attn_type = _FLASH[options.flash_attention]
     params.type_k = KV_TYPES[options.kv_type_k].number

@@ -63,8 +63,8 @@ class Model:
         if not vocab_only and not self._decodes():
             self.close()
             raise ModelFileError(
-                f"{self.path.name} cannot continue text: it is an encoder or has no vocabulary; "
-                "choose a decoder-only model."
+                f"{self.path.name} cannot continue text: it is an encoder, a diffusion model, or "
+                "has no vocabulary; choose a decoder-only model."
             )
 
     def _load(self, progress: Share | None, vocab_only: bool) -> lib.llama_model_p:
@@ -132,7 +132,8 @@ class Model:
         decoder_only = lib.llama_model_has_decoder(self.handle) and not lib.llama_model_has_encoder(
             self.handle
         )
-        return decoder_only and self.vocab.kind != "none" and not self._is_embedding_model()
+        other = self._is_embedding_model() or lib.llama_model_is_diffusion(self.handle)
+        return decoder_only and self.vocab.kind != "none" and not other
 
     def _is_embedding_model(self) -> bool:
         """Encoders such as BERT count as decoders in llama.cpp, but mark attention non-causal."""

@@ -68,6 +68,9 @@ class Session:
         resources.callback(_free_context, model, self._handle)
         self._abort = AbortFlag(self.handle)
         self._memory = lib.llama_get_memory(self.handle)
+        self._snapshots = lib.llama_n_rs_seq(self.handle)
+        self._removable = 0
+        """How many of the tokens evaluated last llama.cpp can take back from a recurrent state."""
         # llama.cpp rounds up to a multiple of 256; what was asked for is what counts.
         self.n_ctx = min(wanted, lib.llama_n_ctx(self.handle))
         self.n_batch = lib.llama_n_batch(self.handle)
@@ -85,7 +88,7 @@ class Session:
 
     def _capabilities(self) -> Capabilities:
         if self.model.is_recurrent:
-            return Capabilities("checkpoint", depth=0)
+            return Capabilities("snapshot" if self._snapshots else "checkpoint", depth=0)
         if self.model.sliding_window:
             # The cache holds the window and one batch more; half of that is surely still there.
             return Capabilities("window", depth=self.n_batch // 2)
@@ -123,7 +126,8 @@ class Session:
             )
         if lost := self._mend():
             tokens = [*lost, *tokens]
-        self.mark(rows - 1)
+        if rows - 1 > self._snapshots:
+            self.mark(rows - 1)
         done = 0
         while len(tokens) - done > self.n_batch:
             step = min(self.n_batch, len(tokens) - rows - done)
@@ -144,7 +148,7 @@ class Session:
         self._batch_outputs[: count - rows] = 0
         self._batch_outputs[count - rows : count] = 1
         self._batch.n_tokens = count
-        self._dirty = True
+        self._dirty, self._removable = True, 0
         started = perf_counter()
         with computing(self._threads):
             status = lib.llama_decode(self.handle, self._batch)
@@ -152,7 +156,7 @@ class Session:
         self.decode_calls += 1
         require_evaluated(status, count, was_stopped=self._abort.is_set)
         self._tokens.extend(tokens)
-        self._dirty = False
+        self._dirty, self._removable = False, min(self._snapshots, count - 1)
 
     def truncate(self, length: int) -> None:
         """Forget everything after the first `length` tokens; fewer are left as they are.
@@ -208,6 +212,8 @@ class Session:
         if length == 0:
             lib.llama_memory_clear(self._memory, False)
             return True
+        if self._snapshots and not self._may_go_back_to(length):
+            return False
         if not lib.llama_memory_seq_rm(self._memory, _SEQUENCE, length, -1):
             return False
         if self.capabilities.rollback != "window":
@@ -215,6 +221,12 @@ class Session:
         # Removing succeeds even when the window before `length` has already been overwritten.
         oldest = lib.llama_memory_seq_pos_min(self._memory, _SEQUENCE)
         return 0 <= oldest <= max(0, length - self.model.sliding_window)
+
+    def _may_go_back_to(self, length: int) -> bool:
+        """Whether a snapshot is of this length; llama.cpp would also take one of an older batch."""
+        back = lib.llama_memory_seq_pos_max(self._memory, _SEQUENCE) + 1 - length
+        removable, self._removable = self._removable, 0  # going back twice is not possible
+        return back <= removable
 
     def mark(self, depth: int) -> None:
         """Prepare for dropping up to `depth` tokens that are evaluated from here on.

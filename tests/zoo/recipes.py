@@ -1,0 +1,98 @@
+"""What a tiny model of each architecture consists of, and how its file is written.
+
+A recipe has the metadata that llama.cpp asks for and the shapes of the tensors it wants; both were
+found by asking it (`scripts/fit_zoo.py`). The weights are random, so the texts are noise, but
+caches, rollback and batches are those of real models.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.tiny_gguf import CHATML, LETTERS, add_vocabulary
+
+RECIPES = Path(__file__).with_name("recipes.jsonl")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One architecture."""
+
+    arch: str
+    keys: Mapping[str, Any]
+    """Metadata by the name after the architecture's."""
+    tensors: dict[str, Sequence[int]] = field(default_factory=dict)
+    """Shapes as llama.cpp counts them, the innermost dimension first."""
+
+    def as_line(self) -> str:
+        """JSON, on one line."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+
+def recipes() -> dict[str, Recipe]:
+    """All there are, by architecture."""
+    found = (Recipe(**json.loads(line)) for line in RECIPES.read_text("utf-8").splitlines())
+    return {recipe.arch: recipe for recipe in found}
+
+
+def write(recipe: Recipe, path: Path, seed: int = 0) -> Path:
+    """The model, the same for every seed and machine."""
+    writer = gguf.GGUFWriter(path, recipe.arch)
+    for name, value in recipe.keys.items():
+        _add(writer, f"{recipe.arch}.{name}", value)
+    add_vocabulary(writer, LETTERS)
+    writer.add_chat_template(CHATML)
+    rng = np.random.default_rng(seed)
+    for name, shape in recipe.tensors.items():
+        writer.add_tensor(name, _weights(rng, name, shape[::-1]))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _add(writer: gguf.GGUFWriter, name: str, value: Any) -> None:
+    if isinstance(value, bool):
+        writer.add_bool(name, value)
+    elif isinstance(value, int):
+        writer.add_uint32(name, value)
+    elif isinstance(value, float):
+        writer.add_float32(name, value)
+    elif isinstance(value, str):
+        writer.add_string(name, value)
+    else:
+        writer.add_array(name, value)
+
+
+_FILLED = (
+    # What a name has in it, and the value that keeps a random model's numbers apart and finite.
+    ("norm.weight", 1.0),
+    (".bias", 0.0),
+    ("ssm_a", -1.0),
+    ("ssm_d", 1.0),
+    ("rope_f", 1.0),
+    ("scale", 1.0),
+    ("sinks", 0.0),
+)
+_SCALES = (("token_embd", 8.0), ("output.weight", 6.0), ("attn_q.", 3.0), ("attn_k.", 3.0))
+
+
+def _weights(rng: np.random.Generator, name: str, shape: Sequence[int]) -> NDArray[np.float32]:
+    filled = _first(_FILLED, name)
+    if filled is not None:
+        return np.full(shape, filled, np.float32)
+    scale = _first(_SCALES, name) or 1.0
+    return rng.normal(size=shape, scale=scale / np.sqrt(shape[-1])).astype(np.float32)
+
+
+def _first(values: Sequence[tuple[str, float]], name: str) -> float | None:
+    return next((value for part, value in values if part in name), None)
