@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import replace
 from functools import cache
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from spec_local.runner import Runner
 
 
+_PATIENCE = 0.05
+"""Seconds between two looks at whether it is an awaited answer's turn."""
+
+
 @llm.hookimpl
 def register_models(register: Callable[..., None]) -> None:
     """Every pair and model that has a name; one that is not there yet is pulled on first use."""
@@ -35,8 +40,14 @@ def register_models(register: Callable[..., None]) -> None:
 
 
 @cache
+def _turn(_name: str) -> threading.Lock:
+    """Held by the answer that is being written on that model; the next one waits."""
+    return threading.Lock()
+
+
+@cache
 def _runner(name: str) -> Runner:
-    """Loaded once in a process, and freed at its end."""
+    """Loaded once in a process, by whoever has the turn, and freed at its end."""
     from spec_local.runner import Runner
 
     return Runner.load(name)
@@ -114,9 +125,10 @@ class SpecLocal(llm.Model):
     ) -> Iterator[str]:
         """The answer, as it is written."""
         try:
-            answer = _Answer(self._name, prompt)
-            for chunk in answer.generation:
-                yield answer.text(chunk, response)
+            with _turn(self._name):
+                answer = _Answer(self._name, prompt)
+                for chunk in answer.generation:
+                    yield answer.text(chunk, response)
         except SpecLocalError as error:
             raise llm.ModelError(str(error)) from None
 
@@ -137,12 +149,17 @@ class AsyncSpecLocal(llm.AsyncModel):
         self, prompt: llm.Prompt, stream: bool, response: Any, conversation: Any
     ) -> AsyncGenerator[str, None]:
         """The answer, as it is written."""
+        turn = _turn(self._name)
+        while not turn.acquire(blocking=False):
+            await asyncio.sleep(_PATIENCE)
         try:
             answer = await asyncio.to_thread(_Answer, self._name, prompt)
             async for chunk in answer.generation:
                 yield answer.text(chunk, response)
         except SpecLocalError as error:
             raise llm.ModelError(str(error)) from None
+        finally:
+            turn.release()
 
 
 def _tool(tool: Any) -> dict[str, Any]:

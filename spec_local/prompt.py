@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import index
-from typing import Any
+from typing import Any, TypedDict
 
 from spec_local.errors import ConfigError, require
 from spec_local.llama.messages import Message, Tool
@@ -18,15 +18,26 @@ Prompt = str | Sequence[Message] | Sequence[int]
 _NO_TOOLS = "Tools need messages; a text is only continued."
 
 
+class Templating(TypedDict, total=False):
+    """What the chat template is given besides the messages."""
+
+    tools: Sequence[Tool]
+    """What the model may call; none by default."""
+    variables: Mapping[str, object]
+    """For this once, besides the template's own."""
+
+
 def prompt_tokens(
     prompt: Prompt,
     vocab: Vocabulary,
     template: Callable[[], ChatTemplate],
+    *,
     tools: Sequence[Tool] = (),
+    variables: Mapping[str, object] | None = None,
 ) -> list[int]:
     """Tokens of any prompt.
 
-    template: asked for where there are messages. tools: for messages only.
+    template: asked for where there are messages. tools, variables: see `Templating`; for messages.
     Raises ConfigError for what is no prompt, and for token ids the model lacks.
     """
     if isinstance(prompt, str):
@@ -34,7 +45,7 @@ def prompt_tokens(
         return vocab.tokenize(prompt, add_special=True, parse_special=True)
     items = _items(prompt)
     if not all(hasattr(item, "__index__") for item in items):
-        return rendered_tokens(template().render(items, tools), vocab)
+        return rendered_tokens(template().varied(variables).render(items, tools), vocab)
     require(not tools, _NO_TOOLS)
     try:
         tokens = [index(item) for item in items]

@@ -31,7 +31,7 @@ from spec_local.models.loading import BEST_DRAFT, choose_pair
 from spec_local.models.registry import PairSpec
 from spec_local.pair import open_pair
 from spec_local.partners import with_best_draft
-from spec_local.prompt import Prompt, predicted_tokens, prompt_tokens
+from spec_local.prompt import Prompt, Templating, predicted_tokens, prompt_tokens
 from spec_local.reading import batches_told, ends_told
 from spec_local.request import Request, checked_request
 from spec_local.sampling.settings import Sampling
@@ -172,14 +172,14 @@ class Runner:
         self._free = closed_when_dropped(self, models)
         return self
 
-    def tokenize(self, prompt: Prompt, *, tools: Sequence[Tool] = ()) -> list[int]:
+    def tokenize(self, prompt: Prompt, **given: Unpack[Templating]) -> list[int]:
         """Tokens of a text, completed as it is, or of messages, through the chat template."""
         self._require_open()
-        return prompt_tokens(prompt, self.vocab, lambda: self.template, tools)
+        return prompt_tokens(prompt, self.vocab, lambda: self.template, **given)
 
-    def count_tokens(self, prompt: Prompt, *, tools: Sequence[Tool] = ()) -> int:
+    def count_tokens(self, prompt: Prompt, **given: Unpack[Templating]) -> int:
         """How many tokens of prompt `generate` would make of it: `stats.prompt_tokens`."""
-        return len(self.tokenize(prompt, tools=tools))
+        return len(self.tokenize(prompt, **given))
 
     def generate(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -31,6 +31,7 @@ class LetterVocabulary:
     """Token t is the t-th letter; all other characters are the first."""
 
     n_tokens = N_VOCAB
+    special_ids: Mapping[str, int] = {"eos": END}
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         return [token if 0 <= (token := ord(each) - ord("a")) < END else 0 for each in text]
@@ -48,6 +49,7 @@ class LetterVocabulary:
 class LetterTemplate:
     """Writes contents one after the other."""
 
+    source: str | None = "{% for message in messages %}{{ message.content }}{% endfor %}"
     stop = ()
 
     def render(self, messages: Sequence[Any], tools: Sequence[Any] = ()) -> str:
@@ -77,10 +79,12 @@ class StubRunner:
         self.requests: list[Request] = []
         self._worker = ThreadPoolExecutor(1)
 
-    def tokenize(self, prompt: Any, *, tools: Sequence[Any] = ()) -> list[int]:
+    def tokenize(
+        self, prompt: Any, *, tools: Sequence[Any] = (), variables: Mapping[str, Any] | None = None
+    ) -> list[int]:
         if isinstance(prompt, str):
             text = prompt
-        elif isinstance(prompt[0], int):
+        elif not prompt or isinstance(prompt[0], int):
             if not all(token in range(N_VOCAB) for token in prompt):
                 raise ConfigError("The prompt has token ids the model lacks.")
             return list(prompt)
@@ -134,7 +138,7 @@ def stub_slot(runner: StubRunner) -> Slot:
     def redraft(drafter: str | None, k: int | None) -> StubRunner:
         return StubRunner(runner.session, drafter or runner.drafter, runner.pause)
 
-    return Slot(runner, runner.session, redraft)
+    return Slot(runner, runner.drafter, runner.session, redraft)
 
 
 def stub_service(*runners: StubRunner, limits: Limits | None = None) -> Service:

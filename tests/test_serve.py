@@ -81,7 +81,12 @@ def test_a_chat_is_answered_as_the_runner_answers(client: TestClient) -> None:
     expected = StubRunner().generate("hello", max_tokens=N).complete()
     found = chat(client)
     (choice,) = found["choices"]
-    assert choice["message"] == {"role": "assistant", "content": expected.text, "refusal": None}
+    assert choice["message"] == {
+        "role": "assistant",
+        "content": expected.text,
+        "reasoning_content": None,
+        "refusal": None,
+    }
     assert choice["finish_reason"] == "length"
     assert choice["logprobs"] is None
     assert found["object"] == "chat.completion"

@@ -103,7 +103,7 @@ def test_the_document_names_every_endpoint() -> None:
     with TestClient(make_app(stub_service(StubRunner()))) as client:
         paths = client.get("/openapi.json").json()["paths"]
     page = (ROOT / "docs" / "serve.md").read_text()
-    assert len(paths) == 10
+    assert len(paths) == 11
     for path, methods in paths.items():
         assert path.split("{")[0] in page
         for method in methods.values():

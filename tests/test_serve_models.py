@@ -14,7 +14,7 @@ from spec_local.serve.failures import Refused
 from spec_local.serve.limits import Limits
 from spec_local.serve.models import Loaded, Models
 from spec_local.serve.service import Service
-from tests.stub_runner import StubRunner, stub_service, stub_slot
+from tests.stub_runner import LetterTemplate, StubRunner, stub_service, stub_slot
 
 
 class Loads:
@@ -141,7 +141,15 @@ def test_tokens_and_templates() -> None:
     with TestClient(make_app(stub_service(StubRunner()))) as client:
         tokens = client.post("/tokenize", json={"content": "abc"}).json()
         assert tokens == {"tokens": [0, 1, 2]}
-        assert client.post("/detokenize", json=tokens).json() == {"content": "abc"}
+        assert client.post("/detokenize", json=tokens).json() == {"content": "abc", "prompt": "abc"}
+        by_vllms_names = {"prompt": "abc", "add_special_tokens": False}
+        assert client.post("/tokenize", json=by_vllms_names).json() == tokens
+        assert client.get("/tokenizer_info").json() == {
+            "bos_token": None,
+            "eos_token": "<end>",
+            "pad_token": None,
+            "chat_template": LetterTemplate.source,
+        }
         wrong = client.post("/detokenize", json={"tokens": [99]})
         assert wrong.json()["error"]["message"] == "There are ids the model lacks."
         messages = [{"role": "developer", "content": "one"}, {"role": "user", "content": "two"}]

@@ -39,6 +39,7 @@ class JinjaTemplate:
     stop = ()
 
     def __init__(self, source: str) -> None:
+        self.source: str | None = source
         self._template = jinja2.Environment().from_string(source)
 
     def render(self, messages: Sequence[Any], tools: Sequence[Any] = ()) -> str:

@@ -65,12 +65,17 @@ def check(drafter: str | Drafter, *, has_draft: bool, k: int | None = None) -> N
     )
 
 
+def looks_up(drafter: str | Drafter) -> bool:
+    """Whether that drafter looks into a library; raises ConfigError for an unknown drafter."""
+    return _rules(drafter).looks_up
+
+
 def check_looks_up(drafter: str | Drafter, what: str) -> None:
     """Raise ConfigError if that drafter has no use for `what`, a text to look into."""
     looking = [name for name, rules in RULES.items() if rules.looks_up]
     name = drafter if isinstance(drafter, str) else drafter.name
     require(
-        _rules(drafter).looks_up,
+        looks_up(drafter),
         f"The drafter {name} has no use for {what}; take {', '.join(looking[:-1])} "
         f"or {looking[-1]}.",
     )

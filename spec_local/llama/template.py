@@ -6,6 +6,7 @@ The template in the GGUF is Jinja; it is rendered in a sandbox, as transformers 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from functools import cached_property, lru_cache, partial
 
 from spec_local.errors import ConfigError, ModelFileError, require
@@ -24,7 +25,9 @@ from spec_local.llama.template_limits import LimitedTemplate, TemplateWithoutEnd
 from spec_local.llama.template_variables import THINKING, check_variables, variables_read
 
 _REMEMBERED = 256
-"""Messages that are looked through once, though each turn of a conversation renders all before."""
+"""Messages that are looked through once, though each turn of a conversation renders all before …"""
+_LONGEST_REMEMBERED = 1 << 14
+"""… but for longer ones, which would take memory for ever."""
 
 _PROBE = "lighthouse keeper"
 """A text that no template writes by itself."""
@@ -54,13 +57,15 @@ class ChatTemplate:
         self.variables: dict[str, object] = dict(variables or {})
         """Given to the template at every rendering; may be changed between two."""
         check_variables(self.variables)
-        self._source = model.chat_template if source is None else source
-        self.is_plain = self._source is None
+        self.source = model.chat_template if source is None else source
+        """Jinja; None where messages are written plainly."""
+        self.is_plain = self.source is None
         """Whether messages are written as `role: content` lines for want of a template."""
-        self._quoted = lru_cache(_REMEMBERED)(partial(quoted, vocab=model.vocab))
+        self._quote = partial(quoted, vocab=model.vocab)
+        self._remembered = lru_cache(_REMEMBERED)(self._quote)
         self._forms = TemplateForms(self._written)
         self._template: LimitedTemplate | None = None
-        if self._source is None:
+        if self.source is None:
             return
         specials = model.vocab.special_ids
         bos, eos = (
@@ -69,7 +74,7 @@ class ChatTemplate:
         )
         try:
             special = {"bos_token": bos, "eos_token": eos}
-            self._template = LimitedTemplate(self._source, special)
+            self._template = LimitedTemplate(self.source, special)
         except Exception as error:  # Jinja makes Python of it, and Python has limits of its own
             reason = _reason(error)
             if source is not None:
@@ -87,7 +92,7 @@ class ChatTemplate:
     @cached_property
     def reads(self) -> frozenset[str]:
         """Names that the template looks up, those of messages and tokens among them."""
-        return frozenset() if self._source is None else variables_read(self._source)
+        return frozenset() if self.source is None else variables_read(self.source)
 
     @cached_property
     def takes_system(self) -> bool:
@@ -97,6 +102,14 @@ class ChatTemplate:
             return _PROBE in self._written([self._forms.fitted(each) for each in tried])
         except ConfigError:
             return False
+
+    def varied(self, variables: Mapping[str, object] | None) -> ChatTemplate:
+        """The same template with these variables besides its own; None: itself."""
+        if not variables:
+            return self
+        other = copy(self)
+        other.variables = {**self.variables, **variables}
+        return other
 
     def think(self, on: bool) -> bool:
         """Let the model think before it answers, or not; False if its template has no switch."""
@@ -126,6 +139,9 @@ class ChatTemplate:
         return self._written(
             with_texts(said, self._quoted), with_texts([*tools], self._quoted) or None
         )
+
+    def _quoted(self, text: str) -> str:
+        return (self._remembered if len(text) <= _LONGEST_REMEMBERED else self._quote)(text)
 
     def _written(self, messages: Sequence[Message], tools: Sequence[Tool] | None = None) -> str:
         """What the template makes of them as they are."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
 from spec_local.engine.logprobs import TokenLogprobs
@@ -13,6 +15,7 @@ from spec_local.engine.rounds import Stats
 from spec_local.generation import Chunk, Generation, GenerationOptions
 from spec_local.sampling.settings import Sampling
 from spec_local.serve.engine import Engine
+from spec_local.serve.failures import Refused
 from spec_local.serve.parameters import Speculative
 from spec_local.serve.slot import Slot
 from spec_local.serve.usage import Spent
@@ -59,6 +62,8 @@ class Answer:
         self._asked = asked
         self.choices = len(asked.prompts) * asked.choices
         self._stats = [Stats() for _ in range(self.choices)]
+        self._scored: dict[int, tuple[TokenLogprobs, ...]] = {}
+        """By the number of the prompt; its choices share them."""
 
     @property
     def spent(self) -> Spent:
@@ -70,7 +75,7 @@ class Answer:
         loop = asyncio.get_running_loop()
         ends = loop.time() + self._asked.seconds
         for index in range(self.choices):
-            scores = await self._scores(index)
+            scores = await self._scores(index // self._asked.choices, ends)
             if not self._generates:
                 prompt = self._asked.tokens[index // self._asked.choices]
                 self._stats[index] = Stats(prompt_tokens=len(prompt))
@@ -91,11 +96,25 @@ class Answer:
     def _generates(self) -> bool:
         return bool(self._generations)
 
-    async def _scores(self, index: int) -> tuple[TokenLogprobs, ...]:
+    async def _scores(self, number: int, ends: float) -> tuple[TokenLogprobs, ...]:
+        """Of that prompt; raises Refused where the loop's clock says `ends` before."""
         if self._asked.scored is None:
             return ()
-        prompt = self._asked.tokens[index // self._asked.choices]
-        return await self._slot.scored(prompt, self._asked.scored)
+        if number not in self._scored:
+            prompt, given_up = self._asked.tokens[number], threading.Event()
+            alarm = asyncio.get_running_loop().call_at(ends, given_up.set)
+            try:
+                found = await self._slot.scored(prompt, self._asked.scored, given_up)
+            finally:
+                alarm.cancel()
+            if len(found) < len(prompt) - 1:
+                raise Refused(
+                    f"Scoring took more than {self._asked.seconds:g} s; shorten the prompt.",
+                    status=HTTPStatus.REQUEST_TIMEOUT,
+                    code="timeout",
+                )
+            self._scored[number] = found
+        return self._scored[number]
 
 
 async def answering(engine: Engine, asked: Asked, stack: AsyncExitStack) -> Answer:
@@ -119,5 +138,7 @@ def _generations(slot: Slot, asked: Asked) -> list[Generation]:
         for choice in range(asked.choices):
             sampling = replace(asked.sampling, seed=asked.sampling.seed + choice)
             options: GenerationOptions = {**asked.options, "sampling": sampling}
+            if not slot.looks_up(wanted):
+                options.pop("prediction", None)
             generations.append(runner.generate(prompt, **options))
     return generations

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.middleware.trustedhost import TrustedHostMiddleware
-from starlette.routing import Route
 
 from spec_local import __version__
 from spec_local.serve import (
@@ -19,6 +18,7 @@ from spec_local.serve import (
     metrics_page,
     model_list,
     responses,
+    tokenizer_info,
     tokens,
 )
 from spec_local.serve.failures import Failure, handle_failures
@@ -33,6 +33,7 @@ _ENDPOINTS = (
     completions,
     responses,
     tokens,
+    tokenizer_info,
     metrics_page,
 )
 
@@ -72,9 +73,7 @@ def make_app(
         app.include_router(endpoint.router)
     handle_failures(app)
     app.add_middleware(Guard, api_key=api_key, body_bytes=service.limits.body_bytes)
-    routes = [route for endpoint in _ENDPOINTS for route in endpoint.router.routes]
-    paths = {route.path for route in routes if isinstance(route, Route)}
-    app.add_middleware(CountRequests, metrics=service.metrics, paths=paths)
+    app.add_middleware(CountRequests, metrics=service.metrics)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
     if origins:
         app.add_middleware(

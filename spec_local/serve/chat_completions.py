@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Request, Response
@@ -15,16 +16,19 @@ from spec_local.serve.chat_shapes import ChatCompletion
 from spec_local.serve.head import Head
 from spec_local.serve.limits import Limits
 from spec_local.serve.models import Loaded
-from spec_local.serve.prompts import conversation
+from spec_local.serve.prompts import begun, conversation
 from spec_local.serve.replying import replied
+from spec_local.serve.said import Telling
 from spec_local.serve.sampling import sampling_of
 from spec_local.serve.service import service_of
 from spec_local.serve.tool_choice import Calling, calling
+from spec_local.thoughts import Thinking
 
 router = APIRouter()
 
 
 @router.post("/v1/chat/completions", response_model=ChatCompletion)
+@router.post("/chat/completions", include_in_schema=False)
 async def create(request: Request, given: Annotated[ChatRequest, Body()]) -> Response:
     """Answer messages."""
     limits = service_of(request).limits
@@ -32,16 +36,24 @@ async def create(request: Request, given: Annotated[ChatRequest, Body()]) -> Res
     def prepared(loaded: Loaded) -> tuple[Asked, ChatReply]:
         template = loaded.runner.template
         tools = calling(given.tools, given.tool_choice, template, limits.schema_bytes)
+        asked = _asked(given, loaded, limits, tools)
         reply = ChatReply(
             Head.new("chatcmpl", loaded.name),
             loaded.runner.vocab,
-            tools.reader,
+            _telling(given, tools, begun(asked.tokens[0], loaded.runner.vocab)),
             logprobs=bool(given.logprobs),
             usage=given.wants_usage,
         )
-        return _asked(given, loaded, limits, tools), reply
+        return asked, reply
 
     return await replied(request, given, prepared)
+
+
+def _telling(given: ChatRequest, tools: Calling, mark: str) -> Callable[[], Telling]:
+    """mark: by which the prompt has opened a thought."""
+    if given.reasoning_format == "none":
+        return lambda: Telling(tools.reader(), None)
+    return lambda: Telling(tools.reader(), Thinking(mark))
 
 
 def _asked(given: ChatRequest, loaded: Loaded, limits: Limits, tools: Calling) -> Asked:
@@ -53,11 +65,13 @@ def _asked(given: ChatRequest, loaded: Loaded, limits: Limits, tools: Calling) -
     sampling = sampling_of(given, loaded.runner.sampling, schema, limits.schema_bytes)
     options: GenerationOptions = {
         "max_tokens": given.most_tokens,
-        "stop": given.stop or (),
+        "stop": given.stops,
         "logprobs": given.wanted_logprobs,
         "prediction": None if given.prediction is None else given.prediction.text(),
     }
-    prompt = conversation(given.said(), tools, loaded.runner, limits)
+    prompt = conversation(
+        given.said(), tools, loaded.runner, limits, given.chat_template_kwargs or {}
+    )
     return Asked(
         prompts=[prompt],
         tokens=[prompt],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from typing import Any
 
@@ -25,42 +25,35 @@ from spec_local.serve.event_stream import DONE, as_event
 from spec_local.serve.finish import FinishReason, finish_reason
 from spec_local.serve.head import Head
 from spec_local.serve.logprobs import ChatLogprobs, chat_logprobs
+from spec_local.serve.said import Telling, Told
 from spec_local.serve.serving import Vocabulary
 from spec_local.serve.token_texts import PlacedToken, TokenTexts
-from spec_local.serve.tool_calls import CallReader, Said, ToolCall
+from spec_local.serve.tool_calls import ToolCall
 from spec_local.serve.usage import Timings
 
 
 class _Choice:
     """What has been written of one choice."""
 
-    def __init__(self, reader: CallReader | None, vocab: Vocabulary) -> None:
-        self._reader = reader
+    def __init__(self, telling: Telling, vocab: Vocabulary) -> None:
+        self._telling = telling
         self._tokens = TokenTexts(vocab.piece)
-        self.text, self.calls = "", list[ToolCall]()
+        self.thought, self.text, self.calls = "", "", list[ToolCall]()
         self.placed = list[PlacedToken]()
         self.reason: FinishReason | None = None
 
-    def add(self, chunk: Chunk) -> tuple[Said, list[PlacedToken]]:
+    def add(self, chunk: Chunk) -> tuple[Told, list[PlacedToken]]:
         """What is new in it."""
         placed = self._tokens.of(chunk)
-        said = self._said(chunk)
-        self.text += said.text
-        self.calls += said.calls
+        told = self._telling.feed(chunk)
+        self.thought += told.thought
+        self.text += told.text
+        self.calls += told.calls
         self.placed += placed
         self.reason = finish_reason(chunk.finish_reason)
         if self.reason == "stop" and self.calls:
             self.reason = "tool_calls"
-        return said, placed
-
-    def _said(self, chunk: Chunk) -> Said:
-        if self._reader is None:
-            return Said(chunk.text, [])
-        text, calls = self._reader.feed(chunk.text)
-        if chunk.finish_reason is None:
-            return Said(text, calls)
-        last = self._reader.finish()
-        return Said(text + last.text, calls + last.calls)
+        return told, placed
 
 
 class ChatReply:
@@ -70,16 +63,16 @@ class ChatReply:
         self,
         head: Head,
         vocab: Vocabulary,
-        reader: Callable[[], CallReader | None],
+        telling: Callable[[], Telling],
         *,
         logprobs: bool,
         usage: bool,
     ) -> None:
-        """reader: tells calls of tools, for each choice. logprobs: written for every token.
+        """telling: tells what is written apart, for each choice.
 
-        usage: ends a stream.
+        logprobs: written for every token. usage: ends a stream.
         """
-        self._head, self._vocab, self._reader = head, vocab, reader
+        self._head, self._vocab, self._telling = head, vocab, telling
         self._logprobs, self._usage = logprobs, usage
 
     async def whole(self, answer: Answer) -> ChatCompletion:
@@ -96,13 +89,16 @@ class ChatReply:
         )
 
     def _choices(self, answer: Answer) -> list[_Choice]:
-        return [_Choice(self._reader(), self._vocab) for _ in range(answer.choices)]
+        return [_Choice(self._telling(), self._vocab) for _ in range(answer.choices)]
 
     def _choice(self, index: int, written: _Choice) -> ChatChoice:
-        message = ChatMessage(content=written.text)
+        thought = written.thought or None
+        message = ChatMessage(content=written.text, reasoning_content=thought)
         if written.calls:
             calls = [MessageCall(id=new_call_id(), function=_function(c)) for c in written.calls]
-            message = CallingMessage(content=written.text or None, tool_calls=calls)
+            message = CallingMessage(
+                content=written.text or None, reasoning_content=thought, tool_calls=calls
+            )
         return ChatChoice(
             index=index,
             message=message,
@@ -121,14 +117,11 @@ class ChatReply:
         async with aclosing(answer.chunks()) as found:
             async for index, chunk, _scores in found:
                 written = choices[index]
-                said, placed = written.add(chunk)
+                told, placed = written.add(chunk)
                 logprobs = self._logprobs_of(placed) if placed else None
-                if said.text:
-                    yield self._event(index, Delta(content=said.text), logprobs)
-                    logprobs = None
-                first = len(written.calls) - len(said.calls)
-                for number, call in enumerate(said.calls, first):
-                    yield self._event(index, _called(number, call), logprobs)
+                first = len(written.calls) - len(told.calls)
+                for delta in _deltas(told, first):
+                    yield self._event(index, delta, logprobs)
                     logprobs = None
                 if written.reason is not None:
                     last = index == answer.choices - 1
@@ -159,6 +152,16 @@ class ChatReply:
 
 def _function(call: ToolCall) -> FunctionCall:
     return FunctionCall(name=call.name, arguments=call.arguments)
+
+
+def _deltas(told: Told, first: int) -> Iterator[Delta]:
+    """first: the number of the first call in it."""
+    if told.thought:
+        yield Delta(reasoning_content=told.thought)
+    if told.text:
+        yield Delta(content=told.text)
+    for number, call in enumerate(told.calls, first):
+        yield _called(number, call)
 
 
 def _called(number: int, call: ToolCall) -> Delta:

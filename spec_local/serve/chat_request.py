@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from spec_local.errors import require
-from spec_local.llama.messages import with_texts
 from spec_local.serve.parameters import Parameters, Wire
 from spec_local.serve.tool_choice import ToolChoice
 
@@ -79,6 +78,12 @@ class ChatRequest(Parameters):
     prediction: Prediction | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: ToolChoice | None = None
+    reasoning_format: Literal["none", "auto", "deepseek"] | None = Field(
+        None, description="none leaves what a model thinks in its text."
+    )
+    chat_template_kwargs: dict[str, Any] | None = Field(
+        None, description="Variables of the chat template, such as enable_thinking."
+    )
     modalities: list[Literal["text"]] | None = None
 
     @property
@@ -105,12 +110,7 @@ _SAME = {"developer": "system"}
 
 def readable(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The messages with what chat templates know of them."""
-    return [with_texts(_known(message), _whole) for message in messages]
-
-
-def _whole(text: str) -> str:
-    """Without halves of characters, which JSON can spell."""
-    return text.encode(errors="replace").decode()
+    return [_known(message) for message in messages]
 
 
 def _known(message: dict[str, Any]) -> dict[str, Any]:

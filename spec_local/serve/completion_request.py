@@ -9,7 +9,7 @@ from pydantic import Field
 
 from spec_local.errors import require
 from spec_local.serve.chat_request import MOST_TOP_LOGPROBS
-from spec_local.serve.parameters import Parameters
+from spec_local.serve.parameters import Parameters, TokenId
 
 if TYPE_CHECKING:
     from spec_local.prompt import Prompt
@@ -23,7 +23,7 @@ _MOST_CHOICES = 128
 class CompletionRequest(Parameters):
     """Prompts, and how they are continued."""
 
-    prompt: str | list[str] | list[int] | list[list[int]] = Field(
+    prompt: str | list[str] | list[TokenId] | list[list[TokenId]] = Field(
         description="Texts, or tokens, which are continued as they are."
     )
     max_tokens: int | None = Field(None, ge=0)

@@ -50,7 +50,7 @@ def _asked(given: CompletionRequest, loaded: Loaded, limits: Limits) -> Asked:
     most = given.most_tokens
     options: GenerationOptions = {
         "max_tokens": most,
-        "stop": given.stop or (),
+        "stop": given.stops,
         "logprobs": given.logprobs,
     }
     return Asked(

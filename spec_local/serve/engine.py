@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from http import HTTPStatus
 from time import monotonic
 
@@ -30,6 +30,8 @@ class Engine:
         self._idle = list(slots)
         self._waiting = deque[asyncio.Future[Slot]]()
         self._most_waiting = most_waiting
+        self._arriving = 0
+        """Requests that are being prepared, and will wait or run."""
         self._mean_seconds = 1.0
 
     @property
@@ -41,6 +43,20 @@ class Engine:
     def running(self) -> int:
         """How many have it."""
         return len(self.slots) - len(self._idle)
+
+    @contextmanager
+    def arriving(self) -> Iterator[None]:
+        """While a request is prepared, which takes time too.
+
+        Raises Refused, to be tried again, when there would be no place for it afterwards.
+        """
+        if len(self._waiting) + self._arriving >= self._most_waiting + len(self._idle):
+            raise self._crowded()
+        self._arriving += 1
+        try:
+            yield
+        finally:
+            self._arriving -= 1
 
     @asynccontextmanager
     async def turn(self, prompt: Sequence[int]) -> AsyncIterator[Slot]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -60,6 +60,9 @@ class Refused(Exception):
         self.body = Failure(error=detail).model_dump()
 
 
+_NO_JSON = Refused("The body of the request is not JSON.", code="invalid_json")
+
+
 def refusal(error: Exception) -> Refused:
     """The error as a client may see it; what may name files of the server is only logged."""
     if isinstance(error, Refused):
@@ -83,21 +86,36 @@ def respond(error: Exception) -> JSONResponse:
     return JSONResponse(refused.body, refused.status, refused.headers)
 
 
+def _place(found: Sequence[int | str], body: Any, kind: str) -> Iterator[str]:
+    """Where in the body something is wrong, as the client wrote it.
+
+    pydantic's places also have the names of the shapes that it tried for a value.
+    """
+    at: Any = body
+    for number, part in enumerate(found, start=1):
+        try:
+            inside: Any = at if isinstance(at, dict | list) else {}
+            at = inside[part]
+        except (KeyError, IndexError, TypeError):  # no such place, or the name of a shape
+            if kind != "missing" or number < len(found):
+                continue
+        yield str(part)
+
+
 def _invalid(found: RequestValidationError) -> Refused:
     """What is wrong with the fields of a request: the first of it."""
     first: Mapping[str, Any] = found.errors()[0]
-    place = [str(part) for part in first["loc"] if part != "body"]
-    param = ".".join(place) or None
+    param = ".".join(_place(first["loc"][1:], found.body, first["type"])) or None
     if first["type"] == "extra_forbidden":
         message = f"Unknown parameter: {param}; leave it out."
         return Refused(message, param=param, code="unknown_parameter")
     if first["type"] == "json_invalid":
-        return Refused("The body of the request is not JSON.", code="invalid_json")
+        return _NO_JSON
     if first["type"] == "missing":
         what = "the body of the request" if param is None else f"the parameter {param}"
         message = f"Missing: {what}."
         return Refused(message, param=param, code="missing_required_parameter")
-    says = f"{first['msg']}".rstrip(".")
+    says = f"{first['msg']}".rstrip(".").removeprefix("Value error, ")
     message = f"Invalid {param or 'body'}: {says[:1].lower()}{says[1:]}."
     return Refused(message, param=param, code="invalid_value")
 
@@ -111,6 +129,8 @@ def handle_failures(app: FastAPI) -> None:
 
     async def on_http(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
+        if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's own, for bytes that are no text
+            return respond(_NO_JSON)
         said = error.detail
         if said == HTTPStatus(error.status_code).phrase:  # there is no such address or method
             said = f"{said}; /openapi.json has what this server answers."

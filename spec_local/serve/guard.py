@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from spec_local.serve.failures import Refused, respond
 
-_OPEN = frozenset({"/health"})
+_OPEN = frozenset({"/health", "/v1/health"})
 """What needs no key."""
 _BEARER = "bearer "
 

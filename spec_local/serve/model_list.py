@@ -39,6 +39,7 @@ def _card(models: Models, name: str) -> ModelCard:
 
 
 @router.get("/v1/models")
+@router.get("/models", include_in_schema=False)
 async def models(request: Request) -> ModelList:
     """List the models."""
     found = service_of(request).models

@@ -16,6 +16,7 @@ from spec_local.serve.engine import Engine
 from spec_local.serve.failures import Refused
 from spec_local.serve.serving import Serving
 from spec_local.serve.slot import Slot
+from spec_local.util.awaiting import in_daemon
 
 _log = logging.getLogger(__name__)
 
@@ -131,7 +132,7 @@ class Models:
 
     async def _load(self, name: str) -> Served:
         try:
-            loaded = await asyncio.to_thread(self._loads[name])
+            loaded = await in_daemon(self._loads[name])
         except SpecLocalError as error:
             _log.error("%s cannot be loaded: %s", name, error)
             raise Refused(

@@ -2,20 +2,51 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MOST_CHOICES = 128
 """As OpenAI has it."""
 MOST_LISTED = 1024
-"""Entries of a list: each costs time in every round, or in preparing for them."""
+"""Token ids in a list: each costs time in preparing."""
+MOST_TEXTS, LONGEST_TEXT = 64, 256
+"""Texts in a list, and characters of each: they are looked for in every round."""
+
+TokenId = Annotated[int, Field(ge=0, lt=1 << 31)]
+
+Texts = Annotated[
+    list[Annotated[str, Field(max_length=LONGEST_TEXT)]], Field(max_length=MOST_TEXTS)
+]
 
 
 class Wire(BaseModel):
     """Something that is sent: what it does not name is refused, and nothing is converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Body(BaseModel):
+    """What a whole request is, cleaned of what JSON can spell and answers cannot."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _cleaned(cls, given: Any) -> Any:
+        return _cleaned(given)
+
+
+def _cleaned(value: Any) -> Any:
+    """Halves of characters become question marks; raises ValueError for NaN and Infinity."""
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError("numbers must be finite")
+    if isinstance(value, list):
+        return [_cleaned(each) for each in value]
+    if isinstance(value, dict):
+        return {_cleaned(name): _cleaned(each) for name, each in value.items()}
+    return value
 
 
 class Ignored(Wire):
@@ -59,12 +90,12 @@ class SamplingParameters(Wire):
     dry_base: float | None = None
     dry_allowed_length: int | None = None
     dry_penalty_last_n: int | None = None
-    dry_sequence_breakers: list[str] | None = Field(None, max_length=MOST_LISTED)
+    dry_sequence_breakers: Texts | None = None
     logit_bias: dict[str, float] | None = Field(
         None, max_length=MOST_LISTED, description="By token id."
     )
-    banned_tokens: list[int] | None = Field(None, max_length=MOST_LISTED)
-    banned_strings: list[str] | None = Field(None, max_length=MOST_LISTED)
+    banned_tokens: list[TokenId] | None = Field(None, max_length=MOST_LISTED)
+    banned_strings: Texts | None = None
     grammar: str | None = Field(None, description="GBNF, with a rule `root`.")
     json_schema: dict[str, Any] | None = Field(None, description="As `response_format` has it.")
     acceptance: str | None = Field(None, description="keyed, rejection or block.")
@@ -91,16 +122,21 @@ class StreamOptions(Wire):
     include_obfuscation: bool | None = Field(None, description="Ignored.")
 
 
-class Parameters(SamplingParameters, Ignored):
+class Parameters(SamplingParameters, Ignored, Body):
     """Of a chat's answer and of a text's continuation alike."""
 
     model: str | None = Field(None, description="One of /v1/models; the first without.")
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: int | None = Field(None, ge=1, le=MOST_CHOICES)
-    stop: str | Annotated[list[str], Field(max_length=MOST_LISTED)] | None = None
+    stop: Annotated[str, Field(max_length=LONGEST_TEXT)] | Texts | None = None
     max_tokens: int | None = Field(None, ge=1)
     speculative: Speculative | None = None
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Strings that end the text."""
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
 
     @property
     def wants_usage(self) -> bool:

@@ -15,7 +15,6 @@ from spec_local.serve.answer import Answer, Asked, answering
 from spec_local.serve.connection import while_connected
 from spec_local.serve.event_stream import EventStream
 from spec_local.serve.models import Loaded
-from spec_local.serve.parameters import Ignored
 from spec_local.serve.service import service_of
 
 
@@ -40,6 +39,9 @@ class AnswerRequest(Protocol):
     def stream(self) -> bool | None:
         """Whether the answer is wanted as it is written."""
 
+    def ignored(self) -> list[str]:
+        """What was given and means nothing here."""
+
 
 async def replied(
     request: Request,
@@ -55,7 +57,8 @@ async def replied(
     async with AsyncExitStack() as stack:
         using = stack.enter_async_context(service.models.using(given.model))
         served = await while_connected(request.receive, using)
-        wanted, form = await asyncio.to_thread(prepared, served.loaded)
+        with served.engine.arriving():
+            wanted, form = await asyncio.to_thread(prepared, served.loaded)
         turn = answering(served.engine, wanted, stack)
         answer = await while_connected(request.receive, turn)
         name = served.loaded.name
@@ -66,6 +69,6 @@ async def replied(
         else:
             whole = await while_connected(request.receive, form.whole(answer))
             response = JSONResponse(whole.model_dump(mode="json"))
-        if isinstance(given, Ignored) and (ignored := given.ignored()):
+        if ignored := given.ignored():
             response.headers["X-Ignored-Parameters"] = ", ".join(ignored)
         return response

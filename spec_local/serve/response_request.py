@@ -9,7 +9,7 @@ from pydantic import Field
 
 from spec_local.errors import ConfigError, require
 from spec_local.serve.chat_request import ANY_OBJECT, readable
-from spec_local.serve.parameters import SamplingParameters, Speculative, Wire
+from spec_local.serve.parameters import Body, SamplingParameters, Speculative, Wire
 from spec_local.serve.tool_choice import NamedFunction, NamedTool, ToolChoice
 
 
@@ -46,7 +46,28 @@ class ChosenFunction(Wire):
     name: str
 
 
-class ResponseRequest(SamplingParameters):
+class IgnoredOfResponses(Wire):
+    """What OpenAI's clients send by habit and has no meaning here; said in a header."""
+
+    store: Any = None
+    user: Any = None
+    include: Any = None
+    reasoning: Any = None
+    truncation: Any = None
+    service_tier: Any = None
+    safety_identifier: Any = None
+    prompt_cache_key: Any = None
+    prompt_cache_retention: Any = None
+    parallel_tool_calls: Any = None
+    stream_options: Any = None
+
+    def ignored(self) -> list[str]:
+        """Those that were given."""
+        names = IgnoredOfResponses.model_fields
+        return [name for name in names if getattr(self, name) is not None]
+
+
+class ResponseRequest(SamplingParameters, IgnoredOfResponses, Body):
     """What was said, and how it is answered."""
 
     input: str | list[dict[str, Any]]
@@ -59,17 +80,6 @@ class ResponseRequest(SamplingParameters):
     tool_choice: Literal["none", "auto", "required"] | ChosenFunction | None = None
     speculative: Speculative | None = None
     metadata: dict[str, str] | None = Field(None, description="Given back.")
-    store: Any = Field(None, description="Ignored, as all below: nothing is kept.")
-    user: Any = None
-    include: Any = None
-    reasoning: Any = None
-    truncation: Any = None
-    service_tier: Any = None
-    safety_identifier: Any = None
-    prompt_cache_key: Any = None
-    prompt_cache_retention: Any = None
-    parallel_tool_calls: Any = None
-    stream_options: Any = None
     previous_response_id: None = Field(None, description="Nothing is kept; send all of it.")
     background: Literal[False] | None = None
 

@@ -26,6 +26,7 @@ router = APIRouter()
 
 
 @router.post("/v1/responses", response_model=ModelResponse)
+@router.post("/responses", include_in_schema=False)
 async def create(request: Request, given: Annotated[ResponseRequest, Body()]) -> Response:
     """Answer what was said."""
     limits = service_of(request).limits

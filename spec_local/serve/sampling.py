@@ -14,6 +14,8 @@ from spec_local.serve.failures import Refused
 from spec_local.serve.parameters import SamplingParameters
 
 _SEEDS = 1 << 64
+_DIGITS = 10
+"""Of a token id fewer: it has 31 bits."""
 
 
 def sampling_of(
@@ -45,5 +47,6 @@ def sampling_of(
 
 def _bias(entry: tuple[str, float]) -> tuple[int, float]:
     token, bias = entry
-    require(token.isdecimal() and token.isascii(), f"logit_bias: {token!r} is no token id.")
+    known = token.isdecimal() and token.isascii() and len(token) < _DIGITS
+    require(known, f"logit_bias: {token!r} is no token id.")
     return int(token), bias

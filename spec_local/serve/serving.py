@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from spec_local.generation import Generation, GenerationOptions
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from spec_local.llama.messages import Message, Tool
-    from spec_local.prompt import Prompt
+    from spec_local.prompt import Prompt, Templating
 
 
 class Vocabulary(Protocol):
@@ -21,6 +21,10 @@ class Vocabulary(Protocol):
     @property
     def n_tokens(self) -> int:
         """How many there are."""
+
+    @property
+    def special_ids(self) -> Mapping[str, int]:
+        """Ids of the special tokens there are, by name."""
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         """Token ids of the text."""
@@ -34,6 +38,10 @@ class Vocabulary(Protocol):
 
 class Template(Protocol):
     """A chat template."""
+
+    @property
+    def source(self) -> str | None:
+        """Jinja; None where messages are written plainly."""
 
     @property
     def stop(self) -> tuple[str, ...]:
@@ -60,7 +68,7 @@ class Serving(Protocol):
     def n_ctx(self) -> int:
         """Most tokens of a prompt and its answer together."""
 
-    def tokenize(self, prompt: Prompt, *, tools: Sequence[Tool] = ()) -> list[int]:
+    def tokenize(self, prompt: Prompt, **given: Unpack[Templating]) -> list[int]:
         """Tokens of a text or of messages."""
 
     def generate(self, prompt: Prompt, **options: Unpack[GenerationOptions]) -> Generation:

@@ -19,7 +19,7 @@ from spec_local.serve.slot import Slot
 def slot_of(runner: Runner) -> Slot:
     """The runner's context; the slot closes the runner."""
     session = runner.target if runner.exact is None else runner.exact.session
-    return Slot(runner, session, partial(_redrafted, runner))
+    return Slot(runner, runner.speculator.name, session, partial(_redrafted, runner))
 
 
 def beside(runner: Runner, k: int | None, library: Library, stack: ExitStack) -> Runner:

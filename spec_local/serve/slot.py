@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from spec_local.drafters import looks_up
 from spec_local.engine.logprobs import TokenLogprobs
 from spec_local.engine.scoring import score
 from spec_local.engine.types import EvaluationSession
+from spec_local.serve.parameters import Speculative
 from spec_local.serve.serving import Serving
 from spec_local.util.awaiting import in_thread
 
@@ -25,12 +27,14 @@ Redraft = Callable[[str | None, int | None], Serving]
 class Slot:
     """One context, in which one request at a time is answered."""
 
-    def __init__(self, runner: Serving, session: EvaluationSession, redraft: Redraft) -> None:
-        """runner: drafts as the server was told to; it is closed with the slot.
+    def __init__(
+        self, runner: Serving, drafter: str, session: EvaluationSession, redraft: Redraft
+    ) -> None:
+        """runner: drafts as the server was told to, by `drafter`; it is closed with the slot.
 
         session: in which it evaluates.
         """
-        self.runner = runner
+        self.runner, self._drafter = runner, drafter
         self._session, self._redraft = session, redraft
         self._others: dict[tuple[str | None, int | None], Serving] = {}
         self._worker = ThreadPoolExecutor(1, "spec-local-slot")
@@ -53,13 +57,22 @@ class Slot:
             self._others.pop(next(iter(self._others))).close()
         return other
 
+    def looks_up(self, wanted: Speculative | None) -> bool:
+        """Whether whoever drafts has a use for a prediction; else it need not be told of one."""
+        named = None if wanted is None else wanted.who
+        return looks_up(named or self._drafter)
+
     async def prepared(self, work: Callable[[], _Found]) -> _Found:
         """What the work returns, done beside the event loop; it is waited for in any case."""
         return await in_thread(self._worker, work, lambda: None)
 
-    async def scored(self, tokens: Sequence[int], n: int) -> tuple[TokenLogprobs, ...]:
-        """Log-probabilities of every token after the first; when cancelled, after a block."""
-        given_up = threading.Event()
+    async def scored(
+        self, tokens: Sequence[int], n: int, given_up: threading.Event
+    ) -> tuple[TokenLogprobs, ...]:
+        """Log-probabilities of every token after the first, and the n best.
+
+        Fewer when it is given up, or cancelled, after a block.
+        """
 
         def work() -> tuple[TokenLogprobs, ...]:
             found = list[TokenLogprobs]()

@@ -1,29 +1,39 @@
-"""POST /tokenize, /detokenize and /apply-template, as llama.cpp's server has them."""
+"""POST /tokenize, /detokenize and /apply-template, as llama.cpp's server has them.
+
+The first two also read and write the names that vLLM has for the same things, which evaluation
+harnesses know (lm-eval's `RemoteTokenizer`).
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
+from pydantic import AliasChoices, BaseModel, Field
 
 from spec_local.errors import require
 from spec_local.llama.quoting import CLOSE, OPEN
 from spec_local.serve.chat_request import readable
-from spec_local.serve.parameters import Wire
+from spec_local.serve.parameters import Body, TokenId, Wire
 from spec_local.serve.service import service_of
+from spec_local.serve.serving import Vocabulary
 
 router = APIRouter()
 
 _UNMARKED = str.maketrans("", "", OPEN + CLOSE)
 
 
-class TokenizeRequest(Wire):
+class TokenizeRequest(Wire, Body):
     """A text."""
 
-    content: str
-    add_special: bool = Field(False, description="Begin as the model wants a text to begin.")
+    content: str = Field(validation_alias=AliasChoices("content", "prompt"))
+    add_special: bool = Field(
+        False,
+        validation_alias=AliasChoices("add_special", "add_special_tokens"),
+        description="Begin as the model wants a text to begin.",
+    )
     parse_special: bool = Field(True, description="Read names of control tokens as such.")
     model: str | None = None
 
@@ -34,20 +44,21 @@ class TokenizedText(BaseModel):
     tokens: list[int]
 
 
-class DetokenizeRequest(Wire):
+class DetokenizeRequest(Wire, Body):
     """Tokens."""
 
-    tokens: list[int]
+    tokens: list[TokenId]
     model: str | None = None
 
 
 class DetokenizedText(BaseModel):
-    """Their text."""
+    """Their text, by both names."""
 
     content: str
+    prompt: str
 
 
-class TemplateRequest(Wire):
+class TemplateRequest(Wire, Body):
     """Messages."""
 
     messages: list[dict[str, Any]] = Field(min_length=1)
@@ -78,11 +89,14 @@ async def tokenize(request: Request, given: TokenizeRequest) -> TokenizedText:
 async def detokenize(request: Request, given: DetokenizeRequest) -> DetokenizedText:
     """Text of tokens; control tokens write nothing."""
     async with service_of(request).models.using(given.model) as served:
-        vocab = served.loaded.runner.vocab
-        known = range(vocab.n_tokens)
-        require(all(token in known for token in given.tokens), "There are ids the model lacks.")
-        written = b"".join(map(vocab.piece, given.tokens))
-        return DetokenizedText(content=written.decode(errors="replace"))
+        written = await asyncio.to_thread(_written, given.tokens, served.loaded.runner.vocab)
+        return DetokenizedText(content=written, prompt=written)
+
+
+def _written(tokens: Sequence[int], vocab: Vocabulary) -> str:
+    known = range(vocab.n_tokens)
+    require(all(token in known for token in tokens), "There are ids the model lacks.")
+    return b"".join(map(vocab.piece, tokens)).decode(errors="replace")
 
 
 @router.post("/apply-template")

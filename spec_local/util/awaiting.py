@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
-from typing import TypeVar
+from typing import TypeVar, cast
 
 _Found = TypeVar("_Found")
 
@@ -33,3 +34,29 @@ async def in_thread(
             future.exception()  # was looked at: asyncio need not complain
         raise
     return future.result()
+
+
+async def in_daemon(work: Callable[[], _Found]) -> _Found:
+    """What the work returns or raises, done in a thread that no ending process waits for."""
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+
+    def tell(found: _Found | None, error: Exception | None) -> None:
+        if future.done():  # nobody waits any more
+            return
+        if error is None:
+            future.set_result(found)
+        else:
+            future.set_exception(error)
+
+    def run() -> None:
+        found, failure = None, None
+        try:
+            found = work()
+        except Exception as error:
+            failure = error
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(tell, found, failure)
+
+    threading.Thread(target=run, daemon=True).start()
+    return cast(_Found, await future)

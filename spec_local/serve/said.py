@@ -1,0 +1,43 @@
+"""What a model writes, told apart: what it thinks, what it says, and the tools that it calls."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from spec_local.generation import Chunk
+from spec_local.serve.tool_calls import CallReader, ToolCall
+from spec_local.thoughts import Part, Thinking
+
+
+class Told(NamedTuple):
+    """What is new, of each kind."""
+
+    thought: str
+    text: str
+    calls: list[ToolCall]
+
+
+class Telling:
+    """Tells the parts of one answer, chunk by chunk."""
+
+    def __init__(self, calls: CallReader | None, thinking: Thinking | None) -> None:
+        """calls, thinking: None where such parts are not told from the text."""
+        self._calls, self._thinking = calls, thinking
+
+    def feed(self, chunk: Chunk) -> Told:
+        """What is certain now; all of it with the last chunk."""
+        ends = chunk.finish_reason is not None
+        parts = self._parts(chunk.text, ends)
+        text = "".join(part.text for part in parts if not part.thought)
+        calls = list[ToolCall]()
+        if self._calls is not None:
+            text, calls = self._calls.feed(text)
+            if ends:
+                rest = self._calls.finish()
+                text, calls = text + rest.text, calls + rest.calls
+        return Told("".join(part.text for part in parts if part.thought), text, calls)
+
+    def _parts(self, text: str, ends: bool) -> list[Part]:
+        if self._thinking is None:
+            return [Part(text, False)]
+        return self._thinking.feed(text) + (self._thinking.finish() if ends else [])
