@@ -1,10 +1,12 @@
 """A server under load: clients that ask, stop listening in the middle, or ask nonsense.
 
     python -m scripts.serve_load smollm2 --clients 1 4 16 --seconds 300
+    python -m scripts.serve_load smollm2 --clients 1 4 --seconds 60 --beside ./llama-server
 
 Starts `spec-local serve` on this machine and compares every whole answer with what the runner
 writes by itself: with `--exact`, as near ties could else tell the texts apart. Other options, such
-as `--parallel 2`, are the server's.
+as `--parallel 2`, are the server's. `--beside` puts llama-server under the same load, on the same
+file with as many contexts; its texts are not compared.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import socket
 import statistics
 import subprocess
 import sys
@@ -19,11 +22,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.request import urlopen
 
 import openai
 import psutil
 
+from spec_local.models.download import pull
+from spec_local.models.registry import load_registry
 from spec_local.runner import Runner
 from spec_local.sampling.settings import Sampling
 from spec_local.workloads.workloads import bundled
@@ -36,6 +43,29 @@ LEAVING, NONSENSE = 0.1, 0.1
 """Shares of the requests."""
 SETTLED = 100
 """Requests after which memory should stay as it is."""
+
+
+@contextmanager
+def beside(program: str, path: Path, parallel: str) -> Iterator[tuple[str, psutil.Process]]:
+    """The base URL of a llama-server, and its process."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [program, "-m", str(path), "--port", str(port), "--parallel", parallel]
+    command += ["-c", str(4096 * int(parallel)), "--no-webui"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as running:
+        try:
+            url = f"http://127.0.0.1:{port}"
+            while not _is_healthy(url):
+                time.sleep(0.1)
+            yield f"{url}/v1", psutil.Process(running.pid)
+        finally:
+            running.terminate()
+
+
+def _is_healthy(url: str) -> bool:
+    with suppress(OSError), urlopen(f"{url}/health") as answer:
+        return bool(answer.status == 200)
+    return False
 
 
 @contextmanager
@@ -54,9 +84,11 @@ def serving(name: str, options: Sequence[str]) -> Iterator[tuple[str, psutil.Pro
 class Load:
     """What clients met."""
 
-    def __init__(self, url: str, expected: dict[str, str], seconds: float) -> None:
-        """expected: the answer to each prompt."""
-        self.url, self.expected = url, expected
+    def __init__(
+        self, url: str, expected: dict[str, str], seconds: float, compared: bool = True
+    ) -> None:
+        """expected: the answer to each prompt, if it is compared."""
+        self.url, self.expected, self._compared = url, expected, compared
         self.ends = time.monotonic() + seconds
         self.met: Counter[str] = Counter()
         self.first: list[float] = []
@@ -94,7 +126,8 @@ class Load:
                 said += event.choices[0].text
                 if number == leaves:
                     return "left"
-        return "right" if said == self.expected[prompt] else "wrong"
+        right = said == self.expected[prompt] or not self._compared
+        return "right" if right else "wrong"
 
 
 def measured(process: psutil.Process, clients: int, load: Load) -> dict[str, object]:
@@ -131,6 +164,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--seconds", type=float, default=300.0, help="for each number of clients")
     parser.add_argument("--exact", action="store_true", help="in the mode certified")
+    parser.add_argument("--beside", metavar="PROGRAM", help="llama-server, under the same load")
     given, options = parser.parse_known_args()
     prompts = sorted((prompt.turns[0] for prompt in bundled()), key=len)[:PROMPTS]
     with Runner.load(given.name, exact=given.exact) as runner:
@@ -145,6 +179,14 @@ def main() -> None:
         for clients in given.clients:
             load = Load(url, expected, given.seconds)
             print(json.dumps(measured(process, clients, load)), flush=True)
+    if given.beside:
+        parallel = options[options.index("--parallel") + 1] if "--parallel" in options else "1"
+        path = pull(given.name, load_registry())
+        with beside(given.beside, path, parallel) as (url, process):
+            for clients in given.clients:
+                load = Load(url, expected, given.seconds, compared=False)
+                row = {"beside": "llama-server", **measured(process, clients, load)}
+                print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":
