@@ -25,18 +25,18 @@ _PASSES = 3
 def glance_at_target(session: EvaluationSession, curve: CostCurve, widths: Widths) -> None:
     """Measure one token and some at once where that is not known; takes as long as 30 or 40 tokens.
 
-    The session ends up empty. One too small for that is left alone.
+    What the session holds is kept where its memory can go back. One too full is left alone.
     """
     wanted = {widths.at_least(width) for width in _CHECKED if width <= widths.widest}
     wanted = {width for width in wanted if width <= session.max_rows}
-    if not all(curve.is_known and curve.has(width, 0) for width in wanted):
+    if not all(curve.is_known and curve.has(width, len(session.tokens)) for width in wanted):
         _measure(session, curve, sorted(wanted), rows=True)
 
 
 def glance_at_draft(session: EvaluationSession, curve: CostCurve) -> None:
     """Measure one token and eight at once, a few times; takes as long as 30 tokens at most.
 
-    The session ends up empty. One too small for that is left alone.
+    What the session holds is kept where its memory can go back. One too full is left alone.
     """
     _measure(session, curve, _READ, rows=False)
 
@@ -45,13 +45,14 @@ def _measure(
     session: EvaluationSession, curve: CostCurve, widths: Sequence[int], *, rows: bool
 ) -> None:
     """rows: whether logits are asked for at every token, as in checking, or at the last alone."""
-    if session.n_ctx < max(widths):
+    begun = len(session.tokens)
+    if session.n_ctx < begun + max(widths):
         return
     for turn in range(_PASSES):
         for width in widths:
-            session.truncate(0)
+            context = len(session.tokens)  # fewer than begun where a memory could not go back there
             started = perf_counter()
             session.evaluate([0] * width, rows=width if rows else 1)
             if turn > 0:  # the first of a width also makes its compute graph
-                curve.observe(width, 0, perf_counter() - started)
-    session.truncate(0)
+                curve.observe(width, context, perf_counter() - started)
+            session.truncate(begun)
