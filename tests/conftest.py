@@ -24,8 +24,10 @@ ALWAYS_PULLED = "smollm2-135m"
 
 
 def pytest_configure() -> None:
-    """A run in the background ignores Ctrl-C, and so would the programs that tests start."""
+    """A run in the background ignores signals, and so would the programs that tests start."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
