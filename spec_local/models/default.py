@@ -30,5 +30,7 @@ def _is_here(pair: str, registry: Registry) -> bool:
     """Whether both files are in the store, or where models.toml says; nothing is asked or read."""
     spec = registry.pairs[pair]
     models = ((name, registry.models[name]) for name in (spec.target, spec.draft) if name)
-    places = (Path(m.path).expanduser() if m.path else final_path(name, m) for name, m in models)
+    places = (
+        Path(os.path.expanduser(m.path)) if m.path else final_path(name, m) for name, m in models
+    )
     return all(map(os.path.exists, places))

