@@ -199,8 +199,8 @@ def _check(whole: Path, name: str, spec: ModelSpec, source: FileSource) -> None:
 
 def bytes_below(path: Path) -> int:
     """Bytes of a file, or of all files in a directory; 0 if there is neither."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(size_of(each) for each in files if each.is_file() and each.suffix != ".etag")
+    files = path.rglob("*") if os.path.isdir(path) else [path]
+    return sum(size_of(each) for each in files if os.path.isfile(each) and each.suffix != ".etag")
 
 
 def _by_place(name: str) -> Path | None:

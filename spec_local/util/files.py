@@ -65,10 +65,10 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file; 0 if there is none, or no longer any."""
+    """Bytes of a file; 0 if there is none, no longer any, or none to be seen."""
     try:
         return path.stat().st_size
-    except FileNotFoundError:
+    except OSError:
         return 0
 
 
