@@ -133,12 +133,13 @@ def _generations(slot: Slot, asked: Asked) -> list[Generation]:
         return []
     wanted = asked.speculative
     runner = slot.runner if wanted is None else slot.drafting(wanted.who, wanted.k)
+    shared: GenerationOptions = {**asked.options}
+    if not slot.looks_up(wanted):
+        shared.pop("prediction", None)
     generations = list[Generation]()
     for prompt in asked.prompts:
         for choice in range(asked.choices):
             sampling = replace(asked.sampling, seed=asked.sampling.seed + choice)
-            options: GenerationOptions = {**asked.options, "sampling": sampling}
-            if not slot.looks_up(wanted):
-                options.pop("prediction", None)
+            options: GenerationOptions = {**shared, "sampling": sampling}
             generations.append(runner.generate(prompt, **options))
     return generations

@@ -69,9 +69,7 @@ def _asked(given: ChatRequest, loaded: Loaded, limits: Limits, tools: Calling) -
         "logprobs": given.wanted_logprobs,
         "prediction": None if given.prediction is None else given.prediction.text(),
     }
-    prompt = conversation(
-        given.said(), tools, loaded.runner, limits, given.chat_template_kwargs or {}
-    )
+    prompt = conversation(given.said(), tools, loaded.runner, limits, given.chat_template_kwargs)
     return Asked(
         prompts=[prompt],
         tokens=[prompt],
