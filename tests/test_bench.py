@@ -129,6 +129,31 @@ def test_all_contenders_write_the_same_text_in_lockstep(tiny: Path, tiny_draft: 
     assert set(written) == {0}  # only who has written least goes on
 
 
+def test_costs_are_learned_from_what_every_contender_evaluates(
+    tiny: Path, tiny_draft: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = dict[str, list[tuple[int, int]]](target=[], draft=[])
+    with benchmark(schedule(), tiny, tiny_draft) as bench:
+        field, plain = bench.field, bench.field.running["none"]
+        assert field.draft_curve is not None
+        for name, curve in (("target", field.target_curve), ("draft", field.draft_curve)):
+
+            def observe(width: int, _context: int, *seconds: float, name: str = name) -> None:
+                assert min(seconds) > 0.0
+                seen[name].append((width, len(seconds)))
+
+            monkeypatch.setattr(curve, "observe", observe)
+        context = plain.runner.tokenize("the thing and the other thing")
+        race([plain], context, 24, Sampling(), turned=False)
+        assert seen == {"target": [(1, 1)] * 23, "draft": []}
+        drafting = field.running["model k=3"]
+        race([drafting], context, 24, Sampling(), turned=False)
+        rounds = drafting.answer.rounds
+    assert seen["target"][23:] == [(evaluated, 1) for _drafted, _accepted, evaluated in rounds]
+    assert seen["draft"]
+    assert all(width == 1 or calls == 1 for width, calls in seen["draft"])
+
+
 def test_an_interrupted_benchmark_has_what_was_finished(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

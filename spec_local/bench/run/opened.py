@@ -1,7 +1,9 @@
 """Everybody who takes part, ready to start: contexts, runners, peers, and what evaluations cost.
 
 Contexts are few, however many contenders there are: as many as run side by side. Every benchmark
-begins with the same knowledge, the cost curves of this machine and nothing of any text.
+begins with the same knowledge, the cost curves of this machine and nothing of any text. Its own
+curves go on learning from all contenders' evaluations: by them formulas and bounds are priced, as
+the machine may have had another speed when it was tuned.
 """
 
 from __future__ import annotations
@@ -66,7 +68,9 @@ class Field:
                     )
                     stack.enter_context(runner)
                     warm_up(runner)
-                    self.running[contender.name] = RunningContender(contender.name, runner, meter)
+                    self.running[contender.name] = RunningContender(
+                        contender.name, runner, meter, self.target_curve, self.draft_curve
+                    )
             self._stack = stack.pop_all()
 
     def close(self) -> None:

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import NamedTuple
 
 from spec_local.bench.run.energy import EnergyMeter
+from spec_local.control.costs import CostCurve
 from spec_local.engine.rounds import Stats
 from spec_local.generation import Chunk, Generation
-from spec_local.llama.session import Session
 from spec_local.runner import Runner
 from spec_local.sampling.settings import Sampling
 
@@ -59,14 +60,30 @@ def warm_up(runner: Runner) -> None:
     runner.complete("The first evaluations of a context are slow.", max_tokens=8)
 
 
+class Spent(NamedTuple):
+    """A session's evaluations so far, or between two moments: how many, and seconds of them all."""
+
+    calls: int
+    seconds: float
+
+
 class RunningContender:
     """A contender at the start: its runner, and the generation it is at."""
 
-    def __init__(self, name: str, runner: Runner, meter: EnergyMeter) -> None:
+    def __init__(
+        self,
+        name: str,
+        runner: Runner,
+        meter: EnergyMeter,
+        target_curve: CostCurve | None = None,
+        draft_curve: CostCurve | None = None,
+    ) -> None:
+        """The curves are told what evaluations take here; no contender looks into them."""
         self.name = name
         self.runner = runner
         self.answer = Answer()
         self._meter = meter
+        self._curves = target_curve, draft_curve
         self._generation: Generation | None = None
 
     @property
@@ -93,16 +110,22 @@ class RunningContender:
     def step(self) -> Chunk:
         """One more round."""
         assert self._generation is not None
-        answer, evaluating, joules = self.answer, self._evaluating(), self._meter.joules()
+        answer, spent, joules = self.answer, self._spent(), self._meter.joules()
+        context, stats = len(self.runner.target.tokens), answer.stats
         begun = perf_counter()
         chunk = next(self._generation)
         took = perf_counter() - begun
+        now = self._spent()
+        spent = [
+            Spent(b.calls - a.calls, b.seconds - a.seconds) for a, b in zip(spent, now, strict=True)
+        ]
         answer.seconds += took
-        answer.overheads.append(took - (self._evaluating() - evaluating))
+        answer.overheads.append(took - sum(each.seconds for each in spent))
         used = self._meter.joules()
         if joules is not None and used is not None:
             answer.joules = (answer.joules or 0.0) + used - joules
         answer.add(chunk)
+        self._observe(context, spent, stats, chunk.stats)
         return chunk
 
     def stop(self) -> None:
@@ -111,11 +134,20 @@ class RunningContender:
             self._generation.close()
             self._generation = None
 
-    def _evaluating(self) -> float:
-        sessions: list[Session] = [self.runner.target]
-        if self.runner.draft is not None:
-            sessions.append(self.runner.draft)
-        return sum(session.decode_seconds for session in sessions)
+    def _spent(self) -> list[Spent]:
+        """By the target and, after it, the draft model if there is one."""
+        sessions = filter(None, (self.runner.target, self.runner.draft))
+        return [Spent(session.decode_calls, session.decode_seconds) for session in sessions]
+
+    def _observe(self, context: int, spent: Sequence[Spent], before: Stats, after: Stats) -> None:
+        """Tell the curves what evaluations took; where their widths differ no one can say."""
+        widths = (
+            after.target_evaluated - before.target_evaluated,
+            after.draft_evaluated - before.draft_evaluated,
+        )
+        for curve, (calls, seconds), evaluated in zip(self._curves, spent, widths, strict=False):
+            if curve is not None and evaluated > 0 and (calls == 1 or calls == evaluated):
+                curve.observe(evaluated // calls, context, *[seconds / calls] * calls)
 
 
 def race(
