@@ -13,6 +13,7 @@ from spec_local.llama.quoting import quoted, tokenize_quoted
 from spec_local.llama.template import ChatTemplate
 from spec_local.llama.vocab import Vocabulary
 from spec_local.prompt import Prompt, rendered_tokens
+from spec_local.text import as_stops
 from spec_local.thoughts import opened, without_thoughts
 
 if TYPE_CHECKING:
@@ -148,7 +149,9 @@ class Chat:
         messages = [*before, {"role": "user", "content": _whole(content)}]
         forgotten, text, prompt = self._fitted(messages)
         now = self.messages
-        self.generation = self._runner.generate(prompt, **self._options)
+        stop = as_stops(self._options.get("stop", ())) + self._runner.template.stop
+        options: GenerationOptions = {**self._options, "stop": stop}
+        self.generation = self._runner.generate(prompt, **options)
         self.forgotten, self.begins_thinking = forgotten, opened(text)
         return self.generation.passed_on(
             lambda generation: self._turn(generation, now, messages, text, prompt)

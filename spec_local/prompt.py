@@ -27,6 +27,11 @@ class Templating(TypedDict, total=False):
     """For this once, besides the template's own."""
 
 
+def is_conversation(prompt: Prompt) -> bool:
+    """Whether it is messages, and neither a text nor tokens, which are continued as they are."""
+    return not isinstance(prompt, str) and not all(hasattr(item, "__index__") for item in prompt)
+
+
 def prompt_tokens(
     prompt: Prompt,
     vocab: Vocabulary,
@@ -44,7 +49,7 @@ def prompt_tokens(
         require(not tools, _NO_TOOLS)
         return vocab.tokenize(prompt, add_special=True, parse_special=True)
     items = _items(prompt)
-    if not all(hasattr(item, "__index__") for item in items):
+    if is_conversation(items):
         return rendered_tokens(template().varied(variables).render(items, tools), vocab)
     require(not tools, _NO_TOOLS)
     try:

@@ -31,11 +31,12 @@ from spec_local.models.loading import BEST_DRAFT, choose_pair
 from spec_local.models.registry import PairSpec
 from spec_local.pair import open_pair
 from spec_local.partners import with_best_draft
-from spec_local.prompt import Prompt, Templating, predicted_tokens, prompt_tokens
+from spec_local.prompt import Prompt, Templating, is_conversation, predicted_tokens, prompt_tokens
 from spec_local.reading import batches_told, ends_told
 from spec_local.request import Request, checked_request
 from spec_local.sampling.settings import Sampling
 from spec_local.speculation import speculation
+from spec_local.text import as_stops
 from spec_local.turns import OneAtATime
 from spec_local.util.process import OwnStack, Process, closed_when_dropped
 from spec_local.util.progress import Progress, no_progress
@@ -196,7 +197,7 @@ class Runner:
         """Continue the prompt.
 
         max_tokens: None generates until the model stops or the context is full.
-        stop: strings that end the text; they are not part of it.
+        stop: strings that end the text; they are not part of it. The template's end messages, too.
         logprobs: report the target's log-probability of every token, and the so many best ones.
         prediction: a text that much of the answer will be, such as a file before it is edited.
         tools: what the model may call, for its chat template; calls are text that you parse.
@@ -206,13 +207,12 @@ class Runner:
         """
         self._require_open()
         setting = sampling or self.sampling
-        stops = (stop,) if isinstance(stop, str) else tuple(stop)
         request = checked_request(
             self.tokenize(prompt, tools=tools),
             self.n_ctx,
             max_tokens=max_tokens,
             sampling=setting,
-            stop=stops if isinstance(prompt, str) else stops + self.template.stop,
+            stop=as_stops(stop) + (self.template.stop if is_conversation(prompt) else ()),
             logprobs=logprobs,
             prediction=predicted_tokens(prediction, self.vocab),
         )

@@ -6,6 +6,11 @@ import codecs
 from collections.abc import Sequence
 
 
+def as_stops(stop: str | Sequence[str]) -> tuple[str, ...]:
+    """Stop strings, of which there may be one alone."""
+    return (stop,) if isinstance(stop, str) else tuple(stop)
+
+
 class TextStream:
     """Turns token bytes into text that can be shown at once and never has to be taken back.
 

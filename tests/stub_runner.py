@@ -50,7 +50,7 @@ class LetterTemplate:
     """Writes contents one after the other."""
 
     source: str | None = "{% for message in messages %}{{ message.content }}{% endfor %}"
-    stop = ()
+    stop: tuple[str, ...] = ()
 
     def render(self, messages: Sequence[Any], tools: Sequence[Any] = ()) -> str:
         for message in messages:

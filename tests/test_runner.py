@@ -533,3 +533,16 @@ def test_a_runner_that_is_dropped_frees_everything(tiny: Path, tiny_draft: Path)
             _ = session.handle
         with pytest.raises(AssertionError, match="closed"):
             _ = session.model.handle
+
+
+def test_only_messages_end_by_the_templates_stop_strings(tmp_path: Path) -> None:
+    bare = write_tiny(tmp_path / "bare.gguf", template=None)
+    sampling = Sampling(temperature=0, grammar='root ::= "yes\\nuser: no"')
+    with Runner.load(target=bare, options=OPTIONS) as runner:
+        assert runner.template.stop == ("\nuser:", "\nUser:")
+        assert runner.complete(HELLO, sampling=sampling).text == "yes"
+        assert runner.complete(HELLO, sampling=sampling, stop="es").text == "y"
+        for prompt in ("hello", runner.tokenize("hello"), runner.tokenize(HELLO)):
+            assert runner.complete(prompt, sampling=sampling).text == "yes\nuser: no"
+        for stop, text in (("es", "y"), (["no"], "yes"), ((), "yes")):
+            assert runner.chat(sampling=sampling, stop=stop).send("hello").complete().text == text

@@ -380,3 +380,20 @@ def test_a_failure_says_nothing_of_the_server(
         assert json.loads(answer.text.split("\n\n")[-3].removeprefix("data: "))["error"]
         runner.pause = lambda: None
         chat(client)
+
+
+def test_only_chats_end_by_the_templates_stop_strings(
+    client: TestClient, runner: StubRunner
+) -> None:
+    whole = text(client, max_tokens=N)["choices"][0]["text"]
+    stop, other = whole[20:23], whole[10:13]
+    runner.template.stop = (stop,)
+    ends = whole[: whole.find(stop)]
+    assert chat(client)["choices"][0]["message"]["content"] == ends
+    response = client.post("/v1/responses", json={"input": "hello"}).json()
+    assert response["output"][0]["content"][0]["text"] == ends
+    sooner = chat(client, stop=other)["choices"][0]["message"]["content"]
+    assert sooner == whole[: whole.find(other)]
+    for prompt in ("hello", StubRunner().tokenize("hello")):
+        found = text(client, prompt=prompt, max_tokens=N)["choices"][0]
+        assert (found["text"], found["finish_reason"]) == (whole, "length")

@@ -36,7 +36,7 @@ CALL = ToolCall("weather", '{"city": "rome"}')
 class JinjaTemplate:
     """A template without a model."""
 
-    stop = ()
+    stop: tuple[str, ...] = ()
 
     def __init__(self, source: str) -> None:
         self.source: str | None = source

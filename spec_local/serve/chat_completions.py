@@ -65,7 +65,7 @@ def _asked(given: ChatRequest, loaded: Loaded, limits: Limits, tools: Calling) -
     sampling = sampling_of(given, loaded.runner.sampling, schema, limits.schema_bytes)
     options: GenerationOptions = {
         "max_tokens": given.most_tokens,
-        "stop": given.stops,
+        "stop": given.stops + loaded.runner.template.stop,
         "logprobs": given.wanted_logprobs,
         "prediction": None if given.prediction is None else given.prediction.text(),
     }

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from spec_local.text import as_stops
+
 MOST_CHOICES = 128
 """As OpenAI has it."""
 MOST_LISTED = 1024
@@ -136,7 +138,7 @@ class Parameters(SamplingParameters, Ignored, Body):
     @property
     def stops(self) -> tuple[str, ...]:
         """Strings that end the text."""
-        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+        return as_stops(self.stop or ())
 
     @property
     def wants_usage(self) -> bool:

@@ -53,7 +53,7 @@ def _asked(given: ResponseRequest, loaded: Loaded, limits: Limits, tools: Callin
         tokens=[prompt],
         choices=1,
         sampling=sampling,
-        options={"max_tokens": given.max_output_tokens},
+        options={"max_tokens": given.max_output_tokens, "stop": loaded.runner.template.stop},
         speculative=given.speculative,
         seconds=limits.seconds,
     )
