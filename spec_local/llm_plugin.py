@@ -17,8 +17,9 @@ from pydantic import Field
 from spec_local.errors import ConfigError, SpecLocalError
 from spec_local.generation import Chunk, Generation
 from spec_local.models.registry import load_registry
-from spec_local.serve.tool_calls import CallReader, Said
-from spec_local.serve.tool_format import tool_format
+from spec_local.serve.said import Telling
+from spec_local.serve.tool_calls import CallReader
+from spec_local.serve.tool_template import tool_format
 
 if TYPE_CHECKING:
     from spec_local.runner import Runner
@@ -77,7 +78,7 @@ class _Answer:
         tools = [_tool(tool) for tool in prompt.tools]
         form = tool_format(runner.template) if tools else None
         names = [tool["function"]["name"] for tool in tools]
-        self._reader = None if form is None else CallReader(form, names)
+        self._telling = Telling(None if form is None else CallReader(form, names), None)
         self.generation: Generation = runner.generate(
             _messages(prompt),
             max_tokens=most,
@@ -88,7 +89,7 @@ class _Answer:
 
     def text(self, chunk: Chunk, response: Any) -> str:
         """The chunk's text; calls of tools are given to the response, and at the end the usage."""
-        said = self._said(chunk)
+        said = self._telling.feed(chunk)
         for call in said.calls:
             response.add_tool_call(llm.ToolCall(call.name, json.loads(call.arguments)))
         if chunk.finish_reason is not None:
@@ -97,15 +98,6 @@ class _Answer:
             details = counted | {"accepted": stats.accepted}
             response.set_usage(input=stats.prompt_tokens, output=stats.tokens, details=details)
         return said.text
-
-    def _said(self, chunk: Chunk) -> Said:
-        if self._reader is None:
-            return Said(chunk.text, [])
-        said = self._reader.feed(chunk.text)
-        if chunk.finish_reason is None:
-            return said
-        rest = self._reader.finish()
-        return Said(said.text + rest.text, said.calls + rest.calls)
 
 
 class SpecLocal(llm.Model):

@@ -13,6 +13,7 @@ from spec_local.drafters.build import build
 from spec_local.drafters.library import Library
 from spec_local.engine.decode import generate as decode
 from spec_local.engine.logprobs import token_logprobs
+from spec_local.engine.rounds import FinishReason, Stats
 from spec_local.engine.speculate import FixedK
 from spec_local.engine.verify import VERIFIERS
 from spec_local.errors import ConfigError
@@ -130,6 +131,20 @@ class StubRunner:
 
     def close(self) -> None:
         self.closed = True
+
+
+class SayingRunner(StubRunner):
+    """One that says a text, letter by letter, whatever it is asked."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._text = text
+
+    def _run(self, request: Request, cancel: threading.Event) -> Generator[Chunk, None, None]:
+        for number, letter in enumerate(self._text, 1):
+            stats = Stats(prompt_tokens=len(request.context), tokens=number)
+            ends: FinishReason | None = "stop" if number == len(self._text) else None
+            yield Chunk(letter, (0,), (False,), stats, ends)
 
 
 def stub_slot(runner: StubRunner) -> Slot:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from spec_local.util.awaiting import in_thread
+from spec_local.util.awaiting import in_daemon, in_thread
 
 SECONDS = 10.0
 """Longest wait for what must happen."""
@@ -99,3 +99,43 @@ def test_the_thread_has_let_go_when_the_result_is_there(worker: ThreadPoolExecut
         assert seen() is None
 
     asyncio.run(main())
+
+
+def test_a_daemon_does_its_work_in_a_thread_that_nothing_waits_for() -> None:
+    async def main() -> tuple[int, bool]:
+        return await in_daemon(lambda: (threading.get_ident(), threading.current_thread().daemon))
+
+    thread, is_daemon = asyncio.run(main())
+    assert thread != threading.get_ident()
+    assert is_daemon
+
+
+def test_a_daemon_raises_what_its_work_raises() -> None:
+    def fail() -> None:
+        raise KeyError("lost")
+
+    async def main() -> None:
+        with pytest.raises(KeyError, match="lost"):
+            await in_daemon(fail)
+
+    asyncio.run(main())
+
+
+def test_a_daemon_goes_on_when_nobody_waits_any_more() -> None:
+    may_go_on, done = threading.Event(), threading.Event()
+
+    def work() -> None:
+        assert may_go_on.wait(SECONDS)
+        done.set()
+
+    async def main() -> None:
+        waiting = asyncio.create_task(in_daemon(work))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(main())  # which waits for no thread
+    assert not done.is_set()
+    may_go_on.set()
+    assert done.wait(SECONDS)

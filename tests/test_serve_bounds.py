@@ -112,6 +112,17 @@ def test_numbers_that_are_none_are_refused(client: TestClient, path: str, number
         assert answer.json()["error"]["message"] == "Invalid body: numbers must be finite."
 
 
+@pytest.mark.parametrize("path", BODIES)
+def test_bodies_are_nested_a_hundred_levels_at_most(client: TestClient, path: str) -> None:
+    for levels in (100, 1000, 100_000):
+        body = f'{{"metadata": {"[" * levels}{"]" * levels}}}'
+        answer = client.post(path, content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 400
+        message = answer.json()["error"]["message"]
+        says = ("100 levels",) if levels < 1000 else ("nested", "JSON", "parsing")
+        assert any(each in message for each in says), message
+
+
 def test_halves_of_characters_are_replaced(client: TestClient) -> None:
     tool = {"type": "function", "name": "f\udc00", "parameters": {"type": "object"}}
     for body in ({"tools": [tool]}, {"metadata": {"a\ud800": "b"}}, {"user": "\udfff"}):

@@ -9,15 +9,19 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from openai import OpenAI
 
 from spec_local.engine.rounds import Stats
 from spec_local.generation import Chunk
 from spec_local.serve.app import make_app
 from spec_local.serve.said import Telling
+from spec_local.serve.tool_calls import CallReader, ToolCall
+from spec_local.serve.tool_format import ObjectCalls
 from spec_local.thoughts import Thinking
-from tests.stub_runner import StubRunner, stub_service
+from tests.live_server import live
+from tests.stub_runner import SayingRunner, StubRunner, stub_service
 
-CHAT = "/v1/chat/completions"
+CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
 HELLO = [{"role": "user", "content": "hello"}]
 
 
@@ -71,6 +75,74 @@ def test_a_thought_that_does_not_end_is_no_content(client: TestClient) -> None:
         == (thinking["reasoning_content"])
     )
     assert not any(delta.get("content") for delta in deltas)
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [{"json_schema": {}}, {"grammar": "root ::= x"}, {"response_format": {"type": "json_object"}}],
+)
+def test_what_is_bound_to_a_form_is_no_thought(
+    bound: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spec_local.serve.chat_completions.begun", lambda *_: "<think>")
+    with TestClient(make_app(stub_service(SayingRunner('{"a": 1}')))) as client:
+        answer = client.post(CHAT, json={"messages": HELLO, **bound})
+        assert answer.status_code == 200, answer.text
+        message = answer.json()["choices"][0]["message"]
+        assert (message["content"], message["reasoning_content"]) == ('{"a": 1}', None)
+
+
+def test_calls_follow_thoughts() -> None:
+    written = '<tool_call>\n{"name": "look", "arguments": {"at": "sky"}}\n</tool_call>'
+    form = ObjectCalls("<tool_call>\n", "name", "arguments")
+    text = f"<think>shall I <tool_call>?</think>\n\nLet me see.\n{written}"
+    for size in (1, len(text)):
+        telling = Telling(CallReader(form, ["look"]), Thinking())
+        told = [telling.feed(chunk) for chunk in chunks(text, size)]
+        assert "".join(each.thought for each in told) == "shall I <tool_call>?"
+        assert "".join(each.text for each in told) == "Let me see."
+        assert [c for each in told for c in each.calls] == [ToolCall("look", '{"at": "sky"}')]
+
+
+THOUGHT, ANSWER = "is 3 < 4?\n\nyes", "Yes, 3 < 4."
+TEXT = f"<think>{THOUGHT}</think>\n\n{ANSWER}"
+
+
+def test_a_response_has_thoughts_as_an_item_of_its_own() -> None:
+    with TestClient(make_app(stub_service(SayingRunner(TEXT)))) as client:
+        thought, said = client.post(RESPONSES, json={"input": "hello"}).json()["output"]
+        kind = (thought["type"], thought["status"], thought["summary"])
+        assert kind == ("reasoning", "completed", [])
+        assert thought["content"] == [{"type": "reasoning_text", "text": THOUGHT}]
+        assert (said["type"], said["content"][0]["text"]) == ("message", ANSWER)
+        plain = client.post(RESPONSES, json={"input": "hello", "reasoning_format": "none"}).json()
+        assert [item["content"][0]["text"] for item in plain["output"]] == [TEXT]
+
+
+def test_openais_client_reads_a_thoughtful_response() -> None:
+    with (
+        live(make_app(stub_service(SayingRunner(TEXT)))) as url,
+        OpenAI(base_url=f"{url}/v1", api_key="-", _strict_response_validation=True) as client,
+    ):
+        events = list(client.responses.create(model="letters", input="hello", stream=True))
+        kinds = [event.type.removeprefix("response.") for event in events]
+        told = ["output_item.added", "content_part.added"]
+        ended = ["content_part.done", "output_item.done"]
+        assert [kind for kind in kinds if not kind.endswith("delta")] == [
+            *["created", "in_progress"],
+            *[*told, "reasoning_text.done", *ended],
+            *[*told, "output_text.done", *ended],
+            "completed",
+        ]
+        places = [event.output_index for event in events if hasattr(event, "output_index")]
+        assert places == sorted(places)
+        assert {*places} == {0, 1}
+        text = "".join(e.delta for e in events if e.type == "response.reasoning_text.delta")
+        assert text == THOUGHT
+        with client.responses.stream(model="letters", input="hello") as stream:
+            for _event in stream:
+                pass
+            assert stream.get_final_response().output_text == ANSWER
 
 
 def test_variables_of_the_template_are_bounded(client: TestClient) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import jsonschema
 import pytest
 
@@ -16,8 +14,8 @@ from spec_local.sampling.schema import read_schema
 from spec_local.serve.failures import Refused
 from spec_local.serve.tool_calls import CallReader, ToolCall
 from spec_local.serve.tool_choice import NamedFunction, NamedTool, calling
-from spec_local.serve.tool_format import ToolFormat, tool_format
-from tests.templates import HERMES, JSON_ONLY, PYTHONIC
+from spec_local.serve.tool_format import NamedCalls, ObjectCalls, ToolFormat
+from tests.templates import HERMES, PYTHONIC, JinjaTemplate
 
 TOOL = {
     "type": "function",
@@ -31,41 +29,14 @@ TOOL = {
     },
 }
 CALL = ToolCall("weather", '{"city": "rome"}')
+HERMES_FORM = ObjectCalls("<tool_call>\n", "name", "arguments")
+BARE_FORM = ObjectCalls("", "name", "parameters")
+NEMO = ObjectCalls("[TOOL_CALLS][", "name", "arguments")
+SMALL = NamedCalls("[TOOL_CALLS]", "[CALL_ID]123456789[ARGS]", "123456789")
+MINISTRAL = NamedCalls("[TOOL_CALLS]", "[ARGS]", "123456789")
 
 
-class JinjaTemplate:
-    """A template without a model."""
-
-    stop: tuple[str, ...] = ()
-
-    def __init__(self, source: str) -> None:
-        self.source: str | None = source
-        self._template = jinja2.Environment().from_string(source)
-
-    def render(self, messages: Sequence[Any], tools: Sequence[Any] = ()) -> str:
-        said = []
-        for message in messages:
-            calls = [
-                {
-                    "function": {
-                        **each["function"],
-                        "arguments": json.loads(each["function"]["arguments"]),
-                    }
-                }
-                for each in message.get("tool_calls", ())
-            ]
-            said.append({**message, "tool_calls": calls})
-        return self._template.render(messages=said, tools=tools, add_generation_prompt=True)
-
-
-def test_the_form_is_read_off_the_template() -> None:
-    hermes = tool_format(JinjaTemplate(HERMES))
-    assert hermes == ToolFormat("<tool_call>\n", "name", "arguments")
-    assert tool_format(JinjaTemplate(JSON_ONLY)) == ToolFormat("", "name", "parameters")
-    assert tool_format(JinjaTemplate(PYTHONIC)) is None
-
-
-def read(form: ToolFormat, text: str, begun: bool = False) -> tuple[str, list[ToolCall]]:
+def read(form: ToolFormat, text: str, begun: str | None = None) -> tuple[str, list[ToolCall]]:
     """The same whether it comes at once or letter by letter."""
     results = []
     for parts in ([text], list(text)):
@@ -78,8 +49,6 @@ def read(form: ToolFormat, text: str, begun: bool = False) -> tuple[str, list[To
     return results[0]
 
 
-HERMES_FORM = ToolFormat("<tool_call>\n", "name", "arguments")
-BARE_FORM = ToolFormat("", "name", "parameters")
 WRITTEN = '<tool_call>\n{"name": "weather", "arguments": {"city": "rome"}}\n</tool_call>'
 
 
@@ -92,9 +61,31 @@ WRITTEN = '<tool_call>\n{"name": "weather", "arguments": {"city": "rome"}}\n</to
         (
             HERMES_FORM,
             '<tool_call>\n{"name": "luck", "arguments": {}}',
-            ('<tool_call>\n\n{"name": "luck", "arguments": {}}', []),
+            ('<tool_call>\n{"name": "luck", "arguments": {}}', []),
         ),
         (BARE_FORM, '{"name": "weather", "parameters": {"city": "rome"}}', ("", [CALL])),
+        (NEMO, '[TOOL_CALLS][{"name": "weather", "arguments": {"city": "rome"}}]', ("", [CALL])),
+        (
+            NEMO,
+            'Well.[TOOL_CALLS] [{"name": "weather", "arguments": {"city": "rome"}, "id": "1"}, '
+            '{"name": "weather", "arguments": {"city": "rome"}}]',
+            ("Well.", [CALL, CALL]),
+        ),
+        (NEMO, "[TOOL_CALLS] none", ("[TOOL_CALLS] none", [])),
+        (NEMO, "[1, 2][TOOL", ("[1, 2][TOOL", [])),
+        (MINISTRAL, 'Well. [TOOL_CALLS]weather[ARGS]{"city": "rome"}', ("Well.", [CALL])),
+        (
+            MINISTRAL,
+            '[TOOL_CALLS]weather[ARGS]{"city": "rome"}[TOOL_CALLS]weather[ARGS] {"city": "rome"}',
+            ("", [CALL, CALL]),
+        ),
+        (MINISTRAL, '[TOOL_CALLS]luck[ARGS]{"a": 1}', ('[TOOL_CALLS]luck[ARGS]{"a": 1}', [])),
+        (MINISTRAL, 'weather[ARGS]{"city": "rome"}', ('weather[ARGS]{"city": "rome"}', [])),
+        (
+            SMALL,
+            '[TOOL_CALLS]weather[CALL_ID]aB3_-9[ARGS]{"city": "rome"}',
+            ("", [CALL]),
+        ),
         (BARE_FORM, " plain { text", (" plain { text", [])),
         (BARE_FORM, '{"other": 1}', ('{"other": 1}', [])),
     ],
@@ -107,19 +98,26 @@ def test_calls_are_told_from_text(
 
 def test_a_call_that_was_begun_for_the_model() -> None:
     rest = '{"name": "weather", "arguments": "{\\"city\\": \\"rome\\"}"}'
-    assert read(HERMES_FORM, rest, begun=True) == ("", [ToolCall("weather", '{"city": "rome"}')])
+    assert read(HERMES_FORM, rest, begun="") == ("", [ToolCall("weather", '{"city": "rome"}')])
+    for form in (SMALL, MINISTRAL):
+        demand = form.demand([TOOL])
+        assert demand.opening == f"[TOOL_CALLS]weather{form.between}"
+        assert demand.schema == TOOL["function"]["parameters"]  # type: ignore[index]
+        assert read(form, '{"city": "rome"}', begun=demand.begun) == ("", [CALL])
+        with pytest.raises(ConfigError, match="name it in tool_choice"):
+            form.demand([TOOL, TOOL])
 
 
 def test_what_a_request_says_of_tools() -> None:
     template = JinjaTemplate(HERMES)
     assert calling([TOOL], "none", template, 1000).tools == ()
     free = calling([TOOL], None, template, 1000)
-    assert (free.schema, free.opening) == (None, "")
+    assert free.demand is None
     assert free.reader() is not None
     must = calling([TOOL], "required", template, 1000)
-    assert must.opening == "<tool_call>\n"
-    assert must.schema is not None
-    assert must.schema["properties"]["name"] == {"const": "weather"}
+    assert must.demand is not None
+    assert must.demand.opening == "<tool_call>\n"
+    assert must.demand.schema["properties"]["name"] == {"const": "weather"}
     named = NamedTool(type="function", function=NamedFunction(name="luck"))
     with pytest.raises(ConfigError, match="'luck', which is not in tools"):
         calling([TOOL], named, template, 1000)

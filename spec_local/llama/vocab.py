@@ -40,6 +40,13 @@ _SHORT_RUN = 1_000
 _LONGEST_RUN = 1_000_000
 _STACK_PER_CHARACTER = 2_048
 """Bytes; twice what the hungriest tokenizer takes (tests/test_long_texts.py has them all)."""
+_CALL_MARKS = (
+    *("[TOOL_CALLS]", "[ARGS]", "[CALL_ID]"),  # Mistral
+    "<|START_ACTION|>",  # Command R7B, Command A
+    "<|function_call|>",  # GigaChat 3.1
+    *("<tool_call>", "<tool_calls>"),  # ordinary text in most vocabularies
+)
+"""Control tokens by which calls of tools are told from text."""
 _TYPES = {0: "none", 1: "SPM", 2: "BPE", 3: "WPM", 4: "UGM", 5: "RWKV", 6: "PLaMo-2"}
 
 
@@ -155,8 +162,8 @@ class Vocabulary:
         raise EngineError("The text could not be tokenized.")
 
     @cached_property
-    def _thought_marks(self) -> frozenset[int]:
-        """Control tokens that mark thoughts; none where the marks are ordinary text."""
+    def _shown(self) -> frozenset[int]:
+        """Control tokens that mark thoughts or calls; none where the marks are ordinary text."""
         control = lib.LLAMA_TOKEN_ATTR_CONTROL
         # Of gpt-oss llama.cpp writes all but the mark that closes.
         own = control | lib.LLAMA_TOKEN_ATTR_USER_DEFINED
@@ -165,6 +172,8 @@ class Vocabulary:
             if any(self._has(token, own) for token in self._tokens_of(marks.opens)):
                 tokens = map(self._tokens_of, (marks.opens, marks.closes, *marks.leads))
                 found.update(token for each in tokens for token in each)
+        for spelled in map(self._tokens_of, _CALL_MARKS):
+            found.update(spelled if len(spelled) == 1 else ())
         return frozenset(token for token in found if self._has(token, control))
 
     def _tokens_of(self, mark: str) -> list[int]:
@@ -174,11 +183,11 @@ class Vocabulary:
         return bool(lib.llama_vocab_get_attr(self.handle, token) & attributes)
 
     def piece(self, token: int) -> bytes:
-        """The bytes the token writes; nothing for control tokens, save those that mark thoughts."""
+        """The bytes it writes; nothing for a control token, unless it marks thoughts or calls."""
         found = self._pieces.get(token)
         if found is None:
             found = self.plain_piece(token)
-            if self._has(token, lib.LLAMA_TOKEN_ATTR_CONTROL) and token in self._thought_marks:
+            if self._has(token, lib.LLAMA_TOKEN_ATTR_CONTROL) and token in self._shown:
                 found = self.text(token)
             self._pieces[token] = found
         return found

@@ -21,6 +21,7 @@ from spec_local.serve import (
     tokenizer_info,
     tokens,
 )
+from spec_local.serve.deadline import EndInTime
 from spec_local.serve.failures import Failure, handle_failures
 from spec_local.serve.guard import Guard
 from spec_local.serve.metrics import CountRequests
@@ -74,6 +75,7 @@ def make_app(
     handle_failures(app)
     app.add_middleware(Guard, api_key=api_key, body_bytes=service.limits.body_bytes)
     app.add_middleware(CountRequests, metrics=service.metrics)
+    app.add_middleware(EndInTime)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
     if origins:
         app.add_middleware(

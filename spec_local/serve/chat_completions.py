@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Request, Response
@@ -18,11 +17,10 @@ from spec_local.serve.limits import Limits
 from spec_local.serve.models import Loaded
 from spec_local.serve.prompts import begun, conversation
 from spec_local.serve.replying import replied
-from spec_local.serve.said import Telling
+from spec_local.serve.said import Telling, thinking
 from spec_local.serve.sampling import sampling_of
 from spec_local.serve.service import service_of
 from spec_local.serve.tool_choice import Calling, calling
-from spec_local.thoughts import Thinking
 
 router = APIRouter()
 
@@ -37,10 +35,16 @@ async def create(request: Request, given: Annotated[ChatRequest, Body()]) -> Res
         template = loaded.runner.template
         tools = calling(given.tools, given.tool_choice, template, limits.schema_bytes)
         asked = _asked(given, loaded, limits, tools)
+        mark = begun(asked.tokens[0], loaded.runner.vocab)
+
+        def telling() -> Telling:
+            thoughts = thinking(given.reasoning_format, asked.sampling, mark)
+            return Telling(tools.reader(), thoughts)
+
         reply = ChatReply(
             Head.new("chatcmpl", loaded.name),
             loaded.runner.vocab,
-            _telling(given, tools, begun(asked.tokens[0], loaded.runner.vocab)),
+            telling,
             logprobs=bool(given.logprobs),
             usage=given.wants_usage,
         )
@@ -49,19 +53,12 @@ async def create(request: Request, given: Annotated[ChatRequest, Body()]) -> Res
     return await replied(request, given, prepared)
 
 
-def _telling(given: ChatRequest, tools: Calling, mark: str) -> Callable[[], Telling]:
-    """mark: by which the prompt has opened a thought."""
-    if given.reasoning_format == "none":
-        return lambda: Telling(tools.reader(), None)
-    return lambda: Telling(tools.reader(), Thinking(mark))
-
-
 def _asked(given: ChatRequest, loaded: Loaded, limits: Limits, tools: Calling) -> Asked:
     form = given.response_format
     schema = None if form is None else form.schema_of_answer()
-    if tools.required:
+    if tools.demand is not None:
         require(schema is None, "An answer that must call a tool has no response_format.")
-        schema = tools.schema
+        schema = tools.demand.schema
     sampling = sampling_of(given, loaded.runner.sampling, schema, limits.schema_bytes)
     options: GenerationOptions = {
         "max_tokens": given.most_tokens,

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from spec_local.errors import require
-from spec_local.serve.parameters import Parameters, Wire
+from spec_local.serve.parameters import ChatParameters, Parameters, Wire
 from spec_local.serve.tool_choice import ToolChoice
 
 MOST_TOP_LOGPROBS = 20
@@ -67,7 +67,7 @@ class Prediction(Wire):
         return "".join(part.text for part in self.content)
 
 
-class ChatRequest(Parameters):
+class ChatRequest(Parameters, ChatParameters):
     """Messages, and how they are answered."""
 
     messages: list[dict[str, Any]] = Field(min_length=1)
@@ -78,12 +78,6 @@ class ChatRequest(Parameters):
     prediction: Prediction | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: ToolChoice | None = None
-    reasoning_format: Literal["none", "auto", "deepseek"] | None = Field(
-        None, description="none leaves what a model thinks in its text."
-    )
-    chat_template_kwargs: dict[str, Any] | None = Field(
-        None, description="Variables of the chat template, such as enable_thinking."
-    )
     modalities: list[Literal["text"]] | None = None
 
     @property

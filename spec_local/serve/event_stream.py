@@ -22,6 +22,11 @@ def as_event(data: BaseModel) -> bytes:
     return b"data: %b\n\n" % data.model_dump_json(exclude_unset=True).encode()
 
 
+def failure_event(refused: Refused) -> bytes:
+    """What ends a stream that was begun and fails."""
+    return b"data: %b\n\n" % json.dumps(refused.body).encode()
+
+
 _MOST_SECONDS = 60.0
 """How long a client may leave an event unread."""
 
@@ -64,5 +69,5 @@ async def _with_failures(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[
     except (asyncio.CancelledError, GeneratorExit):
         raise
     except Exception as error:
-        yield b"data: %b\n\n" % json.dumps(refusal(error).body).encode()
+        yield failure_event(refusal(error))
         yield DONE

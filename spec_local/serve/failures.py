@@ -80,6 +80,15 @@ def refusal(error: Exception) -> Refused:
     return Refused(_UNSAID, status=HTTPStatus.INTERNAL_SERVER_ERROR, kind=_SERVER)
 
 
+def ending() -> Refused:
+    """That nothing is answered any more."""
+    return Refused(
+        "The server is being shut down; ask again when it is back.",
+        status=HTTPStatus.SERVICE_UNAVAILABLE,
+        kind=_SERVER,
+    )
+
+
 def respond(error: Exception) -> JSONResponse:
     """The error as an answer."""
     refused = refusal(error)

@@ -13,7 +13,7 @@ from typing import Any
 
 from spec_local.errors import SpecLocalError
 from spec_local.serve.engine import Engine
-from spec_local.serve.failures import Refused
+from spec_local.serve.failures import Refused, ending
 from spec_local.serve.serving import Serving
 from spec_local.serve.slot import Slot
 from spec_local.util.awaiting import in_daemon
@@ -85,6 +85,8 @@ class Models:
         self._most_waiting, self._idle_seconds = most_waiting, idle_seconds
         self._served: dict[str, Served] = {}
         self._loading: dict[str, asyncio.Task[Served]] = {}
+        self._reading = set[str]()  # in threads, whatever becomes of their tasks
+        self._closed = False
         if loaded is not None:
             self._served[loaded.name] = Served(loaded, most_waiting)
         self.created = int(time())
@@ -131,8 +133,9 @@ class Models:
         return self._loading[name]
 
     async def _load(self, name: str) -> Served:
+        self._reading.add(name)
         try:
-            loaded = await in_daemon(self._loads[name])
+            loaded = await in_daemon(lambda: self._read(name))
         except SpecLocalError as error:
             _log.error("%s cannot be loaded: %s", name, error)
             raise Refused(
@@ -140,8 +143,22 @@ class Models:
                 status=HTTPStatus.INTERNAL_SERVER_ERROR,
                 kind="server_error",
             ) from None
+        if self._closed:
+            await asyncio.to_thread(loaded.close)
+            raise ending()
         served = self._served[name] = Served(loaded, self._most_waiting)
         return served
+
+    def _read(self, name: str) -> Loaded:
+        try:
+            return self._loads[name]()
+        finally:
+            self._reading.discard(name)
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether any is being loaded, which cannot be ended."""
+        return bool(self._reading)
 
     async def drop_idle(self) -> None:
         """Free the models that nobody asked for long enough."""
@@ -161,5 +178,6 @@ class Models:
 
     def close(self) -> None:
         """Free all of them; answers that still run are cut short."""
+        self._closed = True
         while self._served:
             self._served.popitem()[1].loaded.close()

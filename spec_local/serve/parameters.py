@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import isfinite
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -13,6 +13,8 @@ MOST_CHOICES = 128
 """As OpenAI has it."""
 MOST_LISTED = 1024
 """Token ids in a list: each costs time in preparing."""
+_DEEPEST = 100
+"""Levels of lists and objects within each other."""
 MOST_TEXTS, LONGEST_TEXT = 64, 256
 """Texts in a list, and characters of each: they are looked for in every round."""
 
@@ -38,17 +40,22 @@ class Body(BaseModel):
         return _cleaned(given)
 
 
-def _cleaned(value: Any) -> Any:
-    """Halves of characters become question marks; raises ValueError for NaN and Infinity."""
+def _cleaned(value: Any, levels: int = _DEEPEST) -> Any:
+    """Halves of characters become question marks.
+
+    Raises ValueError for NaN and Infinity, and for more levels than that.
+    """
     if isinstance(value, str):
         return value.encode(errors="replace").decode()
     if isinstance(value, float) and not isfinite(value):
         raise ValueError("numbers must be finite")
+    if not isinstance(value, list | dict):
+        return value
+    if levels == 0:
+        raise ValueError(f"lists and objects may be nested {_DEEPEST} levels deep")
     if isinstance(value, list):
-        return [_cleaned(each) for each in value]
-    if isinstance(value, dict):
-        return {_cleaned(name): _cleaned(each) for name, each in value.items()}
-    return value
+        return [_cleaned(each, levels - 1) for each in value]
+    return {_cleaned(name): _cleaned(each, levels - 1) for name, each in value.items()}
 
 
 class Ignored(Wire):
@@ -122,6 +129,17 @@ class StreamOptions(Wire):
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = Field(None, description="Ignored.")
+
+
+class ChatParameters(Wire):
+    """How messages become a prompt, and an answer a message."""
+
+    reasoning_format: Literal["none", "auto", "deepseek"] | None = Field(
+        None, description="none leaves what a model thinks in its text."
+    )
+    chat_template_kwargs: dict[str, Any] | None = Field(
+        None, description="Variables of the chat template, such as enable_thinking."
+    )
 
 
 class Parameters(SamplingParameters, Ignored, Body):

@@ -32,7 +32,9 @@ def conversation(
     if len(json.dumps(variables)) > limits.schema_bytes:
         raise Refused("chat_template_kwargs are too large; shorten them.")
     prompt = runner.tokenize(messages, tools=tools.tools, variables=variables or {})
-    prompt += runner.vocab.tokenize(tools.opening, add_special=False, parse_special=True)
+    if tools.demand is not None:
+        opening = tools.demand.opening
+        prompt += runner.vocab.tokenize(opening, add_special=False, parse_special=True)
     checked_length(prompt, limits)
     return prompt
 

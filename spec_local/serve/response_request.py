@@ -9,7 +9,13 @@ from pydantic import Field
 
 from spec_local.errors import ConfigError, require
 from spec_local.serve.chat_request import ANY_OBJECT, readable
-from spec_local.serve.parameters import Body, SamplingParameters, Speculative, Wire
+from spec_local.serve.parameters import (
+    Body,
+    ChatParameters,
+    SamplingParameters,
+    Speculative,
+    Wire,
+)
 from spec_local.serve.tool_choice import NamedFunction, NamedTool, ToolChoice
 
 
@@ -67,7 +73,7 @@ class IgnoredOfResponses(Wire):
         return [name for name in names if getattr(self, name) is not None]
 
 
-class ResponseRequest(SamplingParameters, IgnoredOfResponses, Body):
+class ResponseRequest(SamplingParameters, ChatParameters, IgnoredOfResponses, Body):
     """What was said, and how it is answered."""
 
     input: str | list[dict[str, Any]]

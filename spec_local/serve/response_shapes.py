@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel
 
@@ -24,11 +25,46 @@ class OutputText(BaseModel):
 class OutputMessage(BaseModel):
     """What the model says."""
 
+    text_events: ClassVar[str] = "response.output_text"
+    text_fields: ClassVar[Mapping[str, Any]] = {"logprobs": []}
+
     id: str
     type: Literal["message"] = "message"
     role: Literal["assistant"] = "assistant"
     status: Status
     content: list[OutputText]
+
+    @classmethod
+    def new(cls) -> OutputMessage:
+        """One that is just begun."""
+        text = OutputText(text="")
+        return cls(id=f"msg_{uuid.uuid4().hex}", status="in_progress", content=[text])
+
+
+class ReasoningText(BaseModel):
+    """The text of a thought."""
+
+    type: Literal["reasoning_text"] = "reasoning_text"
+    text: str
+
+
+class OutputReasoning(BaseModel):
+    """What the model thinks before it says something."""
+
+    text_events: ClassVar[str] = "response.reasoning_text"
+    text_fields: ClassVar[Mapping[str, Any]] = {}
+
+    id: str
+    type: Literal["reasoning"] = "reasoning"
+    status: Status
+    summary: list[Any] = []
+    content: list[ReasoningText]
+
+    @classmethod
+    def new(cls) -> OutputReasoning:
+        """One that is just begun."""
+        text = ReasoningText(text="")
+        return cls(id=f"rs_{uuid.uuid4().hex}", status="in_progress", content=[text])
 
 
 class OutputCall(BaseModel):
@@ -40,6 +76,10 @@ class OutputCall(BaseModel):
     call_id: str
     name: str
     arguments: str
+
+
+TextItem = OutputMessage | OutputReasoning
+OutputItem = TextItem | OutputCall
 
 
 class InputTokensDetails(BaseModel):
@@ -102,7 +142,7 @@ class ModelResponse(BaseModel):
     instructions: str | None
     max_output_tokens: int | None
     metadata: dict[str, str] | None
-    output: Sequence[OutputMessage | OutputCall]
+    output: Sequence[OutputItem]
     parallel_tool_calls: Literal[True] = True
     previous_response_id: None = None
     store: Literal[False] = False

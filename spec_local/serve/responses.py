@@ -13,11 +13,12 @@ from spec_local.sampling.settings import Sampling
 from spec_local.serve.answer import Asked
 from spec_local.serve.limits import Limits
 from spec_local.serve.models import Loaded
-from spec_local.serve.prompts import conversation
+from spec_local.serve.prompts import begun, conversation
 from spec_local.serve.replying import replied
 from spec_local.serve.response_reply import ResponseReply
 from spec_local.serve.response_request import ResponseRequest
 from spec_local.serve.response_shapes import ModelResponse
+from spec_local.serve.said import Telling, thinking
 from spec_local.serve.sampling import sampling_of
 from spec_local.serve.service import service_of
 from spec_local.serve.tool_choice import Calling, calling
@@ -36,18 +37,21 @@ async def create(request: Request, given: Annotated[ResponseRequest, Body()]) ->
             given.chat_tools(), given.chat_choice(), loaded.runner.template, limits.schema_bytes
         )
         asked = _asked(given, loaded, limits, tools)
-        return asked, ResponseReply(_fields(given, loaded, asked.sampling), tools.reader())
+        mark = begun(asked.tokens[0], loaded.runner.vocab)
+        thoughts = thinking(given.reasoning_format, asked.sampling, mark)
+        telling = Telling(tools.reader(), thoughts)
+        return asked, ResponseReply(_fields(given, loaded, asked.sampling), telling)
 
     return await replied(request, given, prepared)
 
 
 def _asked(given: ResponseRequest, loaded: Loaded, limits: Limits, tools: Calling) -> Asked:
     schema = given.schema_of_answer()
-    if tools.required:
+    if tools.demand is not None:
         require(schema is None, "An answer that must call a tool has no text.format.")
-        schema = tools.schema
+        schema = tools.demand.schema
     sampling = sampling_of(given, loaded.runner.sampling, schema, limits.schema_bytes)
-    prompt = conversation(given.said(), tools, loaded.runner, limits)
+    prompt = conversation(given.said(), tools, loaded.runner, limits, given.chat_template_kwargs)
     return Asked(
         prompts=[prompt],
         tokens=[prompt],

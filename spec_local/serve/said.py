@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from spec_local.generation import Chunk
+from spec_local.sampling.settings import Sampling
 from spec_local.serve.tool_calls import CallReader, ToolCall
 from spec_local.thoughts import Part, Thinking
 
@@ -41,3 +42,12 @@ class Telling:
         if self._thinking is None:
             return [Part(text, False)]
         return self._thinking.feed(text) + (self._thinking.finish() if ends else [])
+
+
+def thinking(asked: str | None, sampling: Sampling, begun: str) -> Thinking | None:
+    """What tells the thoughts of an answer; None where they are, or could only be, part of it.
+
+    asked: the request's reasoning_format. begun: the mark by which the prompt has opened a thought.
+    """
+    bound = sampling.grammar is not None or sampling.json_schema is not None
+    return None if asked == "none" or bound else Thinking(begun)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -95,3 +97,7 @@ def run(
     ready(f"http://{f'[{host}]' if ':' in host else host}:{port}/v1")
     with suppress(KeyboardInterrupt):  # uvicorn raises it again, when all is done
         server.run(sockets=[listener])
+    if service.models.is_loading:
+        # Nothing ends a thread that is inside llama.cpp, and Python's own end would meet it there.
+        sys.stderr.flush()
+        os._exit(0)

@@ -6,9 +6,7 @@ import json
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
-from spec_local.serve.tool_format import ToolFormat
-
-_DECODER = json.JSONDecoder()
+from spec_local.serve.tool_format import ToolFormat, WrittenCall, mark_of
 
 
 class ToolCall(NamedTuple):
@@ -33,12 +31,13 @@ class CallReader:
     call of a known tool is text after all.
     """
 
-    def __init__(self, form: ToolFormat, names: Collection[str], begun: bool = False) -> None:
-        """names: of the tools. begun: the opening mark is part of the prompt."""
+    def __init__(self, form: ToolFormat, names: Collection[str], begun: str | None = None) -> None:
+        """names: of the tools. begun: what of a call is part of the prompt, after its mark."""
         self._form, self._names = form, names
-        self._calling = begun
+        self._mark = mark_of(form)
+        self._calling = begun is not None
         self._begun = False  # whether any text of the answer has been let out
-        self._held = ""
+        self._held = begun or ""
         self._any = False
 
     def feed(self, text: str) -> Said:
@@ -54,12 +53,12 @@ class CallReader:
         calls = self._calls() if self._calling else []
         rest, self._held = self._held, ""
         is_text = not self._any and (rest.strip() or not self._calling)
-        marked = self._form.opening if self._calling and self._form.mark else ""
+        marked = self._mark if self._calling else ""
         return Said(marked + rest if is_text else "", calls)
 
     def _text(self) -> str:
         """Text up to the mark, which is dropped."""
-        mark = self._form.mark
+        mark = self._mark
         if not mark:
             begin = self._held.lstrip()
             if not begin or self._begun:
@@ -87,28 +86,23 @@ class CallReader:
 
     def _calls(self) -> list[ToolCall]:
         """Those that are complete; what stands between them is dropped."""
-        found = list[ToolCall]()
-        while (start := self._held.find("{")) >= 0:
-            try:
-                value, end = _DECODER.raw_decode(self._held, start)
-            except (ValueError, RecursionError):
-                break
-            call = self._call(value)
+        calls = list[ToolCall]()
+        while (found := self._form.find(self._held)) is not None:
+            call = self._call(found)
             if call is None:
                 break
-            found.append(call)
-            self._any, self._held = True, self._held[end:]
-        return found
+            calls.append(call)
+            self._any, self._held = True, self._held[found.end :]
+        return calls
 
-    def _call(self, value: Any) -> ToolCall | None:
-        name = value.get(self._form.name_key)
-        given = value.get(self._form.arguments_key, {})
-        if name not in self._names:
+    def _call(self, found: WrittenCall) -> ToolCall | None:
+        given = found.arguments
+        if found.name not in self._names:
             return None
         given = _parsed(given) if isinstance(given, str) else given
         if not isinstance(given, dict):
             return None
-        return ToolCall(name, json.dumps(given, ensure_ascii=False))
+        return ToolCall(found.name, json.dumps(given, ensure_ascii=False))
 
 
 def _parsed(text: str) -> Any:

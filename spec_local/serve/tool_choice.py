@@ -13,7 +13,8 @@ from spec_local.serve.failures import Refused
 from spec_local.serve.parameters import Wire
 from spec_local.serve.serving import Template
 from spec_local.serve.tool_calls import CallReader
-from spec_local.serve.tool_format import ToolFormat, tool_format
+from spec_local.serve.tool_format import Demand, ToolFormat
+from spec_local.serve.tool_template import tool_format
 
 
 class NamedFunction(Wire):
@@ -40,28 +41,15 @@ class Calling:
     """What the template is told of."""
     form: ToolFormat | None
     """None where calls stay text: the model does not write them as JSON."""
-    required: Sequence[Mapping[str, Any]] = ()
-    """One of which must be called; empty where nothing must be."""
-
-    @property
-    def schema(self) -> dict[str, Any] | None:
-        """What the answer must be; None if it is free."""
-        if not self.required:
-            return None
-        assert self.form is not None
-        return self.form.schema(self.required)
-
-    @property
-    def opening(self) -> str:
-        """What is written for the model, where it must call."""
-        return self.form.opening if self.form is not None and self.required else ""
+    demand: Demand | None = None
+    """That one must be called; None where nothing must be."""
 
     def reader(self) -> CallReader | None:
         """Tells the calls of an answer; None where there cannot be any."""
         if self.form is None:
             return None
         names = [tool["function"]["name"] for tool in self.tools]
-        return CallReader(self.form, names, begun=bool(self.required))
+        return CallReader(self.form, names, None if self.demand is None else self.demand.begun)
 
 
 NO_TOOLS = Calling((), None)
@@ -93,7 +81,7 @@ def calling(
             "leave out tool_choice."
         )
     if not isinstance(choice, NamedTool):
-        return Calling(tools, form, tools)
+        return Calling(tools, form, form.demand(tools))
     named = [tool for tool in tools if tool["function"]["name"] == choice.function.name]
     require(bool(named), f"tool_choice names {choice.function.name!r}, which is not in tools.")
-    return Calling(tools, form, named[:1])
+    return Calling(tools, form, form.demand(named[:1]))

@@ -1,4 +1,4 @@
-"""How a model writes calls of tools, read off what its own chat template makes of an example."""
+"""How a model writes calls of tools: the name within a JSON object, or before one."""
 
 from __future__ import annotations
 
@@ -6,57 +6,85 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from spec_local.errors import ConfigError
-from spec_local.llama.quoting import CLOSE, OPEN
-from spec_local.serve.serving import Template
 
-_NAME, _KEY = "look_up_lighthouse", "lighthouse"
-_TOOL = {
-    "type": "function",
-    "function": {
-        "name": _NAME,
-        "description": "?",
-        "parameters": {"type": "object", "properties": {_KEY: {"type": "integer"}}},
-    },
-}
-_USER = {"role": "user", "content": "?"}
-_CALL = {
-    "id": "123456789",
-    "type": "function",
-    "function": {"name": _NAME, "arguments": json.dumps({_KEY: 1})},
-}
-_CALLED = {"role": "assistant", "content": "", "tool_calls": [_CALL]}
-_MARKS = re.compile(f"[{OPEN}{CLOSE}]")
 _DECODER = json.JSONDecoder()
+_ANY_ID = r"[\w-]+"
 _ANYTHING = {"type": "object", "additionalProperties": True}
 
 
+class WrittenCall(NamedTuple):
+    """A call in a text."""
+
+    name: Any
+    arguments: Any
+    end: int
+    """Where it ends."""
+
+
+class Demand(NamedTuple):
+    """A call that must be made: its beginning is written for the model."""
+
+    opening: str
+    begun: str
+    """What of the opening belongs to the call itself, after the mark."""
+    schema: dict[str, Any]
+    """What must follow."""
+
+
+class ToolFormat(Protocol):
+    """A way of writing calls."""
+
+    @property
+    def opening(self) -> str:
+        """Between the beginning of the answer and the first call, as `<tool_call>` and a line."""
+
+    def find(self, text: str) -> WrittenCall | None:
+        """The first call in the text; None while there is no complete one."""
+
+    def demand(self, tools: Sequence[Mapping[str, Any]]) -> Demand:
+        """That one of the tools be called; raises ConfigError where that cannot be demanded."""
+
+
+def mark_of(form: ToolFormat) -> str:
+    """What tells that calls begin; without one an answer that begins with { is calls.
+
+    The bracket of a list of calls may stand behind it, near or far.
+    """
+    opening = form.opening.strip()
+    return opening.rstrip("[").rstrip() or opening
+
+
 @dataclass(frozen=True, slots=True)
-class ToolFormat:
+class ObjectCalls:
     """A call is a JSON object, perhaps after an opening mark."""
 
     opening: str
-    """Between the beginning of the answer and the first call, as `<tool_call>` and a new line."""
     name_key: str
     """The entry of the object that has the function's name."""
     arguments_key: str
     """The entry that has its arguments."""
 
-    @property
-    def mark(self) -> str:
-        """What tells that calls begin; without one an answer that begins with { is calls."""
-        return self.opening.strip()
+    def find(self, text: str) -> WrittenCall | None:
+        """The first call in the text."""
+        value, end = _object_at(text, text.find("{"))
+        if value is None:
+            return None
+        return WrittenCall(value.get(self.name_key), value.get(self.arguments_key, {}), end)
+
+    def demand(self, tools: Sequence[Mapping[str, Any]]) -> Demand:
+        """That one of the tools be called."""
+        return Demand(self.opening, "", self.schema(tools))
 
     def schema(self, tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """What a call of one of the tools must be, as a JSON schema."""
         calls, shared = list[dict[str, Any]](), dict[str, Any]()
         for number, tool in enumerate(tools):
             function = tool["function"]
-            parameters = function.get("parameters") or _ANYTHING
             # What one tool's schema refers to within itself stands at the root, under its number.
-            shared[str(number)] = _moved(parameters, f"#/$defs/{number}")
+            shared[str(number)] = _moved(_parameters(tool), f"#/$defs/{number}")
             calls.append(self._schema_of(function["name"], f"#/$defs/{number}"))
         call = calls[0] if len(calls) == 1 else {"anyOf": calls}
         return {**call, "$defs": shared}
@@ -74,24 +102,46 @@ class ToolFormat:
         }
 
 
-def tool_format(template: Template) -> ToolFormat | None:
-    """How calls are written by that template's model; None if not as JSON."""
+@dataclass(frozen=True, slots=True)
+class NamedCalls:
+    """A call is a name and after it, as a JSON object, its arguments."""
+
+    opening: str
+    between: str
+    """Between the name and the object, as `[ARGS]`."""
+    call_id: str
+    """What in it stands for the name of the call."""
+
+    def find(self, text: str) -> WrittenCall | None:
+        """The first call in the text."""
+        between = _ANY_ID.join(map(re.escape, self.between.strip().split(self.call_id)))
+        begun = re.search(rf"([\w.-]+)\s*{between}\s*(?=\{{)", text)
+        if begun is None:
+            return None
+        value, end = _object_at(text, begun.end())
+        return None if value is None else WrittenCall(begun[1], value, end)
+
+    def demand(self, tools: Sequence[Mapping[str, Any]]) -> Demand:
+        """That the tool be called."""
+        if len(tools) > 1:
+            raise ConfigError(
+                "This model writes the name of a tool before the JSON, so that one of several "
+                "cannot be demanded; name it in tool_choice."
+            )
+        begun = tools[0]["function"]["name"] + self.between
+        return Demand(self.opening + begun, begun, dict(_parameters(tools[0])))
+
+
+def _parameters(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    return tool["function"].get("parameters") or _ANYTHING
+
+
+def _object_at(text: str, start: int) -> tuple[dict[str, Any] | None, int]:
+    """The JSON object that begins there, None while it is not complete, and where it ends."""
     try:
-        before = _MARKS.sub("", template.render([_USER], [_TOOL]))
-        called = _MARKS.sub("", template.render([_USER, _CALLED], [_TOOL]))
-    except ConfigError:
-        return None
-    common = _common_beginning(before, called)
-    at = called.find(_NAME, len(common))
-    found = _object_around(called, common, at) if at >= 0 else None
-    if found is None:
-        return None
-    start, call = found
-    names = [key for key, value in call.items() if value == _NAME]
-    given = [key for key, value in call.items() if value in ({_KEY: 1}, json.dumps({_KEY: 1}))]
-    if len(names) != 1 or len(given) != 1:
-        return None
-    return ToolFormat(called[len(common) : start], names[0], given[0])
+        return _DECODER.raw_decode(text, start) if start >= 0 else (None, 0)
+    except (ValueError, RecursionError):
+        return None, 0
 
 
 def _moved(schema: Any, place: str) -> Any:
@@ -105,28 +155,3 @@ def _moved(schema: Any, place: str) -> Any:
     if isinstance(reference, str) and reference.startswith("#"):
         moved["$ref"] = place + reference[1:]
     return moved
-
-
-def _common_beginning(before: str, called: str) -> str:
-    """The rendered question up to where the answer begins."""
-    if called.startswith(before):
-        return before
-    length = next(
-        (i for i, pair in enumerate(zip(before, called, strict=False)) if pair[0] != pair[1]),
-        min(len(before), len(called)),
-    )
-    return before[:length]
-
-
-def _object_around(text: str, common: str, at: int) -> tuple[int, dict[str, Any]] | None:
-    """The JSON object that the name at that place belongs to, and where it begins."""
-    start = text.find("{", len(common), at)
-    while start >= 0:
-        try:
-            found, _end = _DECODER.raw_decode(text, start)
-        except ValueError:
-            found = None
-        if isinstance(found, dict) and _NAME in found.values():
-            return start, found
-        start = text.find("{", start + 1, at)
-    return None

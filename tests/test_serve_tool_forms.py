@@ -1,0 +1,92 @@
+"""How calls of tools are written, read off templates; control tokens that they are told by."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spec_local.serve.tool_format import ObjectCalls
+from spec_local.serve.tool_template import tool_format
+from tests.templates import HERMES, JSON_ONLY, MISTRAL, PYTHONIC, JinjaTemplate
+from tests.test_serve_tools import HERMES_FORM, MINISTRAL, NEMO, SMALL, TOOL
+
+
+def test_the_form_is_read_off_the_template() -> None:
+    hermes = tool_format(JinjaTemplate(HERMES))
+    assert hermes == ObjectCalls("<tool_call>\n", "name", "arguments")
+    assert tool_format(JinjaTemplate(JSON_ONLY)) == ObjectCalls("", "name", "parameters")
+    assert tool_format(JinjaTemplate(PYTHONIC)) is None
+
+
+def test_mistrals_forms() -> None:
+    nemo, small, ministral = (
+        JinjaTemplate(MISTRAL % call)
+        for call in (
+            "[TOOL_CALLS][{{ call | tojson }}]",
+            "[TOOL_CALLS]{{ call.name }}[CALL_ID]{{ each.id }}[ARGS]{{ call.arguments | tojson }}",
+            "[TOOL_CALLS]{{ call.name }}[ARGS]{{ call.arguments | tojson }}",
+        )
+    )
+    assert tool_format(nemo) == NEMO
+    assert tool_format(small) == SMALL
+    assert tool_format(ministral) == MINISTRAL
+
+
+@pytest.mark.parametrize("begun", ["<think>\n", "<think>\n\n</think>\n\n"])
+@pytest.mark.parametrize("written", ["", "<think>\n\n</think>\n\n"])
+def test_a_thought_before_the_answer_is_no_part_of_the_form(begun: str, written: str) -> None:
+    """Qwen 3 writes an empty one before a call, and QwQ after the question."""
+    source = HERMES.replace("'<tool_call>", f"{json.dumps(written)} + '<tool_call>")
+    source = source.replace("assistant\\n' }}", f"assistant\\n' + {json.dumps(begun)} }}}}")
+    assert source.count("think") > 0
+    assert tool_format(JinjaTemplate(source)) == HERMES_FORM
+
+
+MINISTRALS = MISTRAL % "[TOOL_CALLS]{{ call.name }}[ARGS]{{ call.arguments | tojson }}"
+MARKS = ("[TOOL_CALLS]", "[ARGS]")
+
+
+@pytest.mark.llama
+def test_calls_are_told_by_control_tokens(tmp_path: Path) -> None:
+    from spec_local.llama.model import Model
+    from tests.tiny_gguf import write_tiny
+
+    path = write_tiny(tmp_path / "calling.gguf", control=(*MARKS, "[INST]"))
+    with Model(path, vocab_only=True) as model:
+        text = '[TOOL_CALLS]weather[ARGS]{"city": "rome"}'
+        tokens = model.vocab.tokenize(text, add_special=False, parse_special=True)
+        assert len(tokens) == len(text) - sum(map(len, MARKS)) + len(MARKS)
+        assert model.vocab.pieces(tokens).decode() == text
+        assert model.vocab.plain_piece(tokens[0]) == b""
+        (other,) = model.vocab.tokenize("[INST]", add_special=False, parse_special=True)
+        assert model.vocab.piece(other) == b""
+
+
+@pytest.mark.llama
+def test_a_named_tool_is_called_as_mistrals_models_do(tmp_path: Path) -> None:
+    from tests.test_serve_runner import served
+    from tests.tiny_gguf import write_tiny
+
+    path = write_tiny(tmp_path / "calling.gguf", template=MINISTRALS, control=MARKS)
+    messages: list[dict[str, Any]] = [{"role": "user", "content": "how is the weather"}]
+    asked = {"messages": messages, "tools": [TOOL], "max_tokens": 200, "logit_bias": {"2": 50}}
+    with served(path) as client:
+        for choice in ("required", {"type": "function", "function": {"name": "weather"}}):
+            answer = client.post("/v1/chat/completions", json={**asked, "tool_choice": choice})
+            assert answer.status_code == 200, answer.text
+            (found,) = answer.json()["choices"]
+            assert found["finish_reason"] == "tool_calls"
+            (call,) = found["message"]["tool_calls"]
+            assert call["function"]["name"] == "weather"
+            assert json.loads(call["function"]["arguments"])["city"] in ("rome", "oslo")
+            assert len(call["id"]) == 9
+            assert call["id"].isalnum()
+        result = {"role": "tool", "tool_call_id": call["id"], "content": "sunny"}
+        messages += [found["message"], result]
+        assert client.post("/v1/chat/completions", json=asked).status_code == 200
+        several = {**asked, "tools": [TOOL, TOOL], "tool_choice": "required"}
+        error = client.post("/v1/chat/completions", json=several).json()["error"]
+        assert "name it in tool_choice" in error["message"]
