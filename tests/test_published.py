@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from scripts import draft_in_use
 from scripts.busy_machine import Measured
 from scripts.busy_machine import table as busy_table
 from scripts.draft_corpus import table as rankings_table
@@ -195,6 +196,12 @@ def test_the_table_of_ways_to_wait_is_what_was_measured() -> None:
     kept = json.loads((DOCS / "threads" / "busy.json").read_text())
     rows = busy_table([Measured(**each) for each in kept["found"]])
     assert "\n".join(rows) in (DOCS / "threads.md").read_text()
+
+
+def test_what_a_drafted_token_takes_in_use() -> None:
+    kept = json.loads((DOCS / "controller" / "draft-in-use.json").read_text())
+    rows = draft_in_use.table([draft_in_use.Found(**each) for each in kept])
+    assert "\n".join(rows) in (DOCS / "benchmarks" / "README.md").read_text()
 
 
 def test_how_many_frames_a_window_misses() -> None:
