@@ -161,6 +161,7 @@ _LACKS_KEY = re.compile(r"key not found in model: (\S+?)\.?(?:\s|$)")
 _LACKS_TENSOR = re.compile(r"missing tensor '([^']+)'|tensor '([^']+)' not found")
 _SHAPE = re.compile(r"tensor '([^']+)' has wrong shape; expected\s+([\d, ]+), got")
 _WORKS = "it works"
+_SEGFAULT = f"(signal {int(signal.SIGSEGV)})"
 
 
 def fitted(arch: str, folder: Path) -> tuple[Recipe | None, str]:
@@ -198,7 +199,18 @@ def _with_what_it_lacks(recipe: Recipe, said: str) -> Recipe | None:
     if found := _SHAPE.search(said):
         shape = tuple(int(each) for each in found[2].split(","))
         return _with_tensor(recipe, found[1], shape) if recipe.tensors[found[1]] != shape else None
-    return None
+    return _with_fused_attention(recipe) if said.endswith(_SEGFAULT) else None
+
+
+def _with_fused_attention(recipe: Recipe) -> Recipe | None:
+    """With queries, keys and values in one: llama.cpp dies of layers that have them in no way."""
+    fitted = recipe
+    for name in recipe.tensors:
+        layer, output, _ = name.partition("attn_output")
+        ways = (layer + way for way in ("attn_q.weight", "attn_qkv.weight"))
+        if output and not recipe.tensors.keys() & ways:
+            fitted = _with_tensor(fitted, layer + "attn_qkv.weight", (1,))
+    return None if fitted is recipe else fitted
 
 
 def _with_tensor(recipe: Recipe, name: str, shape: tuple[int, ...]) -> Recipe:
