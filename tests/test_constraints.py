@@ -226,12 +226,15 @@ def test_nothing_allowed_is_an_error_and_not_a_crash() -> None:
     sampler.close()
 
 
-def test_logits_that_are_not_numbers_are_an_error() -> None:
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_logits_that_are_not_numbers_are_an_error(wrong: float) -> None:
     for sampling in (Sampling(temperature=0), Sampling(), Sampling(repeat_penalty=1.2)):
-        sampler = sampler_for(sampling, (1, 2))
-        with pytest.raises(EngineError, match="not numbers"):
-            sampler.draw(np.full(N_VOCAB, np.nan, np.float32))
-        sampler.close()
+        for tokens in (slice(None), 3):
+            sampler, row = sampler_for(sampling, (1, 2)), np.zeros(N_VOCAB, np.float32)
+            row[tokens] = wrong
+            with pytest.raises(EngineError, match="not numbers"):
+                sampler.draw(row)
+            sampler.close()
 
 
 def test_drafted_tokens_that_are_refused_are_cut_off() -> None:

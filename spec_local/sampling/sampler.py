@@ -276,8 +276,8 @@ def _require_possible(best: np.float32, row: Logits) -> None:
 
     llama.cpp's samplers end the process when they are given nothing to choose from.
     """
-    if best > -np.inf:
+    if -np.inf < best < np.inf:
         return
-    if np.isnan(row).any():
+    if best == np.inf or np.isnan(row).any():
         raise EngineError("The model's logits are not numbers; the file may be damaged.")
     raise NoTokenAllowed("No token is allowed here; loosen the grammar, the bans or the biases.")
