@@ -12,6 +12,7 @@ import pytest
 from scripts import draft_in_use
 from scripts.busy_machine import Measured
 from scripts.busy_machine import table as busy_table
+from scripts.conformance import llama_server_tests
 from scripts.draft_corpus import table as rankings_table
 from scripts.exact_speed import summary
 from scripts.fit_constants import fitted
@@ -202,6 +203,13 @@ def test_what_a_drafted_token_takes_in_use() -> None:
     kept = json.loads((DOCS / "controller" / "draft-in-use.json").read_text())
     rows = draft_in_use.table([draft_in_use.Found(**each) for each in kept])
     assert "\n".join(rows) in (DOCS / "benchmarks" / "README.md").read_text()
+
+
+def test_what_llama_cpps_own_tests_of_a_server_say() -> None:
+    kept = json.loads((DOCS / "conformance" / "llama-server.json").read_text())
+    page = (DOCS / "conformance" / "README.md").read_text()
+    assert "\n".join(llama_server_tests.by_file(kept["cases"])) in page
+    assert f"{sum(kept['left out'].values())}\nfunctions" in page
 
 
 def test_how_many_frames_a_window_misses() -> None:

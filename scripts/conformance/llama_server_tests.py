@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -92,6 +93,22 @@ def left_out(tests: Path) -> dict[str, int]:
     return dict(found)
 
 
+def by_file(cases: Sequence[tuple[str, str, str]]) -> list[str]:
+    """A row for every file of tests, and one for all."""
+    counts = Counter((name.partition("::")[0], what) for name, what, _why in cases)
+    files = sorted({file for file, _what in counts})
+    rows = [
+        (file.removeprefix("unit."), counts[file, "passed"], counts[file, "failed"])
+        for file in files
+    ]
+    rows.append(("all", sum(row[1] for row in rows), sum(row[2] for row in rows)))
+    return [
+        "| tests | passed | failed |",
+        "|---|---:|---:|",
+        *(f"| {name} | {passed} | {failed} |" for name, passed, failed in rows),
+    ]
+
+
 def main() -> None:
     """Run, count, print."""
     parser = argparse.ArgumentParser(
@@ -106,12 +123,9 @@ def main() -> None:
         (f"{case.get('classname')}::{case.get('name')}", *outcome(case))
         for case in run(how.tests.resolve(), how.model, how.chosen).iter("testcase")
     ]
-    counts = Counter(what for _name, what, _why in cases)
-    print("| tests | number |\n|---|---:|")
-    for what in ("passed", "failed", "skipped"):
-        print(f"| {what} | {counts[what]} |")
+    print("\n".join(by_file(cases)))
     for why, number in left_out(how.tests).items():
-        print(f"| functions that do not apply: {why} | {number} |")
+        print(f"Functions that do not apply: {number}, {why}.")
     if how.json:
         found = {"model": how.model, "left out": left_out(how.tests), "cases": cases}
         how.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
