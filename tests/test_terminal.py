@@ -65,6 +65,17 @@ def test_a_sentence_wraps_between_words(
     assert len(lines) == {40: 4, 100: 2, 200: 1}[width]
 
 
+def test_a_path_longer_than_a_line_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    written = Terminal()
+    monkeypatch.setattr(sys, "stdout", written)
+    path = "/a/folder-of-many/" * 4 + "model.gguf"
+    say(f"The model was written to {path}; take another one.\nSecond line.")
+    lines = written.getvalue().splitlines()
+    assert f"{path};" in lines
+    assert lines[-1] == "Second line."
+
+
 def test_through_a_pipe_a_sentence_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     say(SENTENCE)
     assert capsys.readouterr().out == f"{SENTENCE}\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from textwrap import fill
 from typing import TextIO
 
 from spec_local.cli import streams
@@ -33,6 +34,8 @@ def _say(sentence: str, stream: TextIO) -> None:
         print(sentence, file=stream)
         return
     from rich.console import Console
-    from rich.text import Text
 
-    Console(file=stream, highlight=False).print(Text(sentence))
+    width = Console(file=stream).width
+    for line in visible(sentence).split("\n"):
+        # A path longer than a line stays whole: the terminal folds it, and it can be copied.
+        print(fill(line, width, break_long_words=False, break_on_hyphens=False), file=stream)
