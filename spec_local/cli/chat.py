@@ -190,9 +190,9 @@ def _show(talk: Talk, answer: Generation) -> None:
         talk.screen.note(f"The context is full; {oldest} are left out.")
     with interrupt_cancels(generation), closing(answer):
         if sys.stdout.isatty():
-            from spec_local.cli.talk.keyboard import unechoed
+            from spec_local.cli.talk.keyboard import given_back
 
-            with unechoed():
+            with given_back(echo=False):
                 talk.screen.show(answer, talk.chat.begins_thinking)
         else:
             for text in talk.screen.plain(answer, talk.chat.begins_thinking):

@@ -47,7 +47,8 @@ class Keyboard:
         prefill: stands there already, to be edited.
         """
         try:
-            return _unquoted(self._session.prompt("> ", default=prefill))
+            with given_back():  # a signal may come before prompt_toolkit has seen to it
+                return _unquoted(self._session.prompt("> ", default=prefill))
         except EOFError:
             return None
         except KeyboardInterrupt:
@@ -55,8 +56,11 @@ class Keyboard:
 
 
 @contextmanager
-def unechoed() -> Iterator[None]:
-    """While the block runs, what is typed ahead is not shown in the middle of an answer."""
+def given_back(*, echo: bool = True) -> Iterator[None]:
+    """After the block the terminal is as it was before, whatever ends it.
+
+    echo: without it, what is typed ahead is not shown in the middle of an answer.
+    """
     try:
         import termios
     except ImportError:  # Windows
@@ -66,10 +70,11 @@ def unechoed() -> Iterator[None]:
         yield
         return
     before = termios.tcgetattr(sys.stdin)
-    silent = [*before]
-    silent[3] &= ~termios.ECHO
-    termios.tcsetattr(sys.stdin, termios.TCSADRAIN, silent)
     try:
+        if not echo:
+            silent = [*before]
+            silent[3] &= ~termios.ECHO
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, silent)
         yield
     finally:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
