@@ -16,7 +16,8 @@ FAULTS = [(row["fault"].strip(), row["tests"]) for row in ROW.finditer(PAGE.read
 
 
 def test_every_row_is_one() -> None:
-    rows = [line for line in PAGE.read_text("utf-8").splitlines() if line.startswith("| ")]
+    faults, _, _ = PAGE.read_text("utf-8").partition("\n## ")
+    rows = [line for line in faults.splitlines() if line.startswith("| ")]
     assert len(FAULTS) == len(rows) - 1 > 30
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from scripts import draft_in_use
+from scripts import draft_in_use, odd_files
 from scripts.busy_machine import Measured
 from scripts.busy_machine import table as busy_table
 from scripts.conformance import llama_server_tests
@@ -22,6 +22,7 @@ from scripts.ticks import table as ticks_table
 from spec_local.bench.record.result import Result
 from spec_local.bench.report.compare import compare
 from spec_local.bench.report.markdown import markdown
+from tests.zoo.recipes import recipes
 
 pytestmark = pytest.mark.llama
 
@@ -236,6 +237,30 @@ def test_what_a_drafted_token_takes_in_use() -> None:
     kept = json.loads((DOCS / "controller" / "draft-in-use.json").read_text())
     rows = draft_in_use.table([draft_in_use.Found(**each) for each in kept])
     assert "\n".join(rows) in (DOCS / "benchmarks" / "README.md").read_text()
+
+
+def test_what_became_of_odd_files() -> None:
+    kept = json.loads((DOCS / "odd-files.json").read_text())
+    found = [odd_files.Found(**each) for each in kept]
+    page = (DOCS / "faults.md").read_text()
+    assert "\n".join(odd_files.table(found)) in page
+    assert f"of {len(recipes())} architectures" in page
+
+
+def test_what_a_long_run_leaves_behind() -> None:
+    kept = json.loads((DOCS / "soak.json").read_text())
+    page = " ".join((DOCS / "faults.md").read_text().split())
+    first, last = kept["curve"]["200"], kept["curve"][str(kept["generations"])]
+    left = kept["after closing"]
+    for sentence in (
+        f"{kept['generations']:,} generations in one process",
+        f"all {kept['texts']} texts were the same",
+        f"{first['megabytes']} MB after the first 200 and {last['megabytes']} MB after all",
+        f"{left['threads']} thread, {left['descriptors']} descriptors and {left['runners']} run",
+    ):
+        assert sentence in page
+    assert last["megabytes"] - first["megabytes"] < 20
+    assert left["runners"] == 0
 
 
 def test_what_llama_cpps_own_tests_of_a_server_say() -> None:
