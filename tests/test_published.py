@@ -239,6 +239,19 @@ def test_what_a_drafted_token_takes_in_use() -> None:
     assert "\n".join(rows) in (DOCS / "benchmarks" / "README.md").read_text()
 
 
+def test_what_the_server_does_under_load() -> None:
+    page = (DOCS / "conformance" / "README.md").read_text()
+    for line in (DOCS / "conformance" / "load.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        done = row["requests"]
+        assert done.keys() == {"right", "refused", "left"}  # none was wrong or lost
+        assert (
+            f"| {row['clients']} | {done['right']} | {done['refused']} | {done['left']} "
+            f"| {row['whole answers per second']:.1f} "
+            f"| {row['median milliseconds to the first token']:.0f} | {row['memory'][-1]:.0f} |"
+        ) in page
+
+
 def test_what_became_of_odd_files() -> None:
     kept = json.loads((DOCS / "odd-files.json").read_text())
     found = [odd_files.Found(**each) for each in kept]
