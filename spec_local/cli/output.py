@@ -35,7 +35,7 @@ def _say(sentence: str, stream: TextIO) -> None:
         return
     from rich.console import Console
 
-    width = Console(file=stream).width
+    width = Console(file=stream).width or 80  # COLUMNS may be 0
     for line in visible(sentence).split("\n"):
         # A path longer than a line stays whole: the terminal folds it, and it can be copied.
         print(fill(line, width, break_long_words=False, break_on_hyphens=False), file=stream)

@@ -115,7 +115,7 @@ class NamedCalls:
     def find(self, text: str) -> WrittenCall | None:
         """The first call in the text."""
         between = _ANY_ID.join(map(re.escape, self.between.strip().split(self.call_id)))
-        begun = re.search(rf"([\w.-]+)\s*{between}\s*(?=\{{)", text)
+        begun = re.search(rf"(?<![\w.-])([\w.-]+)\s*{between}\s*(?=\{{)", text)
         if begun is None:
             return None
         value, end = _object_at(text, begun.end())
