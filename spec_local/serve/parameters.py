@@ -58,24 +58,21 @@ def _cleaned(value: Any, levels: int = _DEEPEST) -> Any:
     return {_cleaned(name): _cleaned(each, levels - 1) for name, each in value.items()}
 
 
-class Ignored(Wire):
-    """What OpenAI's clients send by habit and has no meaning here; said in a header."""
+_MEANINGLESS = object()
+Meaningless = Annotated[Any, _MEANINGLESS]
+"""What OpenAI's clients send by habit and has no meaning here; said in a header."""
 
-    user: Any = None
-    store: Any = None
-    metadata: Any = None
-    service_tier: Any = None
-    safety_identifier: Any = None
-    prompt_cache_key: Any = None
-    prompt_cache_retention: Any = None
-    reasoning_effort: Any = None
-    verbosity: Any = None
-    cache_prompt: Any = None
-    parallel_tool_calls: Any = None
+
+class Ignoring(Wire):
+    """A request that may have some of that."""
 
     def ignored(self) -> list[str]:
         """Those that were given."""
-        return [name for name in Ignored.model_fields if getattr(self, name) is not None]
+        return [
+            name
+            for name, field in type(self).model_fields.items()
+            if _MEANINGLESS in field.metadata and getattr(self, name) is not None
+        ]
 
 
 class SamplingParameters(Wire):
@@ -142,7 +139,7 @@ class ChatParameters(Wire):
     )
 
 
-class Parameters(SamplingParameters, Ignored, Body):
+class Parameters(SamplingParameters, Ignoring, Body):
     """Of a chat's answer and of a text's continuation alike."""
 
     model: str | None = Field(None, description="One of /v1/models; the first without.")
@@ -152,6 +149,17 @@ class Parameters(SamplingParameters, Ignored, Body):
     stop: Annotated[str, Field(max_length=LONGEST_TEXT)] | Texts | None = None
     max_tokens: int | None = Field(None, ge=1)
     speculative: Speculative | None = None
+    user: Meaningless = None
+    store: Meaningless = None
+    metadata: Meaningless = None
+    service_tier: Meaningless = None
+    safety_identifier: Meaningless = None
+    prompt_cache_key: Meaningless = None
+    prompt_cache_retention: Meaningless = None
+    reasoning_effort: Meaningless = None
+    verbosity: Meaningless = None
+    cache_prompt: Meaningless = None
+    parallel_tool_calls: Meaningless = None
 
     @property
     def stops(self) -> tuple[str, ...]:

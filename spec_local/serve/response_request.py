@@ -12,6 +12,8 @@ from spec_local.serve.chat_request import ANY_OBJECT, readable
 from spec_local.serve.parameters import (
     Body,
     ChatParameters,
+    Ignoring,
+    Meaningless,
     SamplingParameters,
     Speculative,
     Wire,
@@ -52,28 +54,7 @@ class ChosenFunction(Wire):
     name: str
 
 
-class IgnoredOfResponses(Wire):
-    """What OpenAI's clients send by habit and has no meaning here; said in a header."""
-
-    store: Any = None
-    user: Any = None
-    include: Any = None
-    reasoning: Any = None
-    truncation: Any = None
-    service_tier: Any = None
-    safety_identifier: Any = None
-    prompt_cache_key: Any = None
-    prompt_cache_retention: Any = None
-    parallel_tool_calls: Any = None
-    stream_options: Any = None
-
-    def ignored(self) -> list[str]:
-        """Those that were given."""
-        names = IgnoredOfResponses.model_fields
-        return [name for name in names if getattr(self, name) is not None]
-
-
-class ResponseRequest(SamplingParameters, ChatParameters, IgnoredOfResponses, Body):
+class ResponseRequest(SamplingParameters, ChatParameters, Ignoring, Body):
     """What was said, and how it is answered."""
 
     input: str | list[dict[str, Any]]
@@ -86,6 +67,17 @@ class ResponseRequest(SamplingParameters, ChatParameters, IgnoredOfResponses, Bo
     tool_choice: Literal["none", "auto", "required"] | ChosenFunction | None = None
     speculative: Speculative | None = None
     metadata: dict[str, str] | None = Field(None, description="Given back.")
+    store: Meaningless = None
+    user: Meaningless = None
+    include: Meaningless = None
+    reasoning: Meaningless = None
+    truncation: Meaningless = None
+    service_tier: Meaningless = None
+    safety_identifier: Meaningless = None
+    prompt_cache_key: Meaningless = None
+    prompt_cache_retention: Meaningless = None
+    parallel_tool_calls: Meaningless = None
+    stream_options: Meaningless = None
     previous_response_id: None = Field(None, description="Nothing is kept; send all of it.")
     background: Literal[False] | None = None
 

@@ -69,7 +69,7 @@ class ObjectCalls:
 
     def find(self, text: str) -> WrittenCall | None:
         """The first call in the text."""
-        value, end = _object_at(text, text.find("{"))
+        value, end = object_at(text, text.find("{"))
         if value is None:
             return None
         return WrittenCall(value.get(self.name_key), value.get(self.arguments_key, {}), end)
@@ -118,7 +118,7 @@ class NamedCalls:
         begun = re.search(rf"(?<![\w.-])([\w.-]+)\s*{between}\s*(?=\{{)", text)
         if begun is None:
             return None
-        value, end = _object_at(text, begun.end())
+        value, end = object_at(text, begun.end())
         return None if value is None else WrittenCall(begun[1], value, end)
 
     def demand(self, tools: Sequence[Mapping[str, Any]]) -> Demand:
@@ -136,7 +136,7 @@ def _parameters(tool: Mapping[str, Any]) -> Mapping[str, Any]:
     return tool["function"].get("parameters") or _ANYTHING
 
 
-def _object_at(text: str, start: int) -> tuple[dict[str, Any] | None, int]:
+def object_at(text: str, start: int) -> tuple[dict[str, Any] | None, int]:
     """The JSON object that begins there, None while it is not complete, and where it ends."""
     try:
         return _DECODER.raw_decode(text, start) if start >= 0 else (None, 0)

@@ -9,7 +9,7 @@ from typing import Any
 from spec_local.errors import ConfigError
 from spec_local.llama.quoting import CLOSE, OPEN
 from spec_local.serve.serving import Template
-from spec_local.serve.tool_format import NamedCalls, ObjectCalls, ToolFormat
+from spec_local.serve.tool_format import NamedCalls, ObjectCalls, ToolFormat, object_at
 from spec_local.thoughts import MARKS, without_thoughts
 
 _NAME, _KEY, _ID = "look_up_lighthouse", "lighthouse", "123456789"
@@ -30,7 +30,6 @@ _CALL = {
 }
 _CALLED = {"role": "assistant", "content": "", "tool_calls": [_CALL]}
 _MARKS = re.compile(f"[{OPEN}{CLOSE}]")
-_DECODER = json.JSONDecoder()
 
 
 def tool_format(template: Template) -> ToolFormat | None:
@@ -72,7 +71,7 @@ def _object_calls(written: str, at: int) -> ObjectCalls | None:
     """written: the answer, which has the name at that place."""
     start = written.find("{", 0, at)
     while start >= 0:
-        found = _decoded(written, start)
+        found = object_at(written, start)[0]
         if isinstance(found, dict) and _NAME in found.values():
             names = [key for key, value in found.items() if value == _NAME]
             given = [key for key, value in found.items() if _is_arguments(value)]
@@ -86,17 +85,10 @@ def _object_calls(written: str, at: int) -> ObjectCalls | None:
 def _named_calls(written: str, at: int) -> NamedCalls | None:
     opening, rest = without_thoughts(written[:at]), written[at + len(_NAME) :]
     start = rest.find("{")
-    if start < 0 or not opening.strip() or _decoded(rest, start) != _ARGUMENTS:
+    if start < 0 or not opening.strip() or object_at(rest, start)[0] != _ARGUMENTS:
         return None
     return NamedCalls(opening, rest[:start], _ID)
 
 
 def _is_arguments(value: Any) -> bool:
     return value in (_ARGUMENTS, json.dumps(_ARGUMENTS))
-
-
-def _decoded(text: str, start: int) -> Any:
-    try:
-        return _DECODER.raw_decode(text, start)[0]
-    except ValueError:
-        return None
