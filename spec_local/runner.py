@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from pathlib import Path
@@ -206,17 +206,17 @@ class Runner:
         not fit the model. The first chunk raises RunnerBusy while another generation runs.
         """
         self._require_open()
-        setting = sampling or self.sampling
+        prompt = list(prompt) if isinstance(prompt, Iterator) else prompt  # type: ignore[assignment]
         request = checked_request(
             self.tokenize(prompt, tools=tools),
             self.n_ctx,
             max_tokens=max_tokens,
-            sampling=setting,
+            sampling=sampling or self.sampling,
             stop=as_stops(stop) + (self.template.stop if is_conversation(prompt) else ()),
             logprobs=logprobs,
             prediction=predicted_tokens(prediction, self.vocab),
         )
-        self.check(setting)
+        self.check(request.sampling)
         if prediction is not None:
             drafters.check_looks_up(self._drafter, "a prediction")
         generation = Generation(

@@ -542,6 +542,7 @@ def test_only_messages_end_by_the_templates_stop_strings(tmp_path: Path) -> None
         assert runner.template.stop == ("\nuser:", "\nUser:")
         assert runner.complete(HELLO, sampling=sampling).text == "yes"
         assert runner.complete(HELLO, sampling=sampling, stop="es").text == "y"
+        assert runner.complete(iter(HELLO), sampling=sampling).text == "yes"  # type: ignore[arg-type]
         for prompt in ("hello", runner.tokenize("hello"), runner.tokenize(HELLO)):
             assert runner.complete(prompt, sampling=sampling).text == "yes\nuser: no"
         for stop, text in (("es", "y"), (["no"], "yes"), ((), "yes")):

@@ -86,6 +86,11 @@ WRITTEN = '<tool_call>\n{"name": "weather", "arguments": {"city": "rome"}}\n</to
             '[TOOL_CALLS]weather[CALL_ID]aB3_-9[ARGS]{"city": "rome"}',
             ("", [CALL]),
         ),
+        (
+            BARE_FORM,
+            '{"name": "weather", "parameters": {"city": "\\ud83d"}}',
+            ("", [ToolCall("weather", '{"city": "?"}')]),
+        ),
         (BARE_FORM, " plain { text", (" plain { text", [])),
         (BARE_FORM, '{"other": 1}', ('{"other": 1}', [])),
     ],

@@ -102,7 +102,8 @@ class CallReader:
         given = _parsed(given) if isinstance(given, str) else given
         if not isinstance(given, dict):
             return None
-        return ToolCall(found.name, json.dumps(given, ensure_ascii=False))
+        written = json.dumps(given, ensure_ascii=False)
+        return ToolCall(found.name, written.encode(errors="replace").decode())  # no half characters
 
 
 def _parsed(text: str) -> Any:

@@ -17,6 +17,7 @@ from spec_local.bench.run.energy import EnergyMeter
 from spec_local.control.costs import CostCurve
 from spec_local.engine.rounds import Stats
 from spec_local.generation import Chunk, Generation
+from spec_local.llama.session import Session
 from spec_local.runner import Runner
 from spec_local.sampling.settings import Sampling
 
@@ -134,10 +135,13 @@ class RunningContender:
             self._generation.close()
             self._generation = None
 
+    @property
+    def _sessions(self) -> list[Session]:
+        """The target's and, after it, the draft model's if there is one."""
+        return list(filter(None, (self.runner.target, self.runner.draft)))
+
     def _spent(self) -> list[Spent]:
-        """By the target and, after it, the draft model if there is one."""
-        sessions = filter(None, (self.runner.target, self.runner.draft))
-        return [Spent(session.decode_calls, session.decode_seconds) for session in sessions]
+        return [Spent(each.decode_calls, each.decode_seconds) for each in self._sessions]
 
     def _observe(self, context: int, spent: Sequence[Spent], before: Stats, after: Stats) -> None:
         """Tell the curves what evaluations took; where their widths differ no one can say."""
@@ -145,8 +149,12 @@ class RunningContender:
             after.target_evaluated - before.target_evaluated,
             after.draft_evaluated - before.draft_evaluated,
         )
-        for curve, (calls, seconds), evaluated in zip(self._curves, spent, widths, strict=False):
-            if curve is not None and evaluated > 0 and (calls == 1 or calls == evaluated):
+        for session, curve, (calls, seconds), evaluated in zip(
+            self._sessions, self._curves, spent, widths, strict=False
+        ):
+            # Other memories may have evaluated something again, to go back.
+            single = calls == evaluated and session.capabilities.rollback == "remove"
+            if curve is not None and evaluated > 0 and (calls == 1 or single):
                 curve.observe(evaluated // calls, context, *[seconds / calls] * calls)
 
 
