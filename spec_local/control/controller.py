@@ -86,7 +86,8 @@ class Controller:
         context: tokens in the target's cache. room: most tokens that may be drafted.
         """
         room = min(room, self.widths.widest - 1)
-        if room < 1 or not self.target.has(1, context):
+        offers = [offer for offer in offers if self._is_open(offer)]
+        if room < 1 or not offers or not self.target.has(1, context):
             return PLAIN
         rate = max(1.0, self._recent_tokens / self._recent_cost)
         costs = self.widths.costs(self.target.shape(context))
@@ -96,6 +97,12 @@ class Controller:
             if (plan := step(moment)) is not None:
                 return plan
         return PLAIN
+
+    def _is_open(self, offer: Offer) -> bool:
+        """Whether this drafter could draft at all; where none does, nothing is worth weighing."""
+        if offer.confidences is not None:
+            return len(offer.confidences) > 0
+        return self.drafters[offer.drafter].asleep <= 0
 
     def _price_of(self, width: int) -> float:
         """What such a round takes beyond a plain one in a short context; 0.0: not known."""
@@ -145,8 +152,6 @@ class Controller:
     def _to_draft(self, offer: Offer, moment: Moment) -> Iterator[tuple[float, Plan]]:
         """Drafting token by token, as far as its failure can be borne, with its gain."""
         drafter, rate, costs = self.drafters[offer.drafter], moment.rate, moment.costs
-        if drafter.asleep > 0:
-            return
         held = drafter.held(moment.room) if offer.behind <= 2 else None  # else it has to read
         if held is not None and self.budget.bears(held.price):
             yield held.gain, Plan(offer.drafter, held.pace.limit, held.pace)
@@ -154,6 +159,7 @@ class Controller:
         draft = drafter.prices(offer.behind, moment.context, moment.plain)
         catch_up = draft.reading if drafter.started else 0.0
         if not drafter.started and not self.budget.affords(draft.reading):
+            drafter.sleep()
             return
         survivals = list(accumulate(repeat(drafter.acceptance.typical, moment.room), mul))
         expected = [0.0, *accumulate(survivals)]
@@ -173,6 +179,8 @@ class Controller:
             gain -= rate * caution * draft.reading * (self.tuning.usual_tokens + gain) / self._rest
             drafter.weigh(Intent(pace, gain, price + catch_up))
             yield gain, Plan(offer.drafter, limit, pace)
+        else:
+            drafter.sleep()
 
     def _stretched(self, plan: Plan, moment: Moment) -> Plan:
         """A looked-up draft that ends at the widest width measured goes beyond it, if it can.

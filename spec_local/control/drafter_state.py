@@ -101,9 +101,14 @@ class DrafterState:
 
     def weigh(self, intent: Intent) -> None:
         """Such drafting was looked into: hold it where its gain is clear."""
-        self.asleep = self.tuning.sleep_tokens if intent.gain < self.tuning.margin else 0
+        if intent.gain < self.tuning.margin:
+            self.sleep()
         self._held = intent if intent.gain >= self.tuning.clear_gain else None
         self._hold = self.tuning.hold_rounds
+
+    def sleep(self) -> None:
+        """Drafting is not worth while now, and need not be considered for some tokens."""
+        self.asleep = self.tuning.sleep_tokens
 
     def reconsider(self) -> None:
         """A cost that was only guessed has been measured: what is held may be wrong."""
