@@ -1,0 +1,96 @@
+"""Where the context ends: whatever drafts, every last token of it is written, and none beyond."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spec_local import Completion, ContextOverflow, LoadOptions, Runner, Sampling
+from tests.zoo.recipes import recipes, write
+
+pytestmark = pytest.mark.llama
+
+N_CTX = 64
+MEMORIES = ("llama", "gemma3", "mamba", "lfm2")
+"""Dense, with a sliding window, recurrent, and both attention and a recurrent state."""
+DRAFTERS = ("none", "lookup", "model", "lookup-then-model", "auto")
+SAMPLINGS = (Sampling(temperature=0), Sampling(temperature=1, seed=3))
+
+
+@pytest.fixture(params=MEMORIES)
+def models(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Path]:
+    """A target, and a draft model of the same architecture."""
+    recipe = recipes()[request.param]
+    return write(recipe, tmp_path / "target.gguf"), write(recipe, tmp_path / "draft.gguf", seed=1)
+
+
+def prompt_of(runner: Runner, n_tokens: int) -> str:
+    """A text of so many tokens, with much to look up."""
+    text = ("hello there, " * n_tokens)[: 2 * n_tokens]
+    while runner.count_tokens(text) > n_tokens:
+        text = text[:-1]
+    assert runner.count_tokens(text) == n_tokens
+    return text
+
+
+def each_runner(models: tuple[Path, Path], **options: Any) -> Iterator[Runner]:
+    target, draft = models
+    loaded = LoadOptions(**{"n_ctx": N_CTX, "n_threads": 1, "trial": False, **options})
+    for drafter in DRAFTERS:
+        with Runner.load(target=target, draft=draft, drafter=drafter, options=loaded) as runner:
+            yield runner
+
+
+def said(answer: Completion) -> tuple[object, ...]:
+    return answer.tokens, answer.text, answer.finish_reason
+
+
+def agreed(answers: list[Completion]) -> Completion:
+    """The one answer of all drafters."""
+    for answer in answers:
+        assert said(answer) == said(answers[0])
+    return answers[0]
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS, ids=["greedy", "sampled"])
+@pytest.mark.parametrize("missing", [0, 1, 2, 3, 5, 9])
+def test_the_last_tokens_of_the_context(
+    models: tuple[Path, Path], missing: int, sampling: Sampling
+) -> None:
+    """The last one written needs no place: nothing is evaluated after it."""
+    answers = []
+    for runner in each_runner(models):
+        answer = runner.complete(prompt_of(runner, N_CTX - missing), sampling=sampling)
+        assert len(runner.target.tokens) <= N_CTX
+        answers.append(answer)
+    answer = agreed(answers)
+    if answer.finish_reason != "stop":
+        assert len(answer.tokens) == missing + 1
+
+
+def test_a_prompt_beyond_the_context_is_refused_alike(models: tuple[Path, Path]) -> None:
+    errors = set()
+    for runner in each_runner(models):
+        with pytest.raises(ContextOverflow) as refused:
+            runner.complete(prompt_of(runner, N_CTX + 1))
+        errors.add(str(refused.value))
+        assert runner.complete("hello", max_tokens=3).stats.prompt_tokens > 0
+    assert len(errors) == 1
+    assert "\n" not in errors.pop()
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS, ids=["greedy", "sampled"])
+@pytest.mark.parametrize("length", [60, 90, 150])
+def test_batches_smaller_than_the_prompt(
+    models: tuple[Path, Path], length: int, sampling: Sampling
+) -> None:
+    """Every drafter's text is the same, and it runs into the context's end."""
+    answers = []
+    for runner in each_runner(models, n_ctx=160, n_batch=32, n_ubatch=8):
+        answers.append(runner.complete(prompt_of(runner, length), sampling=sampling))
+    answer = agreed(answers)
+    if answer.finish_reason != "stop":
+        assert len(answer.tokens) == 160 - length + 1
