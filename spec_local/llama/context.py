@@ -16,6 +16,9 @@ _SNAPSHOTS = 8
 """Recurrent states kept of the last tokens of a batch, where llama.cpp can keep them: so many
 drafted tokens are taken back for nothing. Each is as large as the state, tens of megabytes in large
 models; rounds that are wider have a checkpoint instead."""
+_UBATCH_BEYOND_SNAPSHOTS = 2
+"""llama.cpp computes the tokens of all snapshots and one more in a single ubatch, which has to have
+room for yet another; it ends the process where it has not."""
 
 
 def make_context(model: Model, n_ctx: int, *, max_rows: int, threads: int) -> lib.llama_context_p:
@@ -32,7 +35,8 @@ def make_context(model: Model, n_ctx: int, *, max_rows: int, threads: int) -> li
     params.n_seq_max = 1
     params.n_outputs_max = min(max_rows, options.n_batch)
     params.swa_full = False  # a sliding window keeps what it needs, not the whole context
-    params.n_rs_seq = min(_SNAPSHOTS, max_rows - 1) if model.is_recurrent else 0
+    most = min(_SNAPSHOTS, max_rows - 1, params.n_ubatch - _UBATCH_BEYOND_SNAPSHOTS)
+    params.n_rs_seq = max(0, most) if model.is_recurrent else 0
     params.n_threads = params.n_threads_batch = threads
     params.flash_attn_type = _FLASH[options.flash_attention]
     params.type_k = KV_TYPES[options.kv_type_k].number
