@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from spec_local import Completion, ContextOverflow, LoadOptions, Runner, Sampling
+from spec_local.exact.modes import ExactMode
 from tests.zoo.recipes import recipes, write
 
 pytestmark = pytest.mark.llama
@@ -68,7 +70,7 @@ def test_the_last_tokens_of_the_context(
         answers.append(answer)
     answer = agreed(answers)
     if answer.finish_reason != "stop":
-        assert len(answer.tokens) == missing + 1
+        assert (answer.finish_reason, len(answer.tokens)) == ("context", missing + 1)
 
 
 def test_a_prompt_beyond_the_context_is_refused_alike(models: tuple[Path, Path]) -> None:
@@ -88,9 +90,71 @@ def test_batches_smaller_than_the_prompt(
     models: tuple[Path, Path], length: int, sampling: Sampling
 ) -> None:
     """Every drafter's text is the same, and it runs into the context's end."""
+    answer = agreed(
+        [
+            runner.complete(prompt_of(runner, length), sampling=sampling)
+            for runner in each_runner(models, n_ctx=160, n_batch=32, n_ubatch=8)
+        ]
+    )
+    if answer.finish_reason != "stop":
+        assert (answer.finish_reason, len(answer.tokens)) == ("context", 160 - length + 1)
+
+
+@pytest.mark.parametrize("n_ubatch", [1, 2, 3, 8, 9, 10, 11])
+@pytest.mark.parametrize("arch", ["mamba", "lfm2"])
+def test_snapshots_fit_into_what_is_computed_at_once(
+    arch: str, n_ubatch: int, tmp_path: Path
+) -> None:
+    """llama.cpp ended the process where a batch could not hold the snapshots of its last tokens."""
+    recipe = recipes()[arch]
+    models = (write(recipe, tmp_path / "target"), write(recipe, tmp_path / "draft", seed=1))
+    answers = [
+        runner.complete(prompt_of(runner, 40), max_tokens=20)
+        for runner in each_runner(models, n_batch=32, n_ubatch=n_ubatch)
+    ]
+    assert agreed(answers).tokens
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS, ids=["greedy", "sampled"])
+@pytest.mark.parametrize("length", [10, 38, 39, 40, 41, 60])
+@pytest.mark.parametrize("arch", MEMORIES)
+def test_a_draft_context_that_ends_first(
+    arch: str, length: int, sampling: Sampling, tmp_path: Path
+) -> None:
+    """In the prompt or in the answer: the target goes on, to its own end."""
+    recipe = recipes()[arch]
+    short = replace(recipe, keys={**recipe.keys, "context_length": 40})
+    models = (write(recipe, tmp_path / "target"), write(short, tmp_path / "draft", seed=1))
     answers = []
-    for runner in each_runner(models, n_ctx=160, n_batch=32, n_ubatch=8):
+    for runner in each_runner(models, n_ctx=96):
         answers.append(runner.complete(prompt_of(runner, length), sampling=sampling))
+        assert runner.draft is None or runner.draft.n_ctx == 40
     answer = agreed(answers)
     if answer.finish_reason != "stop":
-        assert len(answer.tokens) == 160 - length + 1
+        assert (answer.finish_reason, len(answer.tokens)) == ("context", 96 - length + 1)
+
+
+@pytest.mark.parametrize("mode", ["certified", "fixed", "guard"])
+@pytest.mark.parametrize("missing", [0, 1, 2, 5])
+def test_the_last_tokens_of_an_exact_context(
+    tiny: Path, tiny_draft: Path, tmp_path: Path, missing: int, mode: ExactMode
+) -> None:
+    """A context that keeps a few places for fixed widths ends where it says, for every drafter."""
+    from spec_local.llama.quantize import quantize
+
+    exact_tiny = tmp_path / "tiny-Q8_0.gguf"
+    quantize(tiny, exact_tiny, "Q8_0")
+    options = LoadOptions(n_ctx=320, n_batch=32, n_ubatch=32, n_threads=1)
+    answers, ends = [], set()
+    for drafter in DRAFTERS:
+        with Runner.load(
+            target=exact_tiny, draft=tiny_draft, drafter=drafter, options=options, exact=mode
+        ) as runner:
+            ends.add(runner.n_ctx)
+            answers.append(runner.complete(prompt_of(runner, runner.n_ctx - missing)))
+            with pytest.raises(ContextOverflow):
+                runner.complete(prompt_of(runner, runner.n_ctx + 1))
+    assert len(ends) == 1
+    answer = agreed(answers)
+    if answer.finish_reason != "stop":
+        assert (answer.finish_reason, len(answer.tokens)) == ("context", missing + 1)
