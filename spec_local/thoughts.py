@@ -129,3 +129,8 @@ def opened(prompt: str) -> str:
     """The mark by which a rendered prompt begins its answer inside a thought; else nothing."""
     written = prompt.rstrip()
     return next((marks.opens for marks in MARKS if written.endswith(marks.opens)), "")
+
+
+def closed(mark: str) -> str:
+    """What ends a thought that this mark has opened, before anything else is said."""
+    return "".join(f"\n{marks.closes}\n\n" for marks in MARKS if marks.opens == mark)

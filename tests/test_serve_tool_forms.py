@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from spec_local.serve.limits import Limits
+from spec_local.serve.prompts import begun, conversation
+from spec_local.serve.tool_choice import calling
 from spec_local.serve.tool_format import ObjectCalls
 from spec_local.serve.tool_template import tool_format
 from tests.templates import HERMES, JSON_ONLY, MISTRAL, PYTHONIC, JinjaTemplate
@@ -43,6 +46,34 @@ def test_a_thought_before_the_answer_is_no_part_of_the_form(begun: str, written:
     source = source.replace("assistant\\n' }}", f"assistant\\n' + {json.dumps(begun)} }}}}")
     assert source.count("think") > 0
     assert tool_format(JinjaTemplate(source)) == HERMES_FORM
+
+
+def test_gpt_oss_writes_calls_in_another_order_than_its_template() -> None:
+    call = "<|start|>assistant to=functions.{{ call.name }}<|channel|>commentary json<|message|>"
+    assert tool_format(JinjaTemplate(MISTRAL % (call + "{{ call.arguments | tojson }}"))) is None
+
+
+class Letters:
+    """A runner and its vocabulary, in which every letter is a token."""
+
+    def __init__(self, prompt: str) -> None:
+        self.prompt, self.vocab = prompt, self
+
+    def tokenize(self, text: object, **_how: object) -> list[int]:
+        return [*map(ord, text if isinstance(text, str) else self.prompt)]
+
+    def piece(self, token: int) -> bytes:
+        return chr(token).encode()
+
+
+@pytest.mark.parametrize("prompt", ["Q: ", "Q: <think>\n"])
+def test_a_demanded_call_stands_behind_a_thought_that_the_template_opens(prompt: str) -> None:
+    asked = calling([TOOL], "required", JinjaTemplate(HERMES), 1000)
+    runner: Any = Letters(prompt)
+    tokens = conversation([], asked, runner, Limits())
+    closes = "\n</think>\n\n" if "think" in prompt else ""
+    assert "".join(map(chr, tokens)) == f"{prompt}{closes}<tool_call>\n"
+    assert begun(tokens, runner) == ""
 
 
 MINISTRALS = MISTRAL % "[TOOL_CALLS]{{ call.name }}[ARGS]{{ call.arguments | tojson }}"

@@ -132,6 +132,10 @@ def test_what_a_request_says_of_tools() -> None:
         calling([TOOL], "required", JinjaTemplate(PYTHONIC), 1000)
     with pytest.raises(Refused, match="shorten them"):
         calling([TOOL], None, template, 10)
+    for name in ("", "a" * 65, "get weather", "x[TOOL_CALLS]", "<|im_end|>", "wetter_für", "a\n"):
+        with pytest.raises(ConfigError, match="cannot be the name of a tool"):
+            calling([{"type": "function", "function": {"name": name}}], None, template, 1000)
+    assert calling([{"type": "function", "function": {"name": "a.B-3_"}}], None, template, 1000)
     assert calling([TOOL], None, JinjaTemplate(PYTHONIC), 1000).reader() is None
 
 
@@ -205,7 +209,7 @@ def test_a_response_calls_what_it_must(tmp_path: Path) -> None:
 
 
 def test_arguments_that_are_no_object_are_no_call() -> None:
-    for given in ('"rome"', "[1]", '"[1]"', "3"):
+    for given in ('"rome"', "[1]", '"[1]"', "3", '{"a": NaN}', '{"a": [1e999]}'):
         text = f'<tool_call>{{"name": "weather", "arguments": {given}}}</tool_call>'
         said, calls = read(HERMES_FORM, text)
         assert calls == []

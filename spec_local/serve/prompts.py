@@ -11,7 +11,7 @@ from spec_local.serve.failures import Refused
 from spec_local.serve.limits import Limits
 from spec_local.serve.serving import Serving, Vocabulary
 from spec_local.serve.tool_choice import Calling
-from spec_local.thoughts import opened
+from spec_local.thoughts import closed, opened
 
 _MARK = 32
 """Tokens that any mark has at most, with blank ones after it."""
@@ -33,7 +33,8 @@ def conversation(
         raise Refused("chat_template_kwargs are too large; shorten them.")
     prompt = runner.tokenize(messages, tools=tools.tools, variables=variables or {})
     if tools.demand is not None:
-        opening = tools.demand.opening
+        # A thought that the template opens would take the call for a part of it.
+        opening = closed(begun(prompt, runner.vocab)) + tools.demand.opening
         prompt += runner.vocab.tokenize(opening, add_special=False, parse_special=True)
     checked_length(prompt, limits)
     return prompt

@@ -102,7 +102,10 @@ class CallReader:
         given = _parsed(given) if isinstance(given, str) else given
         if not isinstance(given, dict):
             return None
-        written = json.dumps(given, ensure_ascii=False)
+        try:
+            written = json.dumps(given, ensure_ascii=False, allow_nan=False)
+        except ValueError:  # Python reads NaN and 1e999, which are no JSON
+            return None
         return ToolCall(found.name, written.encode(errors="replace").decode())  # no half characters
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -29,6 +30,10 @@ class NamedTool(Wire):
     type: Literal["function"]
     function: NamedFunction
 
+
+_NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
+"""OpenAI's rule for names of functions, and the dot that many clients write. A name stands in the
+prompt of a demanded call as it is, so it must not spell a control token."""
 
 ToolChoice = Literal["none", "auto", "required"] | NamedTool
 
@@ -72,6 +77,7 @@ def calling(
         raise Refused(f"The tools have more than {most_bytes:,} characters; shorten them.")
     for tool in tools:
         check_tool(tool)
+        _check_name(tool["function"]["name"])
     form = tool_format(template)
     if choice in (None, "auto"):
         return Calling(tools, form)
@@ -85,3 +91,10 @@ def calling(
     named = [tool for tool in tools if tool["function"]["name"] == choice.function.name]
     require(bool(named), f"tool_choice names {choice.function.name!r}, which is not in tools.")
     return Calling(tools, form, form.demand(named[:1]))
+
+
+def _check_name(name: str) -> None:
+    require(
+        _NAME.fullmatch(name) is not None,
+        f"{name[:80]!r} cannot be the name of a tool; use 1 to 64 letters, digits, '_', '-', '.'.",
+    )

@@ -87,6 +87,8 @@ def _named_calls(written: str, at: int) -> NamedCalls | None:
     start = rest.find("{")
     if start < 0 or not opening.strip() or object_at(rest, start)[0] != _ARGUMENTS:
         return None
+    if "<|channel|>" in rest[:start]:  # gpt-oss writes calls in another order than its template
+        return None
     return NamedCalls(opening, rest[:start], _ID)
 
 
