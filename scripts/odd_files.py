@@ -21,7 +21,6 @@ import argparse
 import json
 import os
 import random
-import select
 import shutil
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Timer
 from typing import Any, NamedTuple
 
 from scripts.kept import measure_or_show
@@ -138,21 +138,23 @@ def use_all(paths: Sequence[Path], cache: Path) -> Iterator[tuple[Path, str, str
             assert child.stdout is not None
             given = len(left[:50])
             for _ in range(given):
-                line = _line_of(child)
-                if line is None:
-                    hung = child.poll() is None
-                    child.kill()
+                line, hung = _line_of(child)
+                if not line.endswith("\n"):
                     yield left.pop(0), "hung" if hung else "died", ""
                     break
                 outcome, words = json.loads(line)
                 yield left.pop(0), outcome, words
 
 
-def _line_of(child: subprocess.Popen[str]) -> str | None:
-    """Its next line; None where none comes."""
+def _line_of(child: subprocess.Popen[str]) -> tuple[str, bool]:
+    """Its next line, without an end where none comes, and whether it was killed as too slow."""
     assert child.stdout is not None
-    ready, _, _ = select.select([child.stdout], [], [], SECONDS)
-    return (child.stdout.readline() or None) if ready else None
+    patience = Timer(SECONDS, child.kill)  # what is buffered already is no reason to wait
+    patience.start()
+    line = child.stdout.readline()
+    hung = not patience.is_alive()
+    patience.cancel()
+    return line, hung
 
 
 def measure(how: argparse.Namespace) -> list[Found]:
