@@ -6,7 +6,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Request, Response
 
-from spec_local.errors import require
 from spec_local.generation import GenerationOptions
 from spec_local.serve.answer import Asked
 from spec_local.serve.chat_reply import ChatReply
@@ -55,10 +54,8 @@ async def create(request: Request, given: Annotated[ChatRequest, Body()]) -> Res
 
 def _asked(given: ChatRequest, loaded: Loaded, limits: Limits, tools: Calling) -> Asked:
     form = given.response_format
-    schema = None if form is None else form.schema_of_answer()
-    if tools.demand is not None:
-        require(schema is None, "An answer that must call a tool has no response_format.")
-        schema = tools.demand.schema
+    wanted = None if form is None else form.schema_of_answer()
+    schema = tools.schema(wanted, "response_format")
     sampling = sampling_of(given, loaded.runner.sampling, schema, limits.schema_bytes)
     options: GenerationOptions = {
         "max_tokens": given.most_tokens,

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request, Response
 
-from spec_local.errors import require
 from spec_local.sampling.settings import Sampling
 from spec_local.serve.answer import Asked
 from spec_local.serve.limits import Limits
@@ -46,10 +45,7 @@ async def create(request: Request, given: Annotated[ResponseRequest, Body()]) ->
 
 
 def _asked(given: ResponseRequest, loaded: Loaded, limits: Limits, tools: Calling) -> Asked:
-    schema = given.schema_of_answer()
-    if tools.demand is not None:
-        require(schema is None, "An answer that must call a tool has no text.format.")
-        schema = tools.demand.schema
+    schema = tools.schema(given.schema_of_answer(), "text.format")
     sampling = sampling_of(given, loaded.runner.sampling, schema, limits.schema_bytes)
     prompt = conversation(given.said(), tools, loaded.runner, limits, given.chat_template_kwargs)
     return Asked(

@@ -56,6 +56,13 @@ class Calling:
         names = [tool["function"]["name"] for tool in self.tools]
         return CallReader(self.form, names, None if self.demand is None else self.demand.begun)
 
+    def schema(self, wanted: dict[str, Any] | None, parameter: str) -> dict[str, Any] | None:
+        """What the answer is bound to: the demanded call, else what that parameter wants of it."""
+        if self.demand is None:
+            return wanted
+        require(wanted is None, f"An answer that must call a tool has no {parameter}.")
+        return self.demand.schema
+
 
 NO_TOOLS = Calling((), None)
 
