@@ -29,7 +29,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from threading import Timer
+from threading import Event, Timer
 from typing import Any, NamedTuple
 
 from scripts.kept import measure_or_show
@@ -140,6 +140,7 @@ def use_all(paths: Sequence[Path], cache: Path) -> Iterator[tuple[Path, str, str
             for _ in range(given):
                 line, hung = _line_of(child)
                 if not line.endswith("\n"):
+                    child.kill()  # it may have closed its output and go on
                     yield left.pop(0), "hung" if hung else "died", ""
                     break
                 outcome, words = json.loads(line)
@@ -149,12 +150,17 @@ def use_all(paths: Sequence[Path], cache: Path) -> Iterator[tuple[Path, str, str
 def _line_of(child: subprocess.Popen[str]) -> tuple[str, bool]:
     """Its next line, without an end where none comes, and whether it was killed as too slow."""
     assert child.stdout is not None
-    patience = Timer(SECONDS, child.kill)  # what is buffered already is no reason to wait
+    hung = Event()
+
+    def end() -> None:
+        hung.set()  # before the output ends, so that its end is not taken for the child's own
+        child.kill()
+
+    patience = Timer(SECONDS, end)  # what is buffered already is no reason to wait
     patience.start()
     line = child.stdout.readline()
-    hung = not patience.is_alive()
     patience.cancel()
-    return line, hung
+    return line, hung.is_set()
 
 
 def measure(how: argparse.Namespace) -> list[Found]:
