@@ -135,7 +135,6 @@ def use_all(paths: Sequence[Path], cache: Path) -> Iterator[tuple[Path, str, str
             text=True,
             env=environment,
         ) as child:
-            assert child.stdout is not None
             given = len(left[:50])
             for _ in range(given):
                 line, hung = _line_of(child)

@@ -132,5 +132,6 @@ def opened(prompt: str) -> str:
 
 
 def closed(mark: str) -> str:
-    """What ends a thought that this mark has opened, before anything else is said."""
-    return "".join(f"\n{marks.closes}\n\n" for marks in MARKS if marks.opens == mark)
+    """What ends a thought that this mark has opened; nothing where no mark has."""
+    marks = _opened_by(mark)
+    return "" if marks is None else f"\n{marks.closes}\n\n"
