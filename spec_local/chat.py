@@ -13,8 +13,9 @@ from spec_local.llama.quoting import quoted, tokenize_quoted
 from spec_local.llama.template import ChatTemplate
 from spec_local.llama.vocab import Vocabulary
 from spec_local.prompt import Prompt, rendered_tokens
+from spec_local.sampling.settings import Sampling
 from spec_local.text import as_stops
-from spec_local.thoughts import opened, without_thoughts
+from spec_local.thoughts import closed, opened, without_thoughts
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -40,6 +41,10 @@ class Answering(Protocol):
     @property
     def n_ctx(self) -> int:
         """Most tokens of a prompt and its answer together."""
+
+    @property
+    def sampling(self) -> Sampling:
+        """How answers are drawn where an option does not say it."""
 
     def generate(self, prompt: Prompt, **options: Unpack[GenerationOptions]) -> Generation:
         """Continue the prompt, see `Runner.generate`."""
@@ -165,8 +170,10 @@ class Chat:
         n_ctx, begin = self._runner.n_ctx, len(self._beginning())
         answer = min(self._options.get("max_tokens") or n_ctx, n_ctx // _ANSWER_SHARE)
         most, forgotten = n_ctx - answer, 0
+        sampling = self._options.get("sampling") or self._runner.sampling
         while True:
             text = self._runner.template.render([*map(_as_sent, messages)], self._tools)
+            text = text if sampling.json_schema is None else closed(text)
             prompt = self._prompt_tokens(text)
             if len(prompt) <= most or len(messages) <= begin + 1:
                 return forgotten, text, prompt

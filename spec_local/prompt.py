@@ -11,6 +11,7 @@ from spec_local.llama.messages import Message, Tool
 from spec_local.llama.quoting import tokenize_quoted
 from spec_local.llama.template import ChatTemplate
 from spec_local.llama.vocab import Vocabulary
+from spec_local.thoughts import closed
 
 Prompt = str | Sequence[Message] | Sequence[int]
 """A text to continue, messages to answer, or tokens to continue."""
@@ -25,6 +26,8 @@ class Templating(TypedDict, total=False):
     """What the model may call; none by default."""
     variables: Mapping[str, object]
     """For this once, besides the template's own."""
+    thinks: bool
+    """False ends a thought that the template opens, so that the answer begins; else True."""
 
 
 def is_conversation(prompt: Prompt) -> bool:
@@ -39,10 +42,12 @@ def prompt_tokens(
     *,
     tools: Sequence[Tool] = (),
     variables: Mapping[str, object] | None = None,
+    thinks: bool = True,
 ) -> list[int]:
     """Tokens of any prompt.
 
-    template: asked for where there are messages. tools, variables: see `Templating`; for messages.
+    template: asked for where there are messages. tools, variables, thinks: see `Templating`; for
+    messages.
     Raises ConfigError for what is no prompt, and for token ids the model lacks.
     """
     if isinstance(prompt, str):
@@ -50,7 +55,8 @@ def prompt_tokens(
         return vocab.tokenize(prompt, add_special=True, parse_special=True)
     items = _items(prompt)
     if is_conversation(items):
-        return rendered_tokens(template().varied(variables).render(items, tools), vocab)
+        text = template().varied(variables).render(items, tools)
+        return rendered_tokens(text if thinks else closed(text), vocab)
     require(not tools, _NO_TOOLS)
     try:
         tokens = [index(item) for item in items]

@@ -207,11 +207,12 @@ class Runner:
         """
         self._require_open()
         prompt = list(prompt) if isinstance(prompt, Iterator) else prompt  # type: ignore[assignment]
+        sampling = sampling or self.sampling
         request = checked_request(
-            self.tokenize(prompt, tools=tools),
+            self.tokenize(prompt, tools=tools, thinks=sampling.json_schema is None),
             self.n_ctx,
             max_tokens=max_tokens,
-            sampling=sampling or self.sampling,
+            sampling=sampling,
             stop=as_stops(stop) + (self.template.stop if is_conversation(prompt) else ()),
             logprobs=logprobs,
             prediction=predicted_tokens(prediction, self.vocab),
@@ -219,9 +220,8 @@ class Runner:
         self.check(request.sampling)
         if prediction is not None:
             drafters.check_looks_up(self._drafter, "a prediction")
-        generation = Generation(
-            lambda cancel: self._run(cancel, request, progress), self._abort, self._worker
-        )
+        run = partial(self._run, request=request, progress=progress)
+        generation = Generation(run, self._abort, self._worker)
         self._turn.add(generation)
         return generation
 

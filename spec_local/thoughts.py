@@ -131,7 +131,7 @@ def opened(prompt: str) -> str:
     return next((marks.opens for marks in MARKS if written.endswith(marks.opens)), "")
 
 
-def closed(mark: str) -> str:
-    """What ends a thought that this mark has opened; nothing where no mark has."""
-    marks = _opened_by(mark)
-    return "" if marks is None else f"\n{marks.closes}\n\n"
+def closed(prompt: str) -> str:
+    """The prompt, and the end of the thought inside which it begins its answer, if it does."""
+    marks = _opened_by(opened(prompt))
+    return prompt if marks is None else f"{prompt.rstrip()}\n\n{marks.closes}\n\n"

@@ -77,11 +77,18 @@ class StubRunner:
         self.drafter, self.pause = drafter, pause
         self.library = Library()
         self.closed = False
+        self.thinks: bool | None = None
+        """What was last said of thoughts."""
         self.requests: list[Request] = []
         self._worker = ThreadPoolExecutor(1)
 
     def tokenize(
-        self, prompt: Any, *, tools: Sequence[Any] = (), variables: Mapping[str, Any] | None = None
+        self,
+        prompt: Any,
+        *,
+        tools: Sequence[Any] = (),
+        variables: Mapping[str, Any] | None = None,
+        thinks: bool = True,
     ) -> list[int]:
         if isinstance(prompt, str):
             text = prompt
@@ -90,6 +97,7 @@ class StubRunner:
                 raise ConfigError("The prompt has token ids the model lacks.")
             return list(prompt)
         else:
+            self.thinks = thinks
             text = self.template.render(prompt, tools)
         return self.vocab.tokenize(text, add_special=True, parse_special=True)
 

@@ -51,9 +51,7 @@ def test_without_telling_it_is_text() -> None:
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
-    monkeypatch.setattr(
-        "spec_local.serve.chat_completions.begun", lambda _tokens, _vocab: "<think>"
-    )
+    monkeypatch.setattr("spec_local.serve.said.begun", lambda _tokens, _vocab: "<think>")
     with TestClient(make_app(stub_service(StubRunner()))) as client:
         yield client
 
@@ -84,12 +82,30 @@ def test_a_thought_that_does_not_end_is_no_content(client: TestClient) -> None:
 def test_what_is_bound_to_a_form_is_no_thought(
     bound: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spec_local.serve.chat_completions.begun", lambda *_: "<think>")
+    monkeypatch.setattr("spec_local.serve.said.begun", lambda *_: "<think>")
     with TestClient(make_app(stub_service(SayingRunner('{"a": 1}')))) as client:
         answer = client.post(CHAT, json={"messages": HELLO, **bound})
         assert answer.status_code == 200, answer.text
         message = answer.json()["choices"][0]["message"]
         assert (message["content"], message["reasoning_content"]) == ('{"a": 1}', None)
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "thinks"),
+    [
+        (CHAT, {"messages": HELLO}, True),
+        (CHAT, {"messages": HELLO, "response_format": {"type": "json_object"}}, False),
+        (CHAT, {"messages": HELLO, "json_schema": {}}, False),
+        (CHAT, {"messages": HELLO, "grammar": "root ::= x"}, True),  # which may describe thoughts
+        (RESPONSES, {"input": "hello"}, True),
+        (RESPONSES, {"input": "hello", "text": {"format": {"type": "json_object"}}}, False),
+    ],
+)
+def test_a_thought_before_a_form_is_ended(path: str, asked: dict[str, Any], thinks: bool) -> None:
+    runner = SayingRunner("{}")
+    with TestClient(make_app(stub_service(runner))) as client:
+        assert client.post(path, json=asked).status_code == 200
+    assert runner.thinks == thinks
 
 
 def test_calls_follow_thoughts() -> None:

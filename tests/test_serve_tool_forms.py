@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
+from spec_local.sampling.settings import Sampling
 from spec_local.serve.limits import Limits
-from spec_local.serve.prompts import begun, conversation
+from spec_local.serve.prompts import conversation
+from spec_local.serve.said import begun
 from spec_local.serve.tool_choice import calling
 from spec_local.serve.tool_format import ObjectCalls
 from spec_local.serve.tool_template import tool_format
+from spec_local.thoughts import closed
 from tests.templates import HERMES, JSON_ONLY, MISTRAL, PYTHONIC, JinjaTemplate
 from tests.test_serve_tools import HERMES_FORM, MINISTRAL, NEMO, SMALL, TOOL
 
@@ -59,8 +62,9 @@ class Letters:
     def __init__(self, prompt: str) -> None:
         self.prompt, self.vocab = prompt, self
 
-    def tokenize(self, text: object, **_how: object) -> list[int]:
-        return [*map(ord, text if isinstance(text, str) else self.prompt)]
+    def tokenize(self, text: object, *, thinks: bool = True, **_how: object) -> list[int]:
+        prompt = self.prompt if thinks else closed(self.prompt)
+        return [*map(ord, text if isinstance(text, str) else prompt)]
 
     def piece(self, token: int) -> bytes:
         return chr(token).encode()
@@ -70,7 +74,7 @@ class Letters:
 def test_a_demanded_call_stands_behind_a_thought_that_the_template_opens(prompt: str) -> None:
     asked = calling([TOOL], "required", JinjaTemplate(HERMES), 1000)
     runner: Any = Letters(prompt)
-    tokens = conversation([], asked, runner, Limits())
+    tokens = conversation([], asked, runner, Limits(), Sampling(json_schema="{}"))
     closes = "\n</think>\n\n" if "think" in prompt else ""
     assert "".join(map(chr, tokens)) == f"{prompt}{closes}<tool_call>\n"
     assert begun(tokens, runner) == ""

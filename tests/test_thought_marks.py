@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spec_local.thoughts import MARKS, Marks, Part, Thinking, opened, without_thoughts
+from spec_local.thoughts import MARKS, Marks, Part, Thinking, closed, opened, without_thoughts
 
 PIECES = [*"<think>/ ax", "<think>", "</think>"]
 OF_ALL = [*PIECES, *(piece for marks in MARKS for piece in (*marks[:2], *marks.leads))]
@@ -77,6 +77,10 @@ def test_a_prompt_may_open_a_thought(marks: Marks) -> None:
     assert opened(f"user\nhi\nassistant\n{marks.opens}\n") == marks.opens
     assert opened(f"assistant\n{marks.opens}\n\n{marks.closes}\n\n") == ""
     assert told(["h", f"m{marks.closes}", "yes"], marks.opens)[0] == Part("hm", True)
+    prompt = f"user\nhi\nassistant\n{marks.opens}"
+    assert closed(f"{prompt}\n") == f"{prompt}\n\n{marks.closes}\n\n"
+    assert closed(closed(prompt)) == closed(prompt)
+    assert closed("assistant\n") == "assistant\n"
 
 
 def test_no_beginning_is_the_beginning_of_another() -> None:

@@ -89,6 +89,19 @@ def test_what_the_template_opens_is_a_thought(
     assert cached(chat) == first
 
 
+def test_a_thought_is_ended_before_a_form(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "template", ChatTemplate(runner.target.model, OPENING))
+    bound, free = Sampling(json_schema='{"const": 1}'), Sampling(grammar='root ::= "1"')
+    said = [{"role": "user", "content": "one"}]
+    for sampling, ends in ((bound, "<think>\n\n</think>\n\n1"), (free, "<think>\n1")):
+        assert runner.complete(said, sampling=sampling, max_tokens=5).text == "1"
+        assert evaluated(runner).endswith(ends)
+        chat = Chat(runner, sampling=sampling, max_tokens=5)
+        list(chat.send("one"))
+        assert evaluated(runner).endswith(ends)
+    assert evaluated(runner).count("</think>") == 0
+
+
 def test_a_thought_that_was_cut_short_is_not_sent(runner: Runner) -> None:
     chat = answering(runner, "<think>hm, hm, hm</think>yes")
     answer, text = chat.send("one"), ""

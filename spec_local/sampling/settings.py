@@ -74,7 +74,8 @@ class Sampling:
     grammar: str | None = None
     """A GBNF grammar with a rule `root` that the whole text must follow."""
     json_schema: str | None = None
-    """A JSON schema, as JSON, that the text must satisfy; instead of a grammar."""
+    """A JSON schema, as JSON, that the text must satisfy, without a thought before it; instead of a
+    grammar."""
     acceptance: AcceptanceRule = "keyed"
     """Which drafted tokens are accepted. `keyed` gives the same text with any drafter."""
     seed: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Request, Response
@@ -14,9 +15,9 @@ from spec_local.serve.chat_shapes import ChatCompletion
 from spec_local.serve.head import Head
 from spec_local.serve.limits import Limits
 from spec_local.serve.models import Loaded
-from spec_local.serve.prompts import begun, conversation
+from spec_local.serve.prompts import conversation
 from spec_local.serve.replying import replied
-from spec_local.serve.said import Telling, thinking
+from spec_local.serve.said import telling
 from spec_local.serve.sampling import sampling_of
 from spec_local.serve.service import service_of
 from spec_local.serve.tool_choice import Calling, calling
@@ -34,16 +35,11 @@ async def create(request: Request, given: Annotated[ChatRequest, Body()]) -> Res
         template = loaded.runner.template
         tools = calling(given.tools, given.tool_choice, template, limits.schema_bytes)
         asked = _asked(given, loaded, limits, tools)
-        mark = begun(asked.tokens[0], loaded.runner.vocab)
-
-        def telling() -> Telling:
-            thoughts = thinking(given.reasoning_format, asked.sampling, mark)
-            return Telling(tools.reader(), thoughts)
-
+        vocab, (prompt,) = loaded.runner.vocab, asked.tokens
         reply = ChatReply(
             Head.new("chatcmpl", loaded.name),
-            loaded.runner.vocab,
-            telling,
+            vocab,
+            partial(telling, given.reasoning_format, tools, asked.sampling, prompt, vocab),
             logprobs=bool(given.logprobs),
             usage=given.wants_usage,
         )
@@ -63,7 +59,8 @@ def _asked(given: ChatRequest, loaded: Loaded, limits: Limits, tools: Calling) -
         "logprobs": given.wanted_logprobs,
         "prediction": None if given.prediction is None else given.prediction.text(),
     }
-    prompt = conversation(given.said(), tools, loaded.runner, limits, given.chat_template_kwargs)
+    variables = given.chat_template_kwargs
+    prompt = conversation(given.said(), tools, loaded.runner, limits, sampling, variables)
     return Asked(
         prompts=[prompt],
         tokens=[prompt],

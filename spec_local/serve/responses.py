@@ -12,12 +12,12 @@ from spec_local.sampling.settings import Sampling
 from spec_local.serve.answer import Asked
 from spec_local.serve.limits import Limits
 from spec_local.serve.models import Loaded
-from spec_local.serve.prompts import begun, conversation
+from spec_local.serve.prompts import conversation
 from spec_local.serve.replying import replied
 from spec_local.serve.response_reply import ResponseReply
 from spec_local.serve.response_request import ResponseRequest
 from spec_local.serve.response_shapes import ModelResponse
-from spec_local.serve.said import Telling, thinking
+from spec_local.serve.said import telling
 from spec_local.serve.sampling import sampling_of
 from spec_local.serve.service import service_of
 from spec_local.serve.tool_choice import Calling, calling
@@ -36,10 +36,9 @@ async def create(request: Request, given: Annotated[ResponseRequest, Body()]) ->
             given.chat_tools(), given.chat_choice(), loaded.runner.template, limits.schema_bytes
         )
         asked = _asked(given, loaded, limits, tools)
-        mark = begun(asked.tokens[0], loaded.runner.vocab)
-        thoughts = thinking(given.reasoning_format, asked.sampling, mark)
-        telling = Telling(tools.reader(), thoughts)
-        return asked, ResponseReply(_fields(given, loaded, asked.sampling), telling)
+        vocab, (prompt,) = loaded.runner.vocab, asked.tokens
+        told = telling(given.reasoning_format, tools, asked.sampling, prompt, vocab)
+        return asked, ResponseReply(_fields(given, loaded, asked.sampling), told)
 
     return await replied(request, given, prepared)
 
@@ -47,7 +46,8 @@ async def create(request: Request, given: Annotated[ResponseRequest, Body()]) ->
 def _asked(given: ResponseRequest, loaded: Loaded, limits: Limits, tools: Calling) -> Asked:
     schema = tools.schema(given.schema_of_answer(), "text.format")
     sampling = sampling_of(given, loaded.runner.sampling, schema, limits.schema_bytes)
-    prompt = conversation(given.said(), tools, loaded.runner, limits, given.chat_template_kwargs)
+    variables = given.chat_template_kwargs
+    prompt = conversation(given.said(), tools, loaded.runner, limits, sampling, variables)
     return Asked(
         prompts=[prompt],
         tokens=[prompt],

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from spec_local.generation import Chunk
 from spec_local.sampling.settings import Sampling
+from spec_local.serve.serving import Vocabulary
 from spec_local.serve.tool_calls import CallReader, ToolCall
-from spec_local.thoughts import Part, Thinking
+from spec_local.serve.tool_choice import Calling
+from spec_local.thoughts import Part, Thinking, opened
+
+_MARK = 32
+"""Tokens that any mark has at most, with blank ones after it."""
 
 
 class Told(NamedTuple):
@@ -44,10 +50,22 @@ class Telling:
         return self._thinking.feed(text) + (self._thinking.finish() if ends else [])
 
 
-def thinking(asked: str | None, sampling: Sampling, begun: str) -> Thinking | None:
-    """What tells the thoughts of an answer; None where they are, or could only be, part of it.
+def telling(
+    reasoning: str | None,
+    tools: Calling,
+    sampling: Sampling,
+    prompt: Sequence[int],
+    vocab: Vocabulary,
+) -> Telling:
+    """What tells the parts of an answer to that prompt.
 
-    asked: the request's reasoning_format. begun: the mark by which the prompt has opened a thought.
+    reasoning: the request's reasoning_format. An answer that is bound to a form is all of it.
     """
     bound = sampling.grammar is not None or sampling.json_schema is not None
-    return None if asked == "none" or bound else Thinking(begun)
+    thinking = None if reasoning == "none" or bound else Thinking(begun(prompt, vocab))
+    return Telling(tools.reader(), thinking)
+
+
+def begun(prompt: Sequence[int], vocab: Vocabulary) -> str:
+    """The mark by which a prompt opens a thought at its end; else nothing."""
+    return opened(b"".join(map(vocab.piece, prompt[-_MARK:])).decode(errors="replace"))
