@@ -7,14 +7,15 @@ import json
 import secrets
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import llm
 from pydantic import Field
 
-from spec_local.errors import ConfigError, SpecLocalError
+from spec_local.errors import ConfigError, SpecLocalError, require
 from spec_local.generation import Chunk, Generation
 from spec_local.models.registry import load_registry
 from spec_local.serve.said import Telling
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 _PATIENCE = 0.05
-"""Seconds between two looks at whether it is an awaited answer's turn."""
+"""Seconds between two looks at who has the turn."""
 
 
 @llm.hookimpl
@@ -40,10 +41,63 @@ def register_models(register: Callable[..., None]) -> None:
         register(SpecLocal(name), AsyncSpecLocal(name))
 
 
+class _Turn:
+    """One answer at a time on a model; the next one waits, in any thread or event loop."""
+
+    def __init__(self) -> None:
+        self._taken = threading.Lock()
+        self._reader: _Reader | None = None
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """While the block runs; raises ConfigError where waiting would be for ever."""
+        reader = _Reader(threading.get_ident(), None)
+        while not self._taken.acquire(timeout=_PATIENCE):
+            self._require_other(reader)
+        with self._held(reader):
+            yield
+
+    @asynccontextmanager
+    async def awaited(self) -> AsyncGenerator[None, None]:
+        """The same; the event loop is free while it waits."""
+        reader = _Reader(threading.get_ident(), asyncio.current_task())
+        while not self._taken.acquire(blocking=False):
+            self._require_other(reader)
+            await asyncio.sleep(_PATIENCE)
+        with self._held(reader):
+            yield
+
+    def _require_other(self, reader: _Reader) -> None:
+        """An answer that is half read goes on only where it is read, not while that place waits."""
+        other = self._reader
+        apart = other is None or other.thread != reader.thread
+        tasks = other is not None and None not in (other.task, reader.task)
+        require(apart or (tasks and other != reader), _HALF_READ)
+
+    @contextmanager
+    def _held(self, reader: _Reader) -> Iterator[None]:
+        self._reader = reader
+        try:
+            yield
+        finally:
+            self._reader = None
+            self._taken.release()
+
+
+class _Reader(NamedTuple):
+    """Where an answer is read."""
+
+    thread: int
+    task: asyncio.Task[Any] | None
+    """None outside event loops."""
+
+
+_HALF_READ = "Another answer of this model is half read here; read it to its end first."
+
+
 @cache
-def _turn(_name: str) -> threading.Lock:
-    """Held by the answer that is being written on that model; the next one waits."""
-    return threading.Lock()
+def _turn(_name: str) -> _Turn:
+    return _Turn()
 
 
 @cache
@@ -117,10 +171,11 @@ class SpecLocal(llm.Model):
     ) -> Iterator[str]:
         """The answer, as it is written."""
         try:
-            with _turn(self._name):
+            with _turn(self._name).taken():
                 answer = _Answer(self._name, prompt)
-                for chunk in answer.generation:
-                    yield answer.text(chunk, response)
+                with closing(answer.generation) as chunks:
+                    for chunk in chunks:
+                        yield answer.text(chunk, response)
         except SpecLocalError as error:
             raise llm.ModelError(str(error)) from None
 
@@ -141,17 +196,14 @@ class AsyncSpecLocal(llm.AsyncModel):
         self, prompt: llm.Prompt, stream: bool, response: Any, conversation: Any
     ) -> AsyncGenerator[str, None]:
         """The answer, as it is written."""
-        turn = _turn(self._name)
-        while not turn.acquire(blocking=False):
-            await asyncio.sleep(_PATIENCE)
         try:
-            answer = await asyncio.to_thread(_Answer, self._name, prompt)
-            async for chunk in answer.generation:
-                yield answer.text(chunk, response)
+            async with _turn(self._name).awaited():
+                answer = await asyncio.to_thread(_Answer, self._name, prompt)
+                async with aclosing(answer.generation) as chunks:
+                    async for chunk in chunks:
+                        yield answer.text(chunk, response)
         except SpecLocalError as error:
             raise llm.ModelError(str(error)) from None
-        finally:
-            turn.release()
 
 
 def _tool(tool: Any) -> dict[str, Any]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ def runner(tiny_directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ru
     path = write_tiny(tiny_directory / "for-llm.gguf", template=HERMES)
     with Runner.load(target=path, options=LoadOptions(n_ctx=1024)) as runner:
         monkeypatch.setattr(plugin, "_runner", lambda _name: runner)
+        monkeypatch.setattr(plugin, "_turn", cache(lambda _name: plugin._Turn()))
         yield runner
 
 
@@ -102,3 +105,100 @@ def test_calls_are_made_and_answered(runner: Runner, monkeypatch: pytest.MonkeyP
 def test_what_is_wrong_is_a_sentence(runner: Runner) -> None:
     with pytest.raises(llm.ModelError, match="temperature must be"):
         plugin.SpecLocal("any").prompt("hello", temperature=-1).text()
+
+
+# ---- one answer at a time ------------------------------------------------------------------------
+
+ASKED: dict[str, Any] = {"temperature": 0, "max_tokens": 20}
+MEANWHILE = 3 * plugin._PATIENCE
+"""Seconds after which somebody who does not wait would be through."""
+
+
+def expected(runner: Runner, said: str) -> str:
+    messages = [{"role": "user", "content": said}]
+    return runner.complete(messages, max_tokens=20, sampling=Sampling(temperature=0)).text
+
+
+def plain(said: str) -> str:
+    text: str = plugin.SpecLocal("any").prompt(said, **ASKED).text()
+    return text
+
+
+async def awaited(said: str) -> str:
+    text: str = await plugin.AsyncSpecLocal("any").prompt(said, **ASKED).text()
+    return text
+
+
+def test_another_thread_waits_for_its_turn(runner: Runner) -> None:
+    wanted = [expected(runner, said) for said in ("one", "two")]
+    first = iter(plugin.SpecLocal("any").prompt("one", **ASKED))
+    text, others = next(first), list[str]()
+    asking = threading.Thread(target=lambda: others.append(plain("two")))
+    asking.start()
+    asking.join(MEANWHILE)
+    assert others == []
+    text += "".join(first)
+    asking.join()
+    assert [text, *others] == wanted
+
+
+def test_threads_and_tasks_take_turns(runner: Runner) -> None:
+    said = ("one", "two", "three", "four")
+    wanted = [expected(runner, each) for each in said]
+
+    async def main() -> list[str]:
+        one, two, three, four = said
+        apart = asyncio.to_thread
+        asked = (awaited(one), apart(plain, two), awaited(three), apart(plain, four))
+        return list(await asyncio.gather(*asked))
+
+    for _ in range(3):
+        assert asyncio.run(main()) == wanted
+
+
+def test_who_leaves_gives_the_turn_to_the_next(runner: Runner) -> None:
+    wanted = expected(runner, "two")
+    first = iter(plugin.SpecLocal("any").prompt("one", temperature=0))
+    next(first)
+    del first
+    assert plain("two") == wanted
+
+    async def main() -> str:
+        begun = asyncio.Event()
+
+        async def read() -> None:
+            async for _chunk in plugin.AsyncSpecLocal("any").prompt("one", temperature=0):
+                begun.set()
+
+        reading = asyncio.create_task(read())
+        await begun.wait()
+        waiting = asyncio.create_task(awaited("three"))
+        await asyncio.sleep(MEANWHILE)
+        for task in (waiting, reading):
+            task.cancel()
+        await asyncio.gather(waiting, reading, return_exceptions=True)
+        return await awaited("two")
+
+    assert asyncio.run(main()) == wanted
+
+
+def test_nobody_waits_for_what_he_reads_himself(runner: Runner) -> None:
+    half_read = "half read here; read it to its end first"
+    first = iter(plugin.SpecLocal("any").prompt("one", **ASKED))
+    text = next(first)
+    with pytest.raises(llm.ModelError, match=half_read):
+        plain("two")
+    with pytest.raises(llm.ModelError, match=half_read):
+        asyncio.run(awaited("two"))
+    assert text + "".join(first) == expected(runner, "one")
+
+    async def main() -> str:
+        answer = aiter(plugin.AsyncSpecLocal("any").prompt("one", **ASKED))
+        text: str = await anext(answer)
+        with pytest.raises(llm.ModelError, match=half_read):
+            await awaited("two")
+        with pytest.raises(llm.ModelError, match=half_read):
+            plain("two")
+        return text + "".join([part async for part in answer])
+
+    assert asyncio.run(main()) == expected(runner, "one")
