@@ -186,3 +186,13 @@ def test_a_load_keeps_no_process_from_ending() -> None:
             await in_daemon(lambda: 1 // 0)
 
     asyncio.run(main())
+
+
+def test_a_tool_whose_name_is_none_is_refused(client: TestClient) -> None:
+    tool = {"type": "function", "function": {"name": "<|im_end|>", "parameters": {}}}
+    asked = {"messages": [{"role": "user", "content": "hello"}], "tools": [tool]}
+    answer = client.post("/v1/chat/completions", json=asked)
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert error["type"] == "invalid_request_error"
+    assert error["message"].startswith("'<|im_end|>' cannot be the name of a tool; use ")
