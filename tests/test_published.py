@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from scripts import draft_in_use, odd_files
+from scripts import draft_in_use, going_back, odd_files
 from scripts.busy_machine import Measured
 from scripts.busy_machine import table as busy_table
 from scripts.conformance import llama_server_tests
@@ -258,6 +258,27 @@ def test_what_became_of_odd_files() -> None:
     page = (DOCS / "faults.md").read_text()
     assert "\n".join(odd_files.table(found)) in page
     assert f"of {len(recipes())} architectures" in page
+
+
+def test_what_going_back_costs() -> None:
+    kept = json.loads((DOCS / "going-back.json").read_text())
+    page = (DOCS / "going-back.md").read_text()
+    assert going_back.zoo_table(kept["zoo"]) in page
+    assert going_back.wide_table(kept["wide"]) in page
+    measured = {each["architecture"] for each in kept["zoo"]}
+    assert measured == recipes().keys() - {*going_back.DIFFUSION}
+    assert f"the {len(measured)} architectures" in page
+    for way in ("window", "snapshot", "checkpoint"):
+        assert f"y {way}: {going_back.names(kept['zoo'], way)}" in " ".join(page.split())
+
+
+@pytest.mark.parametrize("arch", ["llama", "gemma2", "lfm2", "mamba"])
+def test_every_way_of_going_back_is_as_published(arch: str) -> None:
+    kept = json.loads((DOCS / "going-back.json").read_text())["zoo"]
+    counted = going_back.measure([arch], is_wide=False)
+    for each in counted:
+        del each["time"]
+    assert counted == [each for each in kept if each["architecture"] == arch]
 
 
 def test_what_a_long_run_leaves_behind() -> None:
