@@ -19,7 +19,6 @@ from spec_local.errors import ConfigError, SpecLocalError, require
 from spec_local.generation import Chunk, Generation
 from spec_local.models.registry import load_registry
 from spec_local.serve.said import Telling
-from spec_local.serve.tool_calls import CallReader
 from spec_local.serve.tool_template import tool_format
 
 if TYPE_CHECKING:
@@ -132,7 +131,7 @@ class _Answer:
         tools = [_tool(tool) for tool in prompt.tools]
         form = tool_format(runner.template) if tools else None
         names = [tool["function"]["name"] for tool in tools]
-        self._telling = Telling(None if form is None else CallReader(form, names), None)
+        self._telling = Telling(None if form is None else form.reader(names), None)
         self.generation: Generation = runner.generate(
             _messages(prompt),
             max_tokens=most,

@@ -15,7 +15,7 @@ from spec_local.engine.rounds import Stats
 from spec_local.generation import Chunk
 from spec_local.serve.app import make_app
 from spec_local.serve.said import Telling
-from spec_local.serve.tool_calls import CallReader, ToolCall
+from spec_local.serve.tool_calls import ToolCall
 from spec_local.serve.tool_format import ObjectCalls
 from spec_local.thoughts import Thinking
 from tests.live_server import live
@@ -26,9 +26,9 @@ HELLO = [{"role": "user", "content": "hello"}]
 
 
 def chunks(text: str, size: int) -> Iterator[Chunk]:
-    parts = [text[at : at + size] for at in range(0, len(text), size)]
-    for part in parts:
-        yield Chunk(part, (), (), Stats(), "stop" if part is parts[-1] else None)
+    for at in range(0, len(text), size):
+        ends = at + size >= len(text)
+        yield Chunk(text[at : at + size], (), (), Stats(), "stop" if ends else None)
 
 
 @pytest.mark.parametrize("size", [1, 3, 100])
@@ -113,7 +113,7 @@ def test_calls_follow_thoughts() -> None:
     form = ObjectCalls("<tool_call>\n", "name", "arguments")
     text = f"<think>shall I <tool_call>?</think>\n\nLet me see.\n{written}"
     for size in (1, len(text)):
-        telling = Telling(CallReader(form, ["look"]), Thinking())
+        telling = Telling(form.reader(["look"]), Thinking())
         told = [telling.feed(chunk) for chunk in chunks(text, size)]
         assert "".join(each.thought for each in told) == "shall I <tool_call>?"
         assert "".join(each.text for each in told) == "Let me see."

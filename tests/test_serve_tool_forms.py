@@ -8,15 +8,19 @@ from typing import Any
 
 import pytest
 
+from spec_local.errors import ConfigError
 from spec_local.sampling.settings import Sampling
+from spec_local.serve.harmony import HarmonyCalls
 from spec_local.serve.limits import Limits
 from spec_local.serve.prompts import conversation
-from spec_local.serve.said import begun
-from spec_local.serve.tool_choice import calling
+from spec_local.serve.said import Telling, begun
+from spec_local.serve.tool_calls import Said, ToolCall
+from spec_local.serve.tool_choice import NamedFunction, NamedTool, calling
 from spec_local.serve.tool_format import ObjectCalls
 from spec_local.serve.tool_template import tool_format
-from spec_local.thoughts import closed
+from spec_local.thoughts import Thinking, closed
 from tests.templates import HERMES, JSON_ONLY, MISTRAL, PYTHONIC, JinjaTemplate
+from tests.test_serve_thoughts import chunks
 from tests.test_serve_tools import HERMES_FORM, MINISTRAL, NEMO, SMALL, TOOL
 
 
@@ -51,9 +55,78 @@ def test_a_thought_before_the_answer_is_no_part_of_the_form(begun: str, written:
     assert tool_format(JinjaTemplate(source)) == HERMES_FORM
 
 
-def test_gpt_oss_writes_calls_in_another_order_than_its_template() -> None:
-    call = "<|start|>assistant to=functions.{{ call.name }}<|channel|>commentary json<|message|>"
-    assert tool_format(JinjaTemplate(MISTRAL % (call + "{{ call.arguments | tojson }}"))) is None
+# ---- gpt-oss -------------------------------------------------------------------------------------
+
+HARMONY = JinjaTemplate(
+    MISTRAL
+    % (
+        "<|start|>assistant to=functions.{{ call.name }}<|channel|>commentary json<|message|>"
+        "{{ call.arguments | tojson }}"
+    )
+)
+THOUGHT = "<|channel|>analysis<|message|>Rome?<|end|><|start|>assistant"
+ROME = '{"city": "rome"}'
+TO_ROME = ToolCall("weather", ROME)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+@pytest.mark.parametrize(
+    ("written", "text", "calls"),
+    [
+        # As the model writes it, and as its template does.
+        (f"<|channel|>commentary to=functions.weather <|constrain|>json<|message|>{ROME}", "", 1),
+        (f" to=functions.weather<|channel|>commentary json<|message|> {ROME}", "", 1),
+        (
+            "<|channel|>commentary<|message|>Let me look.<|end|><|start|>assistant<|channel|>"
+            f"commentary to=functions.weather json<|message|>{ROME}",
+            "Let me look.",
+            1,
+        ),
+        (
+            f"<|channel|>commentary to=functions.weather<|message|>{ROME}<|start|>assistant"
+            f"<|channel|>commentary to=functions.weather<|message|>{ROME}",
+            "",
+            2,
+        ),
+        ("<|channel|>final<|message|>It is {sunny} in <|>.", "It is {sunny} in <|>.", 0),
+        (
+            "<|channel|>commentary<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>No.",
+            "Hm.\n\nNo.",
+            0,
+        ),
+        ("to be, or not", "to be, or not", 0),
+        ("<|channel|>commentary to=functions.weather", None, 0),
+        ('<|channel|>commentary to=functions.weather<|message|>{"city": "ro', None, 0),
+        ("<|channel|>commentary to=functions.weather<|message|>rome", None, 0),
+        ("<|channel|>commentary to=functions.other<|message|>{} and so on", None, 0),
+        ("<|channel|>commentary to=python<|message|>print(1)", None, 0),
+    ],
+)
+def test_gpt_oss_writes_calls_to_a_recipient(
+    written: str, text: str | None, calls: int, size: int
+) -> None:
+    """text: None where what is written is no call, and so text as it is."""
+    form = tool_format(HARMONY)
+    assert isinstance(form, HarmonyCalls)
+    telling = Telling(form.reader(["weather"]), Thinking())
+    told = [telling.feed(chunk) for chunk in chunks(THOUGHT + written, size)]
+    assert "".join(each.thought for each in told) == "Rome?"
+    assert "".join(each.text for each in told) == (written if text is None else text)
+    assert [call for each in told for call in each.calls] == [TO_ROME] * calls
+
+
+def test_a_call_of_gpt_oss_can_be_demanded() -> None:
+    named = NamedTool(type="function", function=NamedFunction(name="weather"))
+    asked = calling([TOOL], named, HARMONY, 1000)
+    assert asked.demand is not None
+    opening = "<|channel|>commentary to=functions.weather <|constrain|>json<|message|>"
+    assert asked.demand.opening == opening
+    assert asked.demand.schema["properties"] == {"city": {"enum": ["rome", "oslo"]}}
+    reader = asked.reader()
+    assert reader is not None
+    assert reader.feed(ROME) == Said("", [TO_ROME])
+    with pytest.raises(ConfigError, match="name it in tool_choice"):
+        calling([TOOL, TOOL], "required", HARMONY, 1000)
 
 
 class Letters:

@@ -12,7 +12,7 @@ import pytest
 from spec_local.errors import ConfigError
 from spec_local.sampling.schema import read_schema
 from spec_local.serve.failures import Refused
-from spec_local.serve.tool_calls import CallReader, ToolCall
+from spec_local.serve.tool_calls import ToolCall
 from spec_local.serve.tool_choice import NamedFunction, NamedTool, calling
 from spec_local.serve.tool_format import NamedCalls, ObjectCalls, ToolFormat
 from tests.templates import HERMES, PYTHONIC, JinjaTemplate
@@ -40,7 +40,7 @@ def read(form: ToolFormat, text: str, begun: str | None = None) -> tuple[str, li
     """The same whether it comes at once or letter by letter."""
     results = []
     for parts in ([text], list(text)):
-        reader = CallReader(form, ["weather"], begun)
+        reader = form.reader(["weather"], begun)
         said = [*map(reader.feed, parts), reader.finish()]
         results.append(
             ("".join(each.text for each in said), [call for each in said for call in each.calls])

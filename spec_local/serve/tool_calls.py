@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple, Protocol
 
-from spec_local.serve.tool_format import ToolFormat, WrittenCall, mark_of
+
+class WrittenCall(NamedTuple):
+    """A call in a text."""
+
+    name: Any
+    arguments: Any
+    end: int
+    """Where it ends."""
 
 
 class ToolCall(NamedTuple):
@@ -24,17 +31,36 @@ class Said(NamedTuple):
     calls: list[ToolCall]
 
 
-class CallReader:
+class CallReader(Protocol):
+    """Tells the calls of an answer from its text."""
+
+    def feed(self, text: str) -> Said:
+        """More of the answer."""
+
+    def finish(self) -> Said:
+        """The answer has ended: what is left."""
+
+
+class MarkedCalls:
     """Splits an answer into its text and the calls after it.
 
     What could be the beginning of a mark waits for the rest of it. What follows a mark and is no
     call of a known tool is text after all.
     """
 
-    def __init__(self, form: ToolFormat, names: Collection[str], begun: str | None = None) -> None:
-        """names: of the tools. begun: what of a call is part of the prompt, after its mark."""
-        self._form, self._names = form, names
-        self._mark = mark_of(form)
+    def __init__(
+        self,
+        find: Callable[[str], WrittenCall | None],
+        mark: str,
+        names: Collection[str],
+        begun: str | None = None,
+    ) -> None:
+        """find: the first call in a text; None while there is no complete one.
+
+        mark: tells that calls begin; without one an answer that begins with { is calls.
+        names: of the tools. begun: what of a call is part of the prompt, after its mark.
+        """
+        self._find, self._mark, self._names = find, mark, names
         self._calling = begun is not None
         self._begun = False  # whether any text of the answer has been let out
         self._held = begun or ""
@@ -87,26 +113,28 @@ class CallReader:
     def _calls(self) -> list[ToolCall]:
         """Those that are complete; what stands between them is dropped."""
         calls = list[ToolCall]()
-        while (found := self._form.find(self._held)) is not None:
-            call = self._call(found)
+        while (found := self._find(self._held)) is not None:
+            call = call_of(found, self._names)
             if call is None:
                 break
             calls.append(call)
             self._any, self._held = True, self._held[found.end :]
         return calls
 
-    def _call(self, found: WrittenCall) -> ToolCall | None:
-        given = found.arguments
-        if found.name not in self._names:
-            return None
-        given = _parsed(given) if isinstance(given, str) else given
-        if not isinstance(given, dict):
-            return None
-        try:
-            written = json.dumps(given, ensure_ascii=False, allow_nan=False)
-        except ValueError:  # Python reads NaN and 1e999, which are no JSON
-            return None
-        return ToolCall(found.name, written.encode(errors="replace").decode())  # no half characters
+
+def call_of(found: WrittenCall, names: Collection[str]) -> ToolCall | None:
+    """The call, if it is one of a tool with such a name and its arguments are a JSON object."""
+    given = found.arguments
+    if found.name not in names:
+        return None
+    given = _parsed(given) if isinstance(given, str) else given
+    if not isinstance(given, dict):
+        return None
+    try:
+        written = json.dumps(given, ensure_ascii=False, allow_nan=False)
+    except ValueError:  # Python reads NaN and 1e999, which are no JSON
+        return None
+    return ToolCall(found.name, written.encode(errors="replace").decode())  # no half characters
 
 
 def _parsed(text: str) -> Any:

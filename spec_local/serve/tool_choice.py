@@ -54,7 +54,7 @@ class Calling:
         if self.form is None:
             return None
         names = [tool["function"]["name"] for tool in self.tools]
-        return CallReader(self.form, names, None if self.demand is None else self.demand.begun)
+        return self.form.reader(names, None if self.demand is None else self.demand.begun)
 
     def schema(self, wanted: dict[str, Any] | None, parameter: str) -> dict[str, Any] | None:
         """What the answer is bound to: the demanded call, else what that parameter wants of it."""

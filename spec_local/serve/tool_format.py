@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from spec_local.errors import ConfigError
+from spec_local.serve.tool_calls import CallReader, MarkedCalls, WrittenCall
 
 _DECODER = json.JSONDecoder()
 _ANY_ID = r"[\w-]+"
 _ANYTHING = {"type": "object", "additionalProperties": True}
-
-
-class WrittenCall(NamedTuple):
-    """A call in a text."""
-
-    name: Any
-    arguments: Any
-    end: int
-    """Where it ends."""
 
 
 class Demand(NamedTuple):
@@ -37,23 +29,19 @@ class Demand(NamedTuple):
 class ToolFormat(Protocol):
     """A way of writing calls."""
 
-    @property
-    def opening(self) -> str:
-        """Between the beginning of the answer and the first call, as `<tool_call>` and a line."""
+    def reader(self, names: Collection[str], begun: str | None = None) -> CallReader:
+        """Tells calls of tools with such names from an answer.
 
-    def find(self, text: str) -> WrittenCall | None:
-        """The first call in the text; None while there is no complete one."""
+        begun: what of a call is part of the prompt, see `Demand`; None where nothing is.
+        """
 
     def demand(self, tools: Sequence[Mapping[str, Any]]) -> Demand:
         """That one of the tools be called; raises ConfigError where that cannot be demanded."""
 
 
-def mark_of(form: ToolFormat) -> str:
-    """What tells that calls begin; without one an answer that begins with { is calls.
-
-    The bracket of a list of calls may stand behind it, near or far.
-    """
-    opening = form.opening.strip()
+def _mark_of(opening: str) -> str:
+    """What tells that calls begin: the bracket of a list may stand behind it, near or far."""
+    opening = opening.strip()
     return opening.rstrip("[").rstrip() or opening
 
 
@@ -62,13 +50,18 @@ class ObjectCalls:
     """A call is a JSON object, perhaps after an opening mark."""
 
     opening: str
+    """Between the beginning of the answer and the first call, as `<tool_call>` and a line."""
     name_key: str
     """The entry of the object that has the function's name."""
     arguments_key: str
     """The entry that has its arguments."""
 
+    def reader(self, names: Collection[str], begun: str | None = None) -> CallReader:
+        """See `ToolFormat`."""
+        return MarkedCalls(self.find, _mark_of(self.opening), names, begun)
+
     def find(self, text: str) -> WrittenCall | None:
-        """The first call in the text."""
+        """The first call in the text; None while there is no complete one."""
         value, end = object_at(text, text.find("{"))
         if value is None:
             return None
@@ -84,7 +77,7 @@ class ObjectCalls:
         for number, tool in enumerate(tools):
             function = tool["function"]
             # What one tool's schema refers to within itself stands at the root, under its number.
-            shared[str(number)] = _moved(_parameters(tool), f"#/$defs/{number}")
+            shared[str(number)] = _moved(parameters(tool), f"#/$defs/{number}")
             calls.append(self._schema_of(function["name"], f"#/$defs/{number}"))
         call = calls[0] if len(calls) == 1 else {"anyOf": calls}
         return {**call, "$defs": shared}
@@ -112,8 +105,12 @@ class NamedCalls:
     call_id: str
     """What in it stands for the name of the call."""
 
+    def reader(self, names: Collection[str], begun: str | None = None) -> CallReader:
+        """See `ToolFormat`."""
+        return MarkedCalls(self.find, _mark_of(self.opening), names, begun)
+
     def find(self, text: str) -> WrittenCall | None:
-        """The first call in the text."""
+        """The first call in the text; None while there is no complete one."""
         between = _ANY_ID.join(map(re.escape, self.between.strip().split(self.call_id)))
         begun = re.search(rf"(?<![\w.-])([\w.-]+)\s*{between}\s*(?=\{{)", text)
         if begun is None:
@@ -123,16 +120,23 @@ class NamedCalls:
 
     def demand(self, tools: Sequence[Mapping[str, Any]]) -> Demand:
         """That the tool be called."""
-        if len(tools) > 1:
-            raise ConfigError(
-                "This model writes the name of a tool before the JSON, so that one of several "
-                "cannot be demanded; name it in tool_choice."
-            )
-        begun = tools[0]["function"]["name"] + self.between
-        return Demand(self.opening + begun, begun, dict(_parameters(tools[0])))
+        tool = only_one(tools)
+        begun = tool["function"]["name"] + self.between
+        return Demand(self.opening + begun, begun, dict(parameters(tool)))
 
 
-def _parameters(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+def only_one(tools: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The tool that is demanded where the name comes first; raises ConfigError for several."""
+    if len(tools) > 1:
+        raise ConfigError(
+            "This model writes the name of a tool before the JSON, so that one of several "
+            "cannot be demanded; name it in tool_choice."
+        )
+    return tools[0]
+
+
+def parameters(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The JSON schema of its arguments."""
     return tool["function"].get("parameters") or _ANYTHING
 
 

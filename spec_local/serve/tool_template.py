@@ -8,6 +8,7 @@ from typing import Any
 
 from spec_local.errors import ConfigError
 from spec_local.llama.quoting import CLOSE, OPEN
+from spec_local.serve.harmony import HarmonyCalls
 from spec_local.serve.serving import Template
 from spec_local.serve.tool_format import NamedCalls, ObjectCalls, ToolFormat, object_at
 from spec_local.thoughts import MARKS, without_thoughts
@@ -43,7 +44,7 @@ def tool_format(template: Template) -> ToolFormat | None:
     at = written.find(_NAME)
     if at < 0:
         return None
-    return _object_calls(written, at) or _named_calls(written, at)
+    return _object_calls(written, at) or _harmony_calls(written, at) or _named_calls(written, at)
 
 
 def _common_beginning(before: str, called: str) -> str:
@@ -82,12 +83,15 @@ def _object_calls(written: str, at: int) -> ObjectCalls | None:
     return None
 
 
+def _harmony_calls(written: str, at: int) -> HarmonyCalls | None:
+    channel = "<|channel|>" in written[at:].partition("<|message|>")[0]
+    return HarmonyCalls() if channel and written[:at].endswith("to=functions.") else None
+
+
 def _named_calls(written: str, at: int) -> NamedCalls | None:
     opening, rest = without_thoughts(written[:at]), written[at + len(_NAME) :]
     start = rest.find("{")
     if start < 0 or not opening.strip() or object_at(rest, start)[0] != _ARGUMENTS:
-        return None
-    if "<|channel|>" in rest[:start]:  # gpt-oss writes calls in another order than its template
         return None
     return NamedCalls(opening, rest[:start], _ID)
 
