@@ -47,9 +47,6 @@ def each_architecture() -> list[Any]:
     return [*DOZEN, *(pytest.param(arch, marks=pytest.mark.nightly) for arch in others)]
 
 
-COGVLM = "llama.cpp's logits for it depend on what else is in the batch; why has not been found out"
-
-
 TOKENS = st.integers(260, 285)
 
 
@@ -148,16 +145,33 @@ def loaded(path: Path) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("arch", each_architecture())
-def test_caches_are_those_of_a_fresh_session(
-    arch: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    if arch == "cogvlm":
-        request.applymarker(pytest.mark.xfail(reason=COGVLM, strict=True))
+def test_caches_are_those_of_a_fresh_session(arch: str, tmp_path: Path) -> None:
     with loaded(write(RECIPES[arch], tmp_path / "model.gguf")) as model:
         caches = type("Caches", (Caches,), {"model": model})
         run_state_machine_as_test(
             caches, settings=settings(max_examples=12, stateful_step_count=15)
         )
+
+
+@pytest.mark.parametrize("arch", sorted(RECIPES.keys() - {*DIFFUSION}))
+def test_logits_are_those_of_the_last_tokens(arch: str, tmp_path: Path) -> None:
+    """However many rows are asked for, in a batch or in several."""
+    from spec_local.llama.session import Session
+
+    tokens = [1, *range(262, 282), *range(265, 285)]
+    with loaded(write(RECIPES[arch], tmp_path / "model.gguf")) as model, Session(model) as session:
+        few = tokens[:9]
+        every = session.evaluate(few, rows=9).copy()
+        for given, rows in ((few, 1), (few, 3), (tokens, 1), (tokens, 9)):
+            session.truncate(0)
+            found = session.evaluate(given, rows)
+            assert found.shape == (rows, session.n_vocab)
+            if given is few:
+                assert np.abs(found - every[-rows:]).max() < TOLERANCE * every.std()
+            elif rows == 1:
+                last = found.copy()
+            else:
+                assert np.abs(found[-1:] - last).max() < TOLERANCE * every.std()
 
 
 @pytest.mark.parametrize("arch", each_architecture())

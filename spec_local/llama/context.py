@@ -33,7 +33,7 @@ def make_context(model: Model, n_ctx: int, *, max_rows: int, threads: int) -> li
     params.n_batch = options.n_batch
     params.n_ubatch = min(options.n_ubatch, options.n_batch)
     params.n_seq_max = 1
-    params.n_outputs_max = min(max_rows, options.n_batch)
+    params.n_outputs_max = params.n_batch if model.wants_all_rows else min(max_rows, params.n_batch)
     params.swa_full = False  # a sliding window keeps what it needs, not the whole context
     most = min(_SNAPSHOTS, max_rows - 1, params.n_ubatch - _UBATCH_BEYOND_SNAPSHOTS)
     params.n_rs_seq = max(0, most) if model.is_recurrent else 0

@@ -23,6 +23,9 @@ from spec_local.util.progress import Share
 logger = logging.getLogger("spec_local.llama.model")
 
 _UNKNOWN = "unknown model architecture"
+_WANTS_ALL_ROWS = frozenset({"cogvlm"})
+"""Where llama.cpp computes logits for all tokens of a batch and, if fewer were asked for, gives
+those of the first ones: its src/models/cogvlm.cpp does not pick the rows that are wanted."""
 
 
 class Model:
@@ -186,6 +189,11 @@ class Model:
         """Whether some of its memory is a running state that cannot drop its last tokens."""
         handle = self.handle
         return lib.llama_model_is_recurrent(handle) or lib.llama_model_is_hybrid(handle)
+
+    @property
+    def wants_all_rows(self) -> bool:
+        """Whether logits have to be asked for of all tokens, or those of others are given."""
+        return self.header.architecture in _WANTS_ALL_ROWS
 
     @property
     def sliding_window(self) -> int:

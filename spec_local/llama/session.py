@@ -135,11 +135,12 @@ class Session:
             done += step
             if self.on_progress is not None:
                 self.on_progress(done, len(tokens))
-        self._decode(tokens[done:], rows)
+        given = len(tokens) - done if self.model.wants_all_rows else rows
+        self._decode(tokens[done:], given)
         started = perf_counter()
         logits = lib.llama_get_logits(self.handle)  # waits for the device
         self.decode_seconds += perf_counter() - started
-        return np.ctypeslib.as_array(logits, (rows, self.n_vocab))
+        return np.ctypeslib.as_array(logits, (given, self.n_vocab))[-rows:]
 
     def _decode(self, tokens: Sequence[int], rows: int) -> None:
         count, start = len(tokens), len(self._tokens)
