@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
@@ -84,8 +84,8 @@ class Answer:
             generation = self._generations[index]
             alarm = loop.call_at(ends, generation.cancel)
             try:
-                async with aclosing(generation):
-                    async for chunk in generation:
+                async with aclosing(generation), aclosing(_one_ahead(generation)) as chunks:
+                    async for chunk in chunks:
                         self._stats[index] = chunk.stats
                         yield ChoiceChunk(index, chunk, scores)
                         scores = ()
@@ -115,6 +115,20 @@ class Answer:
                 )
             self._scored[number] = found
         return self._scored[number]
+
+
+async def _one_ahead(generation: Generation) -> AsyncGenerator[Chunk, None]:
+    """Its chunks: while one is written and sent, the next one is being evaluated."""
+    coming = asyncio.create_task(generation.__anext__())
+    try:
+        with suppress(StopAsyncIteration):
+            while True:
+                chunk = await coming
+                coming = asyncio.create_task(generation.__anext__())
+                yield chunk
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
 
 
 async def answering(engine: Engine, asked: Asked, stack: AsyncExitStack) -> Answer:
