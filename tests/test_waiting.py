@@ -11,6 +11,7 @@ from spec_local.llama.waiting import (
     BUSY,
     LOOK_SECONDS,
     PATIENCE_SECONDS,
+    SECOND_LOOK_SECONDS,
     STALE_SECONDS,
     Load,
     Waiting,
@@ -28,11 +29,14 @@ class Machine:
         self.share = 1.0
         """How much of what is left of a processor this process takes."""
         self.switched: list[bool] = []
+        self.running_soon: int | None = None
+        """Threads that run after a moment's wait; None: as many as now."""
         self.waiting = Waiting(
             lambda: Load(dict(enumerate(self.busy)), self.running),
             self.switched.append,
             clock=lambda: self.now,
             own_seconds=lambda: self.own,
+            wait=self.wait,
             processors=frozenset(range(len(others))),
         )
 
@@ -47,6 +51,17 @@ class Machine:
                 self.own += each_seconds * mine
                 self.busy[each] += each_seconds * (mine + others)
             self.waiting.computed()
+
+    def wait(self, seconds: float) -> None:
+        """A moment."""
+        self.now += seconds
+        self.running = self.running_soon or self.running
+
+    def pause(self, seconds: float, others: list[float]) -> None:
+        """Others work meanwhile, and this process does not."""
+        self.now += seconds
+        for each, used in enumerate(others):
+            self.busy[each] += seconds * used
 
 
 def test_alone_they_spin_anywhere() -> None:
@@ -148,6 +163,56 @@ def test_after_a_long_silence_this_moment_counts() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_who_takes_turns_with_us_is_no_company() -> None:
+    machine = Machine(0.0, 0.0)
+    for _ in range(3):
+        machine.evaluate(1)
+        machine.pause(1, others=[1.0, 1.0])
+        machine.evaluate(0.2)
+    assert machine.switched == []
+
+
+def test_who_ends_just_then_is_no_company_for_long() -> None:
+    machine = Machine(0.0, 0.0)
+    for _ in range(3):
+        machine.evaluate(1)
+        machine.pause(1, others=[1.0, 1.0])
+        machine.running = 2
+        machine.evaluate(0.05)
+        assert machine.waiting.sleeping
+        machine.evaluate(SECOND_LOOK_SECONDS + 0.05)
+        assert not machine.waiting.sleeping
+
+
+def test_a_thread_of_our_own_that_is_about_to_sleep_is_no_company() -> None:
+    machine = Machine(0.0, 0.0)
+    machine.evaluate(1)
+    machine.pause(1, others=[1.0, 1.0])
+    machine.running, machine.running_soon = 2, 1
+    machine.evaluate(1)
+    assert machine.switched == []
+
+
+def test_who_goes_on_is_company_from_the_first_moment_on() -> None:
+    machine = Machine(0.0, 0.0)
+    machine.evaluate(1)
+    machine.pause(1, others=[1.0, 1.0])
+    machine.running, machine.others = 2, [1.0, 0.0]
+    for _ in range(40):
+        machine.evaluate(0.05)
+        assert machine.waiting.sleeping
+    assert machine.switched == [True]
+
+
+def test_a_moments_thread_is_no_company() -> None:
+    machine = Machine(0.0, 0.0)
+    machine.evaluate(1)
+    machine.pause(1, others=[0.05, 0.0])
+    machine.running = 3
+    machine.evaluate(0.2)
+    assert machine.switched == []
+
+
 def test_a_long_prompt_is_not_taken_for_a_silence() -> None:
     """Right after it, the threads that computed it still spin, and count as running."""
     machine = Machine(0.0, 0.0)

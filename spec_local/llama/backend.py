@@ -23,12 +23,12 @@ from spec_local.util.process import Process
 
 logger = logging.getLogger("spec_local.llama")
 
-SPIN_COUNT = 10_000_000
+SPIN_COUNT = 1_000_000
 """Iterations an idle OpenMP thread spins before it sleeps (GOMP_SPINCOUNT).
 
 Speculative rounds are many short decodes with Python in between, and waking a sleeping thread costs
-more than the gap lasts; but a thread that spins for ever burns a core in an idle application. The
-figures this number was chosen by are in docs/threads.md.
+more than the gap lasts; but a thread that spins for ever burns a core in an idle application, and
+one that spins on after an answer disturbs whoever computes next. docs/threads.md has the figures.
 """
 
 _WAIT_VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")

@@ -17,13 +17,20 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from time import monotonic, process_time
+from time import monotonic, process_time, sleep
 from typing import NamedTuple
 
 LOOK_SECONDS = 0.25
-"""How often the load is looked at, at most."""
+"""How often the load is looked at, at most …"""
+SECOND_LOOK_SECONDS = 0.1
+"""… and how soon again after a look that tells little, the first one after a pause."""
+PAUSE_SECONDS = 0.1
+"""After so long without an evaluation, when our threads have ceased to spin, others that worked in
+between may be through, such as a program that takes turns with this one: they count if they run at
+this moment as well."""
 STALE_SECONDS = 2.0
-"""After so long without an evaluation the load since the last look says nothing of now."""
+"""After so long without one the load since the last look says nothing of now."""
+_MOMENT_SECONDS = 0.002
 BUSY = 0.45
 """Processors that others use beyond those we leave free, from which on threads sleep. One that
 always works gets half of a processor at least, while we spin; beside less, spinning is faster."""
@@ -54,6 +61,7 @@ class Waiting:
         *,
         clock: Callable[[], float] = monotonic,
         own_seconds: Callable[[], float] = process_time,
+        wait: Callable[[float], None] = sleep,
         processors: frozenset[int] | None = None,
     ) -> None:
         """switch: told whether threads shall sleep; they spin at first.
@@ -62,20 +70,23 @@ class Waiting:
         processors: those this process may use; None asks the system.
         """
         self._read, self._switch = read, switch
-        self._clock, self._own_seconds = clock, own_seconds
+        self._clock, self._own_seconds, self._wait = clock, own_seconds, wait
         self.processors = processors or frozenset(os.sched_getaffinity(0))
         self.kept_on: frozenset[int] | None = None
         """The processors that threads keep to; None are all."""
         self.sleeping = False
+        self._sure = True
+        """Whether more than a moment has shown that they should sleep."""
         self._lock = threading.Lock()
         self._calm_since: float | None = None
         self._calm_seconds = CALM_SECONDS
         self._seen, self._at, self._own = read(), clock(), own_seconds()
         self._woken_at = self._computed_at = self._at
+        self._due = self._at + LOOK_SECONDS
 
     def look(self, threads: int) -> None:
         """Before an evaluation with so many threads: look at the load if it is time to."""
-        if self._clock() - self._at < LOOK_SECONDS or not self._lock.acquire(blocking=False):
+        if self._clock() < self._due or not self._lock.acquire(blocking=False):
             return
         try:
             self._choose(threads)
@@ -87,28 +98,37 @@ class Waiting:
         self._computed_at = self._clock()
 
     def _choose(self, threads: int) -> None:
-        others, idle_first = self._others()
+        before, is_pause = self._at, self._clock() - self._computed_at > PAUSE_SECONDS
+        others, idle_first = self._others(is_pause)
+        self._due = self._at + (SECOND_LOOK_SECONDS if is_pause else LOOK_SECONDS)
         free = max(0, len(self.processors) - threads)
         if others > free + CALM:
             self._calm_since = None
             if others > free + BUSY:
-                self._sleep()
+                self._sleep(sure=not is_pause)
                 self._keep_on(int(len(self.processors) - others + BUSY), threads, idle_first)
             return
         if self._calm_since is None:
-            self._calm_since = self._at - LOOK_SECONDS  # all the time since the last look
-        if self.sleeping and self._at - self._calm_since >= self._calm_seconds:
-            self._switch(False)
-            self.sleeping, self.kept_on, self._woken_at = False, None, self._at
+            self._calm_since = before
+        is_calm = self._at - self._calm_since >= self._calm_seconds
+        if self.sleeping and (is_calm or not self._sure):
+            self._wake()
 
-    def _sleep(self) -> None:
-        if self.sleeping:
-            return
-        relapse = self._at - self._woken_at < PATIENCE_SECONDS
-        longer = min(2 * self._calm_seconds, PATIENCE_SECONDS)
-        self._calm_seconds = longer if relapse else CALM_SECONDS
-        self._switch(True)
-        self.sleeping = True
+    def _sleep(self, *, sure: bool) -> None:
+        if sure and not (self.sleeping and self._sure):
+            relapse = self._at - self._woken_at < PATIENCE_SECONDS
+            longer = min(2 * self._calm_seconds, PATIENCE_SECONDS)
+            self._calm_seconds = longer if relapse else CALM_SECONDS
+        if not self.sleeping:
+            self._switch(True)
+            self.sleeping, self._sure = True, False
+        self._sure = self._sure or sure
+
+    def _wake(self) -> None:
+        self._switch(False)
+        self.sleeping, self.kept_on = False, None
+        if self._sure:
+            self._woken_at = self._at
 
     def _keep_on(self, room: int, threads: int, idle_first: list[int]) -> None:
         """Choose processors if there is room on fewer than threads; the same as long as it does."""
@@ -118,7 +138,7 @@ class Waiting:
         elif self.kept_on is None or len(self.kept_on) != room:
             self.kept_on = frozenset(idle_first[:room])
 
-    def _others(self) -> tuple[float, list[int]]:
+    def _others(self, is_pause: bool) -> tuple[float, list[int]]:
         """Processors that other processes have used since the last look, or use now.
 
         And all processors, those first that were idle for longest.
@@ -132,9 +152,18 @@ class Waiting:
         silent = at - max(self._at, self._computed_at)
         self._seen, self._at, self._own = seen, at, own
         idle_first = sorted(worked, key=lambda each: (worked[each], each))
-        if silent > STALE_SECONDS:  # right after an evaluation, our threads would count: they spin
-            return float(seen.running - 1), idle_first
-        return (sum(worked.values()) - ours) / passed, idle_first
+        others = (sum(worked.values()) - ours) / passed
+        if is_pause:
+            running = float(self._running(seen) - 1)
+            others = running if silent > STALE_SECONDS else min(others, running)
+        return others, idle_first
+
+    def _running(self, seen: Load) -> int:
+        """Threads that run, and not only for this moment, as one of ours does that asked for it."""
+        if seen.running == 1:
+            return 1
+        self._wait(_MOMENT_SECONDS)
+        return min(seen.running, self._read().running)
 
 
 def linux_load(stat: Path = Path("/proc/stat")) -> Load:
