@@ -1,12 +1,14 @@
 """A server under load: clients that ask, stop listening in the middle, or ask nonsense.
 
     python -m scripts.serve_load smollm2 --clients 1 4 16 --seconds 300
-    python -m scripts.serve_load smollm2 --clients 1 4 --seconds 60 --beside ./llama-server
+    python -m scripts.serve_load smollm2 --clients 1 4 --seconds 60 --beside ./llama-server \\
+        --leaving 0 --nonsense 0
 
 Starts `spec-local serve` on this machine and compares every whole answer with what the runner
 writes by itself: with `--exact`, as near ties could else tell the texts apart. Other options, such
 as `--parallel 2`, are the server's. `--beside` puts llama-server under the same load, on the same
-file with as many contexts; its texts are not compared.
+file with as many contexts; its texts are not compared. It answers nonsense, at length, so that
+speeds are to be compared without any.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ TOKENS = 40
 PROMPTS = 6
 """The shortest of the bundled ones: what is tried is the server, not how prompts are read."""
 LEAVING, NONSENSE = 0.1, 0.1
-"""Shares of the requests."""
+"""Shares of the requests, if nothing else is asked for."""
 SETTLED = 100
 """Requests after which memory should stay as it is."""
 
@@ -85,10 +87,16 @@ class Load:
     """What clients met."""
 
     def __init__(
-        self, url: str, expected: dict[str, str], seconds: float, compared: bool = True
+        self,
+        url: str,
+        expected: dict[str, str],
+        seconds: float,
+        shares: tuple[float, float],
+        compared: bool = True,
     ) -> None:
-        """expected: the answer to each prompt, if it is compared."""
+        """expected: the answer to each prompt, if it is compared. shares: of LEAVING, NONSENSE."""
         self.url, self.expected, self._compared = url, expected, compared
+        self._leaving, self._nonsense = shares
         self.ends = time.monotonic() + seconds
         self.met: Counter[str] = Counter()
         self.first: list[float] = []
@@ -109,14 +117,14 @@ class Load:
 
     def _ask(self, client: openai.OpenAI, model: str, rng: random.Random) -> str:
         prompt, chance = rng.choice(list(self.expected)), rng.random()
-        if chance < NONSENSE:
+        if chance < self._nonsense:
             try:
                 client.completions.create(model=model, prompt=prompt, temperature=-1)
             except openai.BadRequestError:
                 return "refused"
             return "lost: nonsense was answered"
         started, said = time.perf_counter(), ""
-        leaves = TOKENS // 2 if chance < NONSENSE + LEAVING else None
+        leaves = TOKENS // 2 if chance < self._nonsense + self._leaving else None
         with client.completions.create(
             model=model, prompt=prompt, max_tokens=TOKENS, temperature=0, stream=True
         ) as stream:
@@ -164,8 +172,11 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--seconds", type=float, default=300.0, help="for each number of clients")
     parser.add_argument("--exact", action="store_true", help="in the mode certified")
+    parser.add_argument("--leaving", type=float, default=LEAVING, help="share of the requests")
+    parser.add_argument("--nonsense", type=float, default=NONSENSE, help="share of the requests")
     parser.add_argument("--beside", metavar="PROGRAM", help="llama-server, under the same load")
     given, options = parser.parse_known_args()
+    shares = (given.leaving, given.nonsense)
     prompts = sorted((prompt.turns[0] for prompt in bundled()), key=len)[:PROMPTS]
     with Runner.load(given.name, exact=given.exact) as runner:
         greedy = Sampling(temperature=0)
@@ -177,14 +188,14 @@ def main() -> None:
         options.append("--exact=certified")
     with serving(given.name, options) as (url, process):
         for clients in given.clients:
-            load = Load(url, expected, given.seconds)
+            load = Load(url, expected, given.seconds, shares)
             print(json.dumps(measured(process, clients, load)), flush=True)
     if given.beside:
         parallel = options[options.index("--parallel") + 1] if "--parallel" in options else "1"
         path = pull(given.name, load_registry())
         with beside(given.beside, path, parallel) as (url, process):
             for clients in given.clients:
-                load = Load(url, expected, given.seconds, compared=False)
+                load = Load(url, expected, given.seconds, shares, compared=False)
                 row = {"beside": "llama-server", **measured(process, clients, load)}
                 print(json.dumps(row), flush=True)
 

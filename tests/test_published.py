@@ -17,6 +17,7 @@ from scripts.conformance import llama_server_tests
 from scripts.draft_corpus import table as rankings_table
 from scripts.exact_speed import summary
 from scripts.fit_constants import fitted
+from scripts.serve_latency import table as latency_table
 from scripts.ticks import Ticks
 from scripts.ticks import table as ticks_table
 from spec_local.bench.record.result import Result
@@ -248,8 +249,16 @@ def test_what_the_server_does_under_load() -> None:
         assert (
             f"| {row['clients']} | {done['right']} | {done['refused']} | {done['left']} "
             f"| {row['whole answers per second']:.1f} "
-            f"| {row['median milliseconds to the first token']:.0f} | {row['memory'][-1]:.0f} |"
+            f"| {row['median milliseconds to the first token']:.0f} "
+            f"| {' | '.join(f'{megabytes:.0f}' for megabytes in row['memory'])} |"
         ) in page
+        assert row["seconds"] >= 300
+        assert row["memory"][-1] - row["memory"][1] < 20
+
+
+def test_what_the_server_adds() -> None:
+    kept = json.loads((DOCS / "conformance" / "latency.json").read_text())
+    assert latency_table(kept) in (DOCS / "conformance" / "README.md").read_text()
 
 
 def test_what_became_of_odd_files() -> None:
