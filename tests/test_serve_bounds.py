@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -196,3 +197,42 @@ def test_a_tool_whose_name_is_none_is_refused(client: TestClient) -> None:
     error = answer.json()["error"]
     assert error["type"] == "invalid_request_error"
     assert error["message"].startswith("'<|im_end|>' cannot be the name of a tool; use ")
+
+
+@pytest.mark.parametrize("path", BODIES)
+def test_one_kind_of_numbers_is_enough(client: TestClient, path: str) -> None:
+    said = {**BODIES[path], "seed": 7}
+    expected = client.post(path, json={**said, "top_k": 5})
+    same = {**said, "seed": 7.0, "top_k": 5.0}
+    answer = client.post(path, json=same)
+    assert answer.status_code == expected.status_code == 200, answer.text
+    assert "X-Ignored-Parameters" not in answer.headers
+    for key in ("choices", "output"):
+        texts = (json.dumps(each.json().get(key)) for each in (expected, answer))
+        first, second = (re.sub("msg_[0-9a-f]+", "", text) for text in texts)
+        assert first == second
+    for wrong in ({"seed": 7.5}, {"seed": True}, {"seed": "7"}, {"else": 0}):
+        assert client.post(path, json={**said, **wrong}).status_code == 400
+
+
+def test_best_of_chooses_nothing(client: TestClient) -> None:
+    for given in ({"best_of": 1}, {"best_of": 2, "n": 2}, {"best_of": 1.0, "n": 1}):
+        assert client.post(TEXT, json={"prompt": "hello", **given}).status_code == 200
+    for given in ({"best_of": 2}, {"best_of": 1, "n": 2}, {"best_of": 0}):
+        answer = client.post(TEXT, json={"prompt": "hello", **given})
+        assert answer.status_code == 400
+        assert "best_of" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [(CHAT, "functions"), (TEXT, "suffix"), (RESPONSES, "conversation")]
+)
+def test_what_openai_has_and_we_have_not_may_be_null(
+    client: TestClient, path: str, name: str
+) -> None:
+    assert client.post(path, json={**BODIES[path], name: None}).status_code == 200
+    answer = client.post(path, json={**BODIES[path], name: "x"})
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert error["message"] == f"{name} is not supported here; leave it out."
+    assert (error["param"], error["code"]) == (name, "unsupported_parameter")

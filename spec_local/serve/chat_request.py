@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from spec_local.errors import require
-from spec_local.serve.parameters import ChatParameters, Parameters, Wire
+from spec_local.serve.parameters import ChatParameters, Parameters, Unsupported, Wire
 from spec_local.serve.tool_choice import ToolChoice
 
 MOST_TOP_LOGPROBS = 20
@@ -79,6 +79,11 @@ class ChatRequest(Parameters, ChatParameters):
     tools: list[dict[str, Any]] | None = None
     tool_choice: ToolChoice | None = None
     modalities: list[Literal["text"]] | None = None
+    audio: Unsupported = None
+    function_call: Unsupported = None
+    functions: Unsupported = None
+    moderation: Unsupported = None
+    web_search_options: Unsupported = None
 
     @property
     def most_tokens(self) -> int | None:

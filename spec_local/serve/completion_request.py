@@ -9,7 +9,7 @@ from pydantic import Field
 
 from spec_local.errors import require
 from spec_local.serve.chat_request import MOST_TOP_LOGPROBS
-from spec_local.serve.parameters import Parameters, TokenId
+from spec_local.serve.parameters import Parameters, TokenId, Unsupported
 
 if TYPE_CHECKING:
     from spec_local.prompt import Prompt
@@ -31,7 +31,8 @@ class CompletionRequest(Parameters):
     echo: bool | None = Field(
         None, description="Write the prompt first; with logprobs also what the model thinks of it."
     )
-    suffix: None = Field(None, description="Filling in is not done; leave it out.")
+    best_of: int | None = Field(None, ge=1, description="As many as n: nothing is chosen from.")
+    suffix: Unsupported = None
 
     def prompts(self) -> list[Prompt]:
         """One or several; raises ConfigError for none."""
@@ -39,6 +40,8 @@ class CompletionRequest(Parameters):
         one = isinstance(given, str) or (bool(given) and isinstance(given[0], int))
         prompts: list[Prompt] = [given] if one else given
         require(bool(prompts) and all(map(_is_there, prompts)), "The prompt is empty.")
+        chosen_from = self.best_of or self.n or 1
+        require(chosen_from == (self.n or 1), "best_of must be n, or left out: none is chosen.")
         choices = len(prompts) * (self.n or 1)
         require(choices <= _MOST_CHOICES, f"At most {_MOST_CHOICES} prompts times n in a request.")
         return prompts

@@ -118,6 +118,9 @@ def _invalid(found: RequestValidationError) -> Refused:
     if first["type"] == "extra_forbidden":
         message = f"Unknown parameter: {param}; leave it out."
         return Refused(message, param=param, code="unknown_parameter")
+    if first["type"] == "none_required":
+        message = f"{param} is not supported here; leave it out."
+        return Refused(message, param=param, code="unsupported_parameter")
     if first["type"] == "json_invalid":
         return _NO_JSON
     if first["type"] == "missing":

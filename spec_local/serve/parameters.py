@@ -41,7 +41,7 @@ class Body(BaseModel):
 
 
 def _cleaned(value: Any, levels: int = _DEEPEST) -> Any:
-    """Halves of characters become question marks.
+    """Halves of characters become question marks; 1.0 is 1, as JSON has one kind of numbers.
 
     Raises ValueError for NaN and Infinity, and for more levels than that.
     """
@@ -49,6 +49,8 @@ def _cleaned(value: Any, levels: int = _DEEPEST) -> Any:
         return value.encode(errors="replace").decode()
     if isinstance(value, float) and not isfinite(value):
         raise ValueError("numbers must be finite")
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     if not isinstance(value, list | dict):
         return value
     if levels == 0:
@@ -60,6 +62,8 @@ def _cleaned(value: Any, levels: int = _DEEPEST) -> Any:
 
 _MEANINGLESS = object()
 Meaningless = Annotated[Any, _MEANINGLESS]
+Unsupported = Annotated[None, Field(description="Not done here; null, or left out.")]
+"""What OpenAI has and this server has not; clients may say so."""
 """What OpenAI's clients send by habit and has no meaning here; said in a header."""
 
 
@@ -155,6 +159,7 @@ class Parameters(SamplingParameters, Ignoring, Body):
     service_tier: Meaningless = None
     safety_identifier: Meaningless = None
     prompt_cache_key: Meaningless = None
+    prompt_cache_options: Meaningless = None
     prompt_cache_retention: Meaningless = None
     reasoning_effort: Meaningless = None
     verbosity: Meaningless = None

@@ -16,6 +16,7 @@ from spec_local.serve.parameters import (
     Meaningless,
     SamplingParameters,
     Speculative,
+    Unsupported,
     Wire,
 )
 from spec_local.serve.tool_choice import NamedFunction, NamedTool, ToolChoice
@@ -75,11 +76,18 @@ class ResponseRequest(SamplingParameters, ChatParameters, Ignoring, Body):
     service_tier: Meaningless = None
     safety_identifier: Meaningless = None
     prompt_cache_key: Meaningless = None
+    prompt_cache_options: Meaningless = None
     prompt_cache_retention: Meaningless = None
     parallel_tool_calls: Meaningless = None
     stream_options: Meaningless = None
     previous_response_id: None = Field(None, description="Nothing is kept; send all of it.")
     background: Literal[False] | None = None
+    context_management: Unsupported = None
+    conversation: Unsupported = None
+    max_tool_calls: Unsupported = None
+    moderation: Unsupported = None
+    prompt: Unsupported = None
+    top_logprobs: Unsupported = None
 
     def said(self) -> list[dict[str, Any]]:
         """The messages; raises ConfigError for items that are none."""
