@@ -13,7 +13,7 @@ import pytest
 from scripts import draft_in_use, going_back, odd_files
 from scripts.busy_machine import Measured
 from scripts.busy_machine import table as busy_table
-from scripts.conformance import llama_server_tests
+from scripts.conformance import llama_server_tests, openai_document
 from scripts.draft_corpus import table as rankings_table
 from scripts.exact_speed import summary
 from scripts.fit_constants import fitted
@@ -228,8 +228,9 @@ def test_the_fits_of_the_controllers_constants() -> None:
     assert {name.strip("`"): tuple(row) for name, row in table.items()} == fitted(answers)
 
 
-def test_the_table_of_ways_to_wait_is_what_was_measured() -> None:
-    kept = json.loads((DOCS / "threads" / "busy.json").read_text())
+@pytest.mark.parametrize("machine", ["busy", "busy-epyc"])
+def test_the_table_of_ways_to_wait_is_what_was_measured(machine: str) -> None:
+    kept = json.loads((DOCS / "threads" / f"{machine}.json").read_text())
     rows = busy_table([Measured(**each) for each in kept["found"]])
     assert "\n".join(rows) in (DOCS / "threads.md").read_text()
 
@@ -254,6 +255,14 @@ def test_what_the_server_does_under_load() -> None:
         ) in page
         assert row["seconds"] >= 300
         assert row["memory"][-1] - row["memory"][1] < 20
+
+
+def test_what_becomes_of_requests_by_openais_document() -> None:
+    kept = json.loads((DOCS / "conformance" / "openai-document.json").read_text())
+    page = (DOCS / "conformance" / "README.md").read_text()
+    assert openai_document.table(kept) in page
+    assert openai_document.refused(kept) in page
+    assert not any(each["wrong"] for each in kept.values())
 
 
 def test_what_the_server_adds() -> None:
