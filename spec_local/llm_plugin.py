@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import secrets
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, closing
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,6 +23,7 @@ from spec_local.generation import Chunk, Generation
 from spec_local.models.registry import load_registry
 from spec_local.serve.said import Telling
 from spec_local.serve.tool_template import tool_format
+from spec_local.util.awaiting import in_thread
 
 if TYPE_CHECKING:
     from spec_local.runner import Runner
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
 
 _PATIENCE = 0.05
 """Seconds between two looks at who has the turn."""
+_MAKING = ThreadPoolExecutor(1, "spec-local-llm")
+"""Loads models and begins answers beside the event loop."""
 
 
 @llm.hookimpl
@@ -40,57 +46,69 @@ def register_models(register: Callable[..., None]) -> None:
         register(SpecLocal(name), AsyncSpecLocal(name))
 
 
+class _Reader(NamedTuple):
+    """Where an answer is read, or waited for."""
+
+    thread: int
+    task: asyncio.Task[Any] | None
+    """None outside event loops, or where the whole loop waits."""
+
+    def is_kept_by(self, other: _Reader) -> bool:
+        """Whether nothing is read here while the other waits."""
+        if self.thread != other.thread:
+            return False
+        if self.task is None or other.task is None:
+            return True
+        return self.task is other.task or self.task.done()
+
+
 class _Turn:
     """One answer at a time on a model; the next one waits, in any thread or event loop."""
 
     def __init__(self) -> None:
         self._taken = threading.Lock()
         self._reader: _Reader | None = None
+        self._read_at = 0.0
+        self._collected_for: _Reader | None = None
 
-    @contextmanager
-    def taken(self) -> Iterator[None]:
-        """While the block runs; raises ConfigError where waiting would be for ever."""
-        reader = _Reader(threading.get_ident(), None)
+    def take(self) -> None:
+        """Wait for the turn; raises ConfigError where that would be for ever."""
+        here = _Reader(threading.get_ident(), None)
         while not self._taken.acquire(timeout=_PATIENCE):
-            self._require_other(reader)
-        with self._held(reader):
-            yield
+            self._require_progress(here)
+        self.read(here)
 
-    @asynccontextmanager
-    async def awaited(self) -> AsyncGenerator[None, None]:
+    async def awaited(self) -> None:
         """The same; the event loop is free while it waits."""
-        reader = _Reader(threading.get_ident(), asyncio.current_task())
+        here = _Reader(threading.get_ident(), asyncio.current_task())
         while not self._taken.acquire(blocking=False):
-            self._require_other(reader)
+            self._require_progress(here)
             await asyncio.sleep(_PATIENCE)
-        with self._held(reader):
-            yield
+        self.read(here)
 
-    def _require_other(self, reader: _Reader) -> None:
+    def read(self, reader: _Reader) -> None:
+        """The answer goes on, and there."""
+        self._reader, self._read_at = reader, time.monotonic()
+
+    def give(self) -> None:
+        """The answer has ended."""
+        self._reader = None
+        self._taken.release()
+
+    def _require_progress(self, waiting: _Reader) -> None:
         """An answer that is half read goes on only where it is read, not while that place waits."""
-        other = self._reader
-        apart = other is None or other.thread != reader.thread
-        tasks = other is not None and None not in (other.task, reader.task)
-        require(apart or (tasks and other != reader), _HALF_READ)
-
-    @contextmanager
-    def _held(self, reader: _Reader) -> Iterator[None]:
-        self._reader = reader
-        try:
-            yield
-        finally:
-            self._reader = None
-            self._taken.release()
+        reader = self._reader
+        if reader is None or time.monotonic() - self._read_at < _STALLED:
+            return
+        if not reader.is_kept_by(waiting):
+            return
+        require(self._collected_for is not reader, _HALF_READ)
+        self._collected_for = reader
+        gc.collect()  # it may have been left, and only not be cleared away yet
 
 
-class _Reader(NamedTuple):
-    """Where an answer is read."""
-
-    thread: int
-    task: asyncio.Task[Any] | None
-    """None outside event loops."""
-
-
+_STALLED = 1.0
+"""Seconds after which an answer that nobody reads on is taken for one that is left half read."""
 _HALF_READ = "Another answer of this model is half read here; read it to its end first."
 
 
@@ -169,12 +187,17 @@ class SpecLocal(llm.Model):
         self, prompt: llm.Prompt, stream: bool, response: Any, conversation: Any
     ) -> Iterator[str]:
         """The answer, as it is written."""
+        turn = _turn(self._name)
         try:
-            with _turn(self._name).taken():
+            turn.take()
+            try:
                 answer = _Answer(self._name, prompt)
                 with closing(answer.generation) as chunks:
                     for chunk in chunks:
+                        turn.read(_Reader(threading.get_ident(), None))
                         yield answer.text(chunk, response)
+            finally:
+                turn.give()
         except SpecLocalError as error:
             raise llm.ModelError(str(error)) from None
 
@@ -195,12 +218,18 @@ class AsyncSpecLocal(llm.AsyncModel):
         self, prompt: llm.Prompt, stream: bool, response: Any, conversation: Any
     ) -> AsyncGenerator[str, None]:
         """The answer, as it is written."""
+        turn = _turn(self._name)
         try:
-            async with _turn(self._name).awaited():
-                answer = await asyncio.to_thread(_Answer, self._name, prompt)
+            await turn.awaited()
+            try:
+                # Waited for in any case: what is loaded half would be loaded twice.
+                answer = await in_thread(_MAKING, lambda: _Answer(self._name, prompt), lambda: None)
                 async with aclosing(answer.generation) as chunks:
                     async for chunk in chunks:
+                        turn.read(_Reader(threading.get_ident(), asyncio.current_task()))
                         yield answer.text(chunk, response)
+            finally:
+                turn.give()
         except SpecLocalError as error:
             raise llm.ModelError(str(error)) from None
 

@@ -182,7 +182,40 @@ def test_who_leaves_gives_the_turn_to_the_next(runner: Runner) -> None:
     assert asyncio.run(main()) == wanted
 
 
-def test_nobody_waits_for_what_he_reads_himself(runner: Runner) -> None:
+def test_an_answer_that_was_left_is_no_obstacle(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugin, "_STALLED", 0.01)
+
+    async def main() -> str:
+        async for _chunk in plugin.AsyncSpecLocal("any").prompt("one", temperature=0):
+            break
+        return await awaited("two")
+
+    assert asyncio.run(main()) == expected(runner, "two")
+
+
+def test_an_answer_may_be_read_in_any_task_and_thread(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugin, "_STALLED", 0.01)
+    wanted = [expected(runner, said) for said in ("one", "two")]
+
+    async def main() -> list[str]:
+        answer = aiter(plugin.AsyncSpecLocal("any").prompt("one", **ASKED))
+        text = await asyncio.create_task(anext(answer))
+        second = asyncio.create_task(awaited("two"))
+        while (part := await asyncio.create_task(anext(answer, None))) is not None:
+            text += part
+        return [text, await second]
+
+    assert asyncio.run(main()) == wanted
+
+
+def test_nobody_waits_for_what_he_reads_himself(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugin, "_STALLED", 0.01)
     half_read = "half read here; read it to its end first"
     first = iter(plugin.SpecLocal("any").prompt("one", **ASKED))
     text = next(first)

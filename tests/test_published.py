@@ -257,6 +257,17 @@ def test_what_the_server_does_under_load() -> None:
         assert row["memory"][-1] - row["memory"][1] < 20
 
 
+def test_how_fast_llama_server_is_under_the_same_load() -> None:
+    page = (DOCS / "conformance" / "README.md").read_text()
+    for line in (DOCS / "conformance" / "beside.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        assert (
+            f"| {row.get('beside', 'spec-local')} | {row['clients']} "
+            f"| {row['whole answers per second']:.1f} "
+            f"| {row['median milliseconds to the first token']:.0f} | {row['memory'][-1]:.0f} |"
+        ) in page
+
+
 def test_what_becomes_of_requests_by_openais_document() -> None:
     kept = json.loads((DOCS / "conformance" / "openai-document.json").read_text())
     page = (DOCS / "conformance" / "README.md").read_text()

@@ -18,7 +18,7 @@ from spec_local.serve.tool_calls import Said, ToolCall
 from spec_local.serve.tool_choice import NamedFunction, NamedTool, calling
 from spec_local.serve.tool_format import ObjectCalls
 from spec_local.serve.tool_template import tool_format
-from spec_local.thoughts import Thinking, closed
+from spec_local.thoughts import Thinking, closed, without_thoughts
 from tests.templates import HERMES, JSON_ONLY, MISTRAL, PYTHONIC, JinjaTemplate
 from tests.test_serve_thoughts import chunks
 from tests.test_serve_tools import HERMES_FORM, MINISTRAL, NEMO, SMALL, TOOL
@@ -95,6 +95,22 @@ TO_ROME = ToolCall("weather", ROME)
             0,
         ),
         ("to be, or not", "to be, or not", 0),
+        # Marks that begin no message are text, and a header that nothing follows is nothing.
+        (
+            "<|channel|>final<|message|>`<|channel|>final<|message|>`, or <|end|>, <|start|>u <|",
+            "`<|channel|>final<|message|>`, or <|end|>, <|start|>u <|",
+            0,
+        ),
+        (f"<|channel|>{'x' * 300}", f"<|channel|>{'x' * 300}", 0),
+        ("<|channel|>commentary<|message|>Hm.<|end|>", "Hm.", 0),
+        ("<|channel|>commentary<|message|>Hm.<|end|><|start|>assistant<|channel|>com", "Hm.", 0),
+        # A call of no JSON is text, and the one after it a call.
+        (
+            '<|channel|>commentary to=functions.weather<|message|>{"city": nowhere}<|end|>'
+            f"<|start|>assistant<|channel|>commentary to=functions.weather<|message|>{ROME}",
+            '<|channel|>commentary to=functions.weather<|message|>{"city": nowhere}<|end|>',
+            1,
+        ),
         ("<|channel|>commentary to=functions.weather", None, 0),
         ('<|channel|>commentary to=functions.weather<|message|>{"city": "ro', None, 0),
         ("<|channel|>commentary to=functions.weather<|message|>rome", None, 0),
@@ -113,6 +129,28 @@ def test_gpt_oss_writes_calls_to_a_recipient(
     assert "".join(each.thought for each in told) == "Rome?"
     assert "".join(each.text for each in told) == (written if text is None else text)
     assert [call for each in told for call in each.calls] == [TO_ROME] * calls
+
+
+@pytest.mark.parametrize("size", [1, 5, 1000])
+@pytest.mark.parametrize("apart", [True, False])
+def test_gpt_oss_thinks_also_between_messages(apart: bool, size: int) -> None:
+    """Where thoughts are not told apart, all marks stay, so that somebody else can tell them."""
+    rest = "<|end|><|start|>assistant<|channel|>final<|message|>No."
+    between = "<|end|><|start|>assistant<|channel|>analysis<|message|>Or oslo?"
+    written = f"<|channel|>commentary<|message|>Hm.{between}{rest}"
+    telling = Telling(
+        HarmonyCalls().reader(["weather"], thinks=apart), Thinking() if apart else None
+    )
+    told = [telling.feed(chunk) for chunk in chunks(THOUGHT + written, size)]
+    text = "".join(each.text for each in told)
+    if apart:
+        assert "".join(each.thought for each in told) == "Rome?Or oslo?"
+        assert text == "Hm.\n\nNo."
+    else:
+        assert text == THOUGHT + written
+        assert (
+            without_thoughts(f"{THOUGHT}{rest.removeprefix('<|end|><|start|>assistant')}") == "No."
+        )
 
 
 def test_a_call_of_gpt_oss_can_be_demanded() -> None:

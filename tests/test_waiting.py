@@ -162,7 +162,6 @@ def test_after_a_long_silence_this_moment_counts() -> None:
     assert machine.switched == [True]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_who_takes_turns_with_us_is_no_company() -> None:
     machine = Machine(0.0, 0.0)
     for _ in range(3):
@@ -222,6 +221,7 @@ def test_a_long_prompt_is_not_taken_for_a_silence() -> None:
     assert machine.switched == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_linux_tells_its_load(tmp_path: Path) -> None:
     before = linux_load()
     assert before.running >= 1

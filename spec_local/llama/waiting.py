@@ -109,7 +109,8 @@ class Waiting:
                 self._keep_on(int(len(self.processors) - others + BUSY), threads, idle_first)
             return
         if self._calm_since is None:
-            self._calm_since = before
+            # Of what was before a pause, one moment says little.
+            self._calm_since = self._at - LOOK_SECONDS if is_pause else before
         is_calm = self._at - self._calm_since >= self._calm_seconds
         if self.sleeping and (is_calm or not self._sure):
             self._wake()

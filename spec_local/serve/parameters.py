@@ -62,9 +62,9 @@ def _cleaned(value: Any, levels: int = _DEEPEST) -> Any:
 
 _MEANINGLESS = object()
 Meaningless = Annotated[Any, _MEANINGLESS]
+"""What OpenAI's clients send by habit and has no meaning here; said in a header."""
 Unsupported = Annotated[None, Field(description="Not done here; null, or left out.")]
 """What OpenAI has and this server has not; clients may say so."""
-"""What OpenAI's clients send by habit and has no meaning here; said in a header."""
 
 
 class Ignoring(Wire):

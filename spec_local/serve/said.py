@@ -35,14 +35,16 @@ class Telling:
         """What is certain now; all of it with the last chunk."""
         ends = chunk.finish_reason is not None
         parts = self._parts(chunk.text, ends)
+        thought = "".join(part.text for part in parts if part.thought)
         text = "".join(part.text for part in parts if not part.thought)
-        calls = list[ToolCall]()
-        if self._calls is not None:
-            text, calls = self._calls.feed(text)
-            if ends:
-                rest = self._calls.finish()
-                text, calls = text + rest.text, calls + rest.calls
-        return Told("".join(part.text for part in parts if part.thought), text, calls)
+        if self._calls is None:
+            return Told(thought, text, [])
+        said = [self._calls.feed(text), *([self._calls.finish()] if ends else [])]
+        return Told(
+            thought + "".join(each.thought for each in said),
+            "".join(each.text for each in said),
+            [call for each in said for call in each.calls],
+        )
 
     def _parts(self, text: str, ends: bool) -> list[Part]:
         if self._thinking is None:
@@ -63,7 +65,7 @@ def telling(
     """
     bound = sampling.grammar is not None or sampling.json_schema is not None
     thinking = None if reasoning == "none" or bound else Thinking(begun(prompt, vocab))
-    return Telling(tools.reader(), thinking)
+    return Telling(tools.reader(thinks=thinking is not None), thinking)
 
 
 def begun(prompt: Sequence[int], vocab: Vocabulary) -> str:

@@ -29,6 +29,8 @@ class Said(NamedTuple):
 
     text: str
     calls: list[ToolCall]
+    thought: str = ""
+    """What was thought between texts and calls, where that is told apart."""
 
 
 class CallReader(Protocol):

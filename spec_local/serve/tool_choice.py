@@ -49,12 +49,16 @@ class Calling:
     demand: Demand | None = None
     """That one must be called; None where nothing must be."""
 
-    def reader(self) -> CallReader | None:
-        """Tells the calls of an answer; None where there cannot be any."""
+    def reader(self, *, thinks: bool = False) -> CallReader | None:
+        """Tells the calls of an answer; None where there cannot be any.
+
+        thinks: whether thoughts are told apart.
+        """
         if self.form is None:
             return None
         names = [tool["function"]["name"] for tool in self.tools]
-        return self.form.reader(names, None if self.demand is None else self.demand.begun)
+        begun = None if self.demand is None else self.demand.begun
+        return self.form.reader(names, begun, thinks=thinks)
 
     def schema(self, wanted: dict[str, Any] | None, parameter: str) -> dict[str, Any] | None:
         """What the answer is bound to: the demanded call, else what that parameter wants of it."""

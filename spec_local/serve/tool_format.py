@@ -29,10 +29,13 @@ class Demand(NamedTuple):
 class ToolFormat(Protocol):
     """A way of writing calls."""
 
-    def reader(self, names: Collection[str], begun: str | None = None) -> CallReader:
+    def reader(
+        self, names: Collection[str], begun: str | None = None, *, thinks: bool = False
+    ) -> CallReader:
         """Tells calls of tools with such names from an answer.
 
         begun: what of a call is part of the prompt, see `Demand`; None where nothing is.
+        thinks: thoughts are told apart, also those that do not stand before the answer.
         """
 
     def demand(self, tools: Sequence[Mapping[str, Any]]) -> Demand:
@@ -56,7 +59,9 @@ class ObjectCalls:
     arguments_key: str
     """The entry that has its arguments."""
 
-    def reader(self, names: Collection[str], begun: str | None = None) -> CallReader:
+    def reader(
+        self, names: Collection[str], begun: str | None = None, *, thinks: bool = False
+    ) -> CallReader:
         """See `ToolFormat`."""
         return MarkedCalls(self.find, _mark_of(self.opening), names, begun)
 
@@ -105,7 +110,9 @@ class NamedCalls:
     call_id: str
     """What in it stands for the name of the call."""
 
-    def reader(self, names: Collection[str], begun: str | None = None) -> CallReader:
+    def reader(
+        self, names: Collection[str], begun: str | None = None, *, thinks: bool = False
+    ) -> CallReader:
         """See `ToolFormat`."""
         return MarkedCalls(self.find, _mark_of(self.opening), names, begun)
 
