@@ -28,10 +28,10 @@ MACHINE = MachineOptions(ctx_size=512)
 CHAT = "/v1/chat/completions"
 
 
-def served(path: Path, parallel: int = 1, **options: Any) -> TestClient:
+def served(path: Path, parallel: int = 1, kept: int = 0, **options: Any) -> TestClient:
     models = ModelOptions(target=str(path), **options)
     how = (SamplingOptions(temperature=0.0), MACHINE, TemplateOptions())
-    loaded = load_served("tiny", models, parallel, *how)
+    loaded = load_served("tiny", models, parallel, *how, kept)
     service = Service(Models({"tiny": lambda: loaded}, most_waiting=4), Limits())
     return TestClient(make_app(service))
 
@@ -73,6 +73,23 @@ def test_contexts_share_the_weights_and_choose_by_what_they_know(client: TestCli
     assert again["usage"]["prompt_tokens_details"]["cached_tokens"] > 60
     meta = client.get("/v1/models/tiny").json()["meta"]
     assert (meta["parallel"], meta["draft"], meta["drafter"]) == (2, "tiny-draft.gguf", "auto")
+
+
+def test_a_conversation_that_was_displaced_is_taken_up_again(tiny: Path) -> None:
+    one, two = "the first conversation " * 8, "and quite another one " * 8
+    with served(tiny) as plain, served(tiny, kept=1 << 30) as keeping:
+        for client, cached in ((plain, 0), (keeping, len(one))):
+            first, other = said(client, one), said(client, two)
+            again = said(client, one, "goes on")
+            # A beginning that all conversations share is always there.
+            assert again["usage"]["prompt_tokens_details"]["cached_tokens"] >= cached
+            if client is plain:
+                expected = [first, other, again]
+                assert again["usage"]["prompt_tokens_details"]["cached_tokens"] < 30
+            else:
+                texts = [each["choices"][0]["message"]["content"] for each in expected]
+                found = [each["choices"][0]["message"]["content"] for each in (first, other, again)]
+                assert found == texts
 
 
 class Cat(BaseModel):

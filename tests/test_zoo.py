@@ -175,6 +175,32 @@ def test_logits_are_those_of_the_last_tokens(arch: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arch", each_architecture())
+def test_what_was_held_can_be_held_again(arch: str, tmp_path: Path) -> None:
+    from spec_local.llama.session import Session
+
+    first, other = [1, *range(262, 282)], [1, *range(268, 285), *range(262, 290)]
+    with (
+        loaded(write(RECIPES[arch], tmp_path / "model.gguf")) as model,
+        Session(model) as session,
+        Session(model) as fresh,
+    ):
+        session.evaluate(first)
+        held = session.saved()
+        session.truncate(0)
+        session.evaluate(other, rows=3)
+        session.adopt(held)
+        assert session.tokens == first
+        row = session.evaluate([270, 271])[-1].copy()
+        expected = fresh.evaluate([*first, 270, 271])[-1]
+        assert np.abs(row - expected).max() < TOLERANCE * expected.std()
+        session.truncate(len(first) - 2)  # and it goes back as ever
+        row = session.evaluate([*first[len(session.tokens) :], 272])[-1].copy()
+        fresh.truncate(0)
+        expected = fresh.evaluate([*first, 272])[-1]
+        assert np.abs(row - expected).max() < TOLERANCE * expected.std()
+
+
+@pytest.mark.parametrize("arch", each_architecture())
 def test_drafting_changes_no_text(arch: str, tmp_path: Path) -> None:
     from spec_local import LoadOptions, Runner, Sampling
 

@@ -95,6 +95,15 @@ def serve(
     parallel: Annotated[
         int, _server("--parallel", help="Contexts that answer at the same time.", min=1, max=64)
     ] = 1,
+    cache_ram: Annotated[
+        int,
+        _server(
+            "--cache-ram",
+            metavar="N",
+            help="MiB for contexts that others displaced, of each model; 0: none.",
+            min=0,
+        ),
+    ] = 1024,
     idle_seconds: Annotated[
         float | None,
         _server(
@@ -151,7 +160,9 @@ def serve(
     )
     options = _by_name(models.each(names or []))
     loads: dict[str, Callable[[], Loaded]] = {
-        each: partial(load_served, each, one, parallel, sampling, machine, template)
+        each: partial(
+            load_served, each, one, parallel, sampling, machine, template, cache_ram << 20
+        )
         for each, one in options.items()
     }
     with listening(address) as listener:
@@ -208,18 +219,24 @@ def load_served(
     sampling: SamplingOptions,
     machine: MachineOptions,
     template: TemplateOptions,
+    kept_bytes: int,
 ) -> Loaded:
-    """Load what the options say, with so many contexts."""
+    """Load what the options say, with so many contexts.
+
+    kept_bytes: for what they held before another request took their place.
+    """
+    from spec_local.serve.kept_contexts import KeptContexts
     from spec_local.serve.models import Loaded
     from spec_local.serve.sharing import beside, slot_of
 
+    kept = KeptContexts(kept_bytes)
     with ExitStack() as stack:
         first = load_runner(models, sampling, machine, template)
-        slots = [slot_of(first)]
+        slots = [slot_of(first, kept)]
         stack.callback(slots[0].close)
         for _ in range(parallel - 1):
             other = beside(first, models.k, _library(first, models), stack)
-            slots.append(slot_of(other))
+            slots.append(slot_of(other, kept))
             stack.callback(slots[-1].close)
         return Loaded(name, slots, _about(first, parallel), stack.pop_all().close)
 

@@ -7,7 +7,6 @@ use the memory is made to hold exactly the mirrored tokens.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 from collections.abc import Callable, Sequence
 from time import perf_counter
@@ -17,9 +16,18 @@ import numpy as np
 from spec_local.errors import ContextOverflow, EngineError
 from spec_local.llama.abort import AbortFlag
 from spec_local.llama.backend import computing, default_threads, lib
-from spec_local.llama.capabilities import Capabilities, Checkpoint
+from spec_local.llama.capabilities import Checkpoint, capabilities_of
 from spec_local.llama.context import make_context
 from spec_local.llama.model import Model
+from spec_local.llama.state import (
+    ALL,
+    RUNNING,
+    SEQUENCE,
+    Held,
+    read_state,
+    state_bytes,
+    write_state,
+)
 from spec_local.llama.status import require_evaluated
 from spec_local.sampling.types import Logits
 from spec_local.util.prefix import common_prefix
@@ -30,8 +38,6 @@ TokensProgress = Callable[[int, int], None]
 
 An exception it raises abandons the evaluation; what is done stays in the cache.
 """
-
-_SEQUENCE = 0
 
 
 class Session:
@@ -76,7 +82,7 @@ class Session:
         self.n_batch = lib.llama_n_batch(self.handle)
         self.n_vocab = model.vocab.n_tokens
         self.max_rows = min(max_rows, self.n_batch)
-        self.capabilities = self._capabilities()
+        self.capabilities = capabilities_of(model, self._snapshots, self.n_ctx, self.n_batch)
         self._batch = lib.llama_batch_init(self.n_batch, 0, 1)
         resources.callback(lib.llama_batch_free, self._batch)
         self._batch_tokens = np.ctypeslib.as_array(self._batch.token, (self.n_batch,))
@@ -84,15 +90,7 @@ class Session:
         self._batch_outputs = np.ctypeslib.as_array(self._batch.logits, (self.n_batch,))
         for i in range(self.n_batch):
             self._batch.n_seq_id[i] = 1
-            self._batch.seq_id[i][0] = _SEQUENCE
-
-    def _capabilities(self) -> Capabilities:
-        if self.model.is_recurrent:
-            return Capabilities("snapshot" if self._snapshots else "checkpoint", depth=0)
-        if self.model.sliding_window:
-            # The cache holds the window and one batch more; half of that is surely still there.
-            return Capabilities("window", depth=self.n_batch // 2)
-        return Capabilities("remove", depth=self.n_ctx)
+            self._batch.seq_id[i][0] = SEQUENCE
 
     @property
     def handle(self) -> lib.llama_context_p:
@@ -215,17 +213,17 @@ class Session:
             return True
         if self._snapshots and not self._may_go_back_to(length):
             return False
-        if not lib.llama_memory_seq_rm(self._memory, _SEQUENCE, length, -1):
+        if not lib.llama_memory_seq_rm(self._memory, SEQUENCE, length, -1):
             return False
         if self.capabilities.rollback != "window":
             return True
         # Removing succeeds even when the window before `length` has already been overwritten.
-        oldest = lib.llama_memory_seq_pos_min(self._memory, _SEQUENCE)
+        oldest = lib.llama_memory_seq_pos_min(self._memory, SEQUENCE)
         return 0 <= oldest <= max(0, length - self.model.sliding_window)
 
     def _may_go_back_to(self, length: int) -> bool:
         """Whether a snapshot is of this length; llama.cpp would also take one of an older batch."""
-        back = lib.llama_memory_seq_pos_max(self._memory, _SEQUENCE) + 1 - length
+        back = lib.llama_memory_seq_pos_max(self._memory, SEQUENCE) + 1 - length
         removable, self._removable = self._removable, 0  # going back twice is not possible
         return back <= removable
 
@@ -237,31 +235,40 @@ class Session:
         """
         if depth <= self.capabilities.depth or not self._tokens:
             return
-        flags = lib.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
-        size = lib.llama_state_seq_get_size_ext(self.handle, _SEQUENCE, flags)
         saved, self._checkpoint = self._checkpoint, None  # none is valid while one is written
-        reuse = saved is not None and len(saved.state) == size
-        buffer = saved.state if saved and reuse else ctypes.create_string_buffer(size)
-        state = ctypes.cast(buffer, ctypes.POINTER(ctypes.c_uint8))
-        lib.llama_state_seq_get_data_ext(self.handle, state, size, _SEQUENCE, flags)
-        self._checkpoint = Checkpoint(len(self._tokens), buffer)
+        state = read_state(self.handle, RUNNING, None if saved is None else saved.state)
+        self._checkpoint = Checkpoint(len(self._tokens), state)
 
     def _restore(self, saved: Checkpoint) -> bool:
         """Bring a recurrent state back and drop the attention cache after it."""
-        state = ctypes.cast(saved.state, ctypes.POINTER(ctypes.c_uint8))
-        flags, size = lib.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY, len(saved.state)
-        if not lib.llama_state_seq_set_data_ext(self.handle, state, size, _SEQUENCE, flags):
+        if not write_state(self.handle, RUNNING, saved.state):
             return False
-        return lib.llama_memory_seq_rm(self._memory, _SEQUENCE, saved.length, -1)
+        return lib.llama_memory_seq_rm(self._memory, SEQUENCE, saved.length, -1)
 
     def digest(self) -> bytes:
         """A hash of the bytes the memory holds for the tokens, as llama.cpp saves them."""
-        size = lib.llama_state_seq_get_size(self.handle, _SEQUENCE)
-        state = (ctypes.c_uint8 * size)()
-        written = lib.llama_state_seq_get_data(self.handle, state, size, _SEQUENCE)
-        if not 0 < written == size:
-            raise EngineError("llama.cpp cannot save the state of this model's memory.")
-        return hashlib.blake2b(memoryview(state), digest_size=16).digest()
+        return hashlib.blake2b(memoryview(self.saved().state), digest_size=16).digest()
+
+    @property
+    def state_bytes(self) -> int:
+        """How large a copy of what the memory holds is."""
+        return state_bytes(self.handle)
+
+    def saved(self) -> Held:
+        """What the memory holds now, for `adopt`; EngineError where llama.cpp cannot save it."""
+        self._mend()
+        return Held(tuple(self._tokens), read_state(self.handle, ALL))
+
+    def adopt(self, held: Held) -> None:
+        """Hold that instead, which a session of the same model and options has saved.
+
+        Raises EngineError if llama.cpp refuses; then nothing is held.
+        """
+        self._forget_after(0)
+        self._dirty, self._removable = True, 0
+        if not write_state(self.handle, ALL, held.state):
+            raise EngineError("llama.cpp cannot take back the state of this model's memory.")
+        self._tokens, self._dirty = list(held.tokens), False
 
     def interrupt(self, stop: bool = True) -> None:
         """Stop the evaluation that runs and those to come, from any thread, or let them run again.

@@ -143,6 +143,7 @@ async def answering(engine: Engine, asked: Asked, stack: AsyncExitStack) -> Answ
 
 def _generations(slot: Slot, asked: Asked) -> list[Generation]:
     """One for each choice; choices differ by their seeds."""
+    slot.recall(asked.tokens[0])
     if not asked.generates:
         return []
     wanted = asked.speculative

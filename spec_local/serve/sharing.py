@@ -13,13 +13,16 @@ from spec_local.llama.session import Session
 from spec_local.machine.profile import ProfileStore
 from spec_local.models.loading import draft_session
 from spec_local.runner import Runner
+from spec_local.serve.kept_contexts import KeptContexts
 from spec_local.serve.slot import Slot
 
 
-def slot_of(runner: Runner) -> Slot:
-    """The runner's context; the slot closes the runner."""
-    session = runner.target if runner.exact is None else runner.exact.session
-    return Slot(runner, runner.speculator.name, session, partial(_redrafted, runner))
+def slot_of(runner: Runner, kept: KeptContexts) -> Slot:
+    """The runner's context; the slot closes the runner. kept: shared by all contexts of a model."""
+    drafter, redraft = runner.speculator.name, partial(_redrafted, runner)
+    if runner.exact is not None:  # which trusts no bits but those that it has computed itself
+        return Slot(runner, drafter, runner.exact.session, redraft)
+    return Slot(runner, drafter, runner.target, redraft, partial(kept.recall, runner.target))
 
 
 def beside(runner: Runner, k: int | None, library: Library, stack: ExitStack) -> Runner:

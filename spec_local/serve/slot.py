@@ -28,13 +28,18 @@ class Slot:
     """One context, in which one request at a time is answered."""
 
     def __init__(
-        self, runner: Serving, drafter: str, session: EvaluationSession, redraft: Redraft
+        self,
+        runner: Serving,
+        drafter: str,
+        session: EvaluationSession,
+        redraft: Redraft,
+        recall: Callable[[Sequence[int]], None] = lambda _prompt: None,
     ) -> None:
         """runner: drafts as the server was told to, by `drafter`; it is closed with the slot.
 
-        session: in which it evaluates.
+        session: in which it evaluates. recall: lets it hold what saves most reading of a prompt.
         """
-        self.runner, self._drafter = runner, drafter
+        self.runner, self._drafter, self.recall = runner, drafter, recall
         self._session, self._redraft = session, redraft
         self._others: dict[tuple[str | None, int | None], Serving] = {}
         self._worker = ThreadPoolExecutor(1, "spec-local-slot")
