@@ -84,7 +84,7 @@ def test_what_begins_a_longer_one_is_kept_once() -> None:
 
 def test_little_is_not_worth_a_copy() -> None:
     kept, memory = KeptContexts(10_000), Memory()
-    for each in (text(1, WORTH - 1), TWO, [*TWO[:150], 7], [*TWO[:150], 8]):
+    for each in (text(1, WORTH - 1), TWO, [*TWO[:170], 7], [*TWO[:170], 8]):
         read(kept, memory, each)
     assert memory.copied == 0  # too short, or an answer that is written again
     none = KeptContexts(0)

@@ -1,7 +1,7 @@
 """What contexts held before another request took their place, until somebody comes back for it.
 
 A front end asks for a title between two turns of a chat, two people talk in turns: with one context
-each would have the other's conversation read again. A token's keys and values are some ten kilobytes:
+each would have the other read again. A token's keys and values are some ten kilobytes:
 copying them takes microseconds, evaluating it again a millisecond at least on most machines.
 llama-server has the same (`--cache-ram`).
 """
@@ -19,8 +19,10 @@ from spec_local.errors import EngineError
 from spec_local.llama.state import Held
 from spec_local.util.prefix import common_prefix
 
-WORTH = 16
+WORTH = 8
 """Tokens that a copy has to save, at least."""
+_SMALL_PART = 4
+"""Less than one of so many parts of what stays is not worth a copy of all."""
 _LEFT = 1 << 30
 """Bytes of the machine's memory that are left free."""
 
@@ -60,9 +62,9 @@ class KeptContexts:
         common = common_prefix(session.tokens, prompt)
         better = self._taken(prompt, common + WORTH)
         lost = len(session.tokens) - common
-        # A turn that is only repeated loses its answer, which nobody comes back for.
+        # A long chat whose last turn is repeated loses an answer, which nobody comes back for.
         with suppress(EngineError, MemoryError):  # of a memory that cannot be copied nothing is
-            if lost >= WORTH and lost > common:
+            if lost >= max(WORTH, common // _SMALL_PART):
                 self._keep(session)
             if better is not None:
                 session.adopt(better)
