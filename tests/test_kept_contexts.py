@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import gc
+import weakref
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -104,3 +107,21 @@ def test_nothing_is_kept_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) 
     kept, memory = KeptContexts(10_000), Memory()
     assert [read(kept, memory, each) for each in (ONE, TWO, ONE)] == [0, 0, 0]
     assert memory.copied == 0
+
+
+def test_a_copy_that_is_dropped_is_free_at_once(tiny: Path) -> None:
+    from spec_local.llama.model import Model
+    from spec_local.llama.options import LoadOptions
+    from spec_local.llama.session import Session
+
+    with Model(tiny, LoadOptions(n_ctx=128)) as model, Session(model) as session:
+        session.evaluate([1, *range(262, 282)])
+        held = session.saved()
+        session.adopt(held)
+        dropped = weakref.ref(held.state)
+        gc.disable()
+        try:
+            del held
+            assert dropped() is None
+        finally:
+            gc.enable()

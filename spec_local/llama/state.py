@@ -33,8 +33,7 @@ def read_state(context: lib.llama_context_p, what: int, reuse: State | None = No
     size = lib.llama_state_seq_get_size_ext(context, SEQUENCE, what)
     fits = reuse is not None and len(reuse) == size
     state = reuse if reuse is not None and fits else ctypes.create_string_buffer(size)
-    place = ctypes.cast(state, ctypes.POINTER(ctypes.c_uint8))
-    written = lib.llama_state_seq_get_data_ext(context, place, size, SEQUENCE, what)
+    written = lib.llama_state_seq_get_data_ext(context, _bytes(state), size, SEQUENCE, what)
     if not 0 < written == size:
         raise EngineError("llama.cpp cannot save the state of this model's memory.")
     return state
@@ -42,5 +41,10 @@ def read_state(context: lib.llama_context_p, what: int, reuse: State | None = No
 
 def write_state(context: lib.llama_context_p, what: int, state: State) -> bool:
     """Let the memory hold that; False if llama.cpp refuses."""
-    place = ctypes.cast(state, ctypes.POINTER(ctypes.c_uint8))
-    return bool(lib.llama_state_seq_set_data_ext(context, place, len(state), SEQUENCE, what))
+    size = len(state)
+    return bool(lib.llama_state_seq_set_data_ext(context, _bytes(state), size, SEQUENCE, what))
+
+
+def _bytes(state: State) -> ctypes.Array[ctypes.c_uint8]:
+    """As llama.cpp takes it; `ctypes.cast` would keep it alive until garbage is collected."""
+    return (ctypes.c_uint8 * len(state)).from_buffer(state)
