@@ -233,7 +233,12 @@ def llama_state_seq_get_data_ext(
     ctx: llama_context_p, dst: ctypes.Array[ctypes.c_uint8], size: int, seq_id: int, flags: int, /
 ) -> int: ...
 def llama_state_seq_set_data_ext(
-    ctx: llama_context_p, src: ctypes.Array[ctypes.c_uint8], size: int, dest_seq_id: int, flags: int, /
+    ctx: llama_context_p,
+    src: ctypes.Array[ctypes.c_uint8],
+    size: int,
+    dest_seq_id: int,
+    flags: int,
+    /,
 ) -> int: ...
 
 # Samplers
