@@ -11,6 +11,10 @@ class ModelFileError(SpecLocalError):
     """A model file is missing, damaged or of a kind that cannot be used."""
 
 
+class NotEnoughMemory(ModelFileError):
+    """The weights do not fit into the memory that is free."""
+
+
 class VocabularyMismatch(SpecLocalError):
     """Target and draft do not share a vocabulary."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from threading import Event
+from types import SimpleNamespace
 
 import pytest
 from fastapi.testclient import TestClient
 
-from spec_local.errors import ConfigError
+from spec_local.errors import ConfigError, NotEnoughMemory, SpecLocalError
 from spec_local.serve.app import make_app
 from spec_local.serve.failures import Refused
 from spec_local.serve.limits import Limits
@@ -55,6 +56,42 @@ def test_what_nobody_asks_for_is_dropped() -> None:
         assert load.runners[0].closed
         async with models.using("one"):
             assert len(load.runners) == 2
+
+    asyncio.run(main())
+
+
+def test_where_memory_is_short_what_nobody_uses_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two, three = Loads("one"), Loads("two"), Loads("three")
+    fails: list[SpecLocalError] = []
+
+    def large() -> Loaded:
+        if fails:
+            raise fails.pop()
+        return three()
+
+    async def main() -> None:
+        models = Models({"one": one, "two": two, "three": large}, most_waiting=1)
+
+        def there() -> list[bool]:
+            return [models.served(name) is not None for name in ("one", "two", "three")]
+
+        for name in ("one", "two"):
+            async with models.using(name):
+                pass
+        assert there() == [True, True, False]
+        fails.append(ConfigError("It is broken."))
+        with pytest.raises(Refused):
+            async with models.using("three"):
+                pass
+        assert there() == [True, True, False]  # nobody pays for that
+        fails.append(NotEnoughMemory("It is large."))
+        async with models.using("two"), models.using("three"):
+            assert there() == [False, True, True]
+            assert one.runners[0].closed
+            free = SimpleNamespace(available=0)
+            monkeypatch.setattr("spec_local.serve.models.virtual_memory", lambda: free)
+            async with models.using("one"):
+                assert there() == [True, True, True]  # all are in use
 
     asyncio.run(main())
 

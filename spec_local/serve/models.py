@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,7 +12,9 @@ from http import HTTPStatus
 from time import monotonic, time
 from typing import Any
 
-from spec_local.errors import SpecLocalError
+from psutil import virtual_memory
+
+from spec_local.errors import ContextOverflow, NotEnoughMemory, SpecLocalError
 from spec_local.serve.engine import Engine
 from spec_local.serve.failures import Refused, ending
 from spec_local.serve.serving import Serving
@@ -19,6 +22,8 @@ from spec_local.serve.slot import Slot
 from spec_local.util.awaiting import in_daemon
 
 _log = logging.getLogger(__name__)
+_SHORT = 1 << 30
+"""Bytes of free memory below which a model that nobody uses is dropped before another is loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,10 @@ def unknown(name: str, names: Sequence[str]) -> Refused:
 
 
 class Models:
-    """Models by name. Each is loaded when it is first asked for, and dropped when it is not."""
+    """Models by name. Each is loaded when it is first asked for, and dropped when it is not.
+
+    Where memory is short for another one, those that nobody uses are dropped at once.
+    """
 
     def __init__(
         self,
@@ -109,9 +117,9 @@ class Models:
         name = name or self.names[0]
         if name not in self._loads:
             raise unknown(name, self.names)
-        served = self._served.get(name)
-        if served is None:  # who asked for it may leave; others wait for the same loading
-            served = await asyncio.shield(self._to_load(name))
+        while (served := self._served.get(name)) is None:
+            # Who asked for it may leave; others wait for the same loading.
+            await asyncio.shield(self._to_load(name))
         served.users += 1
         try:
             yield served
@@ -133,10 +141,15 @@ class Models:
         return self._loading[name]
 
     async def _load(self, name: str) -> Served:
+        while virtual_memory().available < _SHORT and await self._drop_one():
+            pass  # mapped weights fit always, and slow each other down
         self._reading.add(name)
         try:
             loaded = await in_daemon(lambda: self._read(name))
         except SpecLocalError as error:
+            is_large = isinstance(error, NotEnoughMemory | ContextOverflow)
+            if is_large and await self._drop_one():  # with whose memory it may fit
+                return await self._load(name)
             _log.error("%s cannot be loaded: %s", name, error)
             raise Refused(
                 f"The model {name!r} cannot be loaded; the server's log says why.",
@@ -165,10 +178,21 @@ class Models:
         if self._idle_seconds is None:
             return
         before = monotonic() - self._idle_seconds
-        for name, served in list(self._served.items()):
-            if served.users == 0 and served.left_at <= before and name in self._served:
-                del self._served[name]
-                await asyncio.to_thread(served.loaded.close)
+        while await self._drop_one(before):
+            pass
+
+    async def _drop_one(self, before: float = math.inf) -> bool:
+        """Free the model that nobody uses for longest, if that is since before; whether one was."""
+        idle = [
+            (served.left_at, name)
+            for name, served in self._served.items()
+            if served.users == 0 and served.left_at <= before
+        ]
+        if not idle:
+            return False
+        served = self._served.pop(min(idle)[1])
+        await asyncio.to_thread(served.loaded.close)
+        return True
 
     async def keep_dropping_idle(self) -> None:
         """The same again and again, until it is cancelled."""
