@@ -45,15 +45,16 @@ def command_lines(page: Path) -> Iterator[str]:
     spans = re.findall(rf"`({program} [^`]+)`", prose)
     call = rf"{program}(?=\s|$).*"
     for line in _whole_lines(shell.replace("\\\n", " ")):
-        if found := re.search(call, re.sub(r"\s#\s.*", "", line)):
+        if found := re.search(call, line):
             yield " ".join(found[0].split())
     yield from (" ".join(span.split()) for span in spans)
 
 
 def _whole_lines(shell: str) -> Iterator[str]:
-    """Lines of a shell script; one that ends inside quotes goes on in the next."""
+    """Lines of a shell script without comments; one that ends inside quotes goes on in the next."""
     begun = ""
-    for line in shell.splitlines():
+    for whole in shell.splitlines():
+        line = whole if begun else re.sub(r"\s#\s.*", "", whole)
         begun = f"{begun} {line}" if begun else line
         if begun.count("'") % 2 == 0 and begun.count('"') % 2 == 0:
             yield begun

@@ -1,4 +1,4 @@
-"""The calls of docs/serve.md, run as they stand against the command itself, and how that ends."""
+"""The calls of docs/serve.md and the README, run as they stand, and how the server ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ pytestmark = [
 
 PAGE = ROOT / "docs" / "serve.md"
 BASE = "http://127.0.0.1:8080"
-CALLS = [block for block in blocks(PAGE, "sh") if block.startswith("curl")]
+CALLS = [
+    block
+    for page in (PAGE, ROOT / "README.md")
+    for block in blocks(page, "sh")
+    if block.startswith("curl")
+]
 
 
 def started(path: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
@@ -47,7 +52,7 @@ def address(tiny: Path) -> Iterator[str]:
 
 
 def test_the_page_has_calls() -> None:
-    assert len(CALLS) == 4
+    assert len(CALLS) == 5
     assert all(BASE in call for call in CALLS)
 
 
