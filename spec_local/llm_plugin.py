@@ -53,6 +53,11 @@ class _Reader(NamedTuple):
     task: asyncio.Task[Any] | None
     """None outside event loops, or where the whole loop waits."""
 
+    @classmethod
+    def here(cls, task: asyncio.Task[Any] | None = None) -> _Reader:
+        """In this thread."""
+        return cls(threading.get_ident(), task)
+
     def is_kept_by(self, other: _Reader) -> bool:
         """Whether nothing is read here while the other waits."""
         if self.thread != other.thread:
@@ -73,14 +78,14 @@ class _Turn:
 
     def take(self) -> None:
         """Wait for the turn; raises ConfigError where that would be for ever."""
-        here = _Reader(threading.get_ident(), None)
+        here = _Reader.here()
         while not self._taken.acquire(timeout=_PATIENCE):
             self._require_progress(here)
         self.read(here)
 
     async def awaited(self) -> None:
         """The same; the event loop is free while it waits."""
-        here = _Reader(threading.get_ident(), asyncio.current_task())
+        here = _Reader.here(asyncio.current_task())
         while not self._taken.acquire(blocking=False):
             self._require_progress(here)
             await asyncio.sleep(_PATIENCE)
@@ -194,7 +199,7 @@ class SpecLocal(llm.Model):
                 answer = _Answer(self._name, prompt)
                 with closing(answer.generation) as chunks:
                     for chunk in chunks:
-                        turn.read(_Reader(threading.get_ident(), None))
+                        turn.read(_Reader.here())
                         yield answer.text(chunk, response)
             finally:
                 turn.give()
@@ -226,7 +231,7 @@ class AsyncSpecLocal(llm.AsyncModel):
                 answer = await in_thread(_MAKING, lambda: _Answer(self._name, prompt), lambda: None)
                 async with aclosing(answer.generation) as chunks:
                     async for chunk in chunks:
-                        turn.read(_Reader(threading.get_ident(), asyncio.current_task()))
+                        turn.read(_Reader.here(asyncio.current_task()))
                         yield answer.text(chunk, response)
             finally:
                 turn.give()

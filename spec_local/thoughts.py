@@ -75,7 +75,7 @@ class Thinking:
             if self._marks is not None:
                 thought, closed, after = rest.partition(self._marks.closes)
                 if not closed:
-                    self._held = _possible_mark(thought, self._marks.closes)
+                    self._held = possible_mark(thought, self._marks.closes)
                     thought = thought.removesuffix(self._held)
                 parts.append(Part(thought, True))
                 if not closed:
@@ -108,7 +108,7 @@ def _opened_by(mark: str) -> Marks | None:
     return next((marks for marks in MARKS if marks.opens == mark), None)
 
 
-def _possible_mark(text: str, mark: str) -> str:
+def possible_mark(text: str, mark: str) -> str:
     """The longest end of the text that may become the mark."""
     longest = range(len(mark) - 1, 0, -1)
     return next((mark[:length] for length in longest if text.endswith(mark[:length])), "")

@@ -54,7 +54,7 @@ class Session:
         floats.
         Raises ContextOverflow when there is not enough memory for it.
         """
-        self.model = model
+        self.model, self._wants_all_rows = model, model.wants_all_rows
         self.on_progress: TokensProgress | None = None
         self.decode_calls = 0
         """How often llama_decode was called, to check the promise of one per round."""
@@ -133,7 +133,7 @@ class Session:
             done += step
             if self.on_progress is not None:
                 self.on_progress(done, len(tokens))
-        given = len(tokens) - done if self.model.wants_all_rows else rows
+        given = len(tokens) - done if self._wants_all_rows else rows
         self._decode(tokens[done:], given)
         started = perf_counter()
         logits = lib.llama_get_logits(self.handle)  # waits for the device

@@ -16,6 +16,7 @@ from typing import Any
 
 from spec_local.serve.tool_calls import Said, ToolCall, WrittenCall, call_of
 from spec_local.serve.tool_format import Demand, object_at, only_one, parameters
+from spec_local.thoughts import possible_mark
 
 _END, _START, _CHANNEL, _MESSAGE = "<|end|>", "<|start|>assistant", "<|channel|>", "<|message|>"
 _HEADERS = tuple(
@@ -131,17 +132,12 @@ class HarmonyReader:
                 if is_header:
                     self._reads = self._between
                 return self._let_out(found.start())
-        return self._let_out(len(self._held) - self._possible_mark())
+        begun = max(len(possible_mark(self._held, mark)) for mark in (_END, _START))
+        return self._let_out(len(self._held) - begun)
 
     def _let_out(self, length: int) -> str:
         text, self._held = self._held[:length], self._held[length:]
         return text
-
-    def _possible_mark(self) -> int:
-        """How many characters at the end may become a mark."""
-        marks = (_END, "<|start|>")
-        ends = (self._held[-length:] for length in range(min(9, len(self._held)), 0, -1))
-        return next((len(e) for e in ends if any(mark.startswith(e) for mark in marks)), 0)
 
     def _in_call(self) -> Said:
         """The call, once it is complete; text, if it is none."""

@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple, Protocol
 
+from spec_local.thoughts import possible_mark
+
 
 class WrittenCall(NamedTuple):
     """A call in a text."""
@@ -98,11 +100,7 @@ class MarkedCalls:
             self._calling = True
             text, self._held = self._held[:at].rstrip(), self._held[at + len(mark) :]
             return text
-        held = next(
-            n
-            for n in range(min(len(mark) - 1, len(self._held)), -1, -1)
-            if self._held.endswith(mark[:n])
-        )
+        held = len(possible_mark(self._held, mark))
         # White space before a mark belongs to the mark.
         sure = len(self._held[: len(self._held) - held].rstrip())
         return self._let_out(sure)
