@@ -29,11 +29,10 @@ import numpy as np
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
-from tests.zoo.recipes import Recipe, recipes, write
+from tests.zoo.recipes import DIFFUSION, Recipe, recipes, write
 
 ROUNDS = ((5, 2), (17, 2), (17, 12))
 """Tokens of a round, drafted and one more, and how many of them are taken back."""
-DIFFUSION = ("dream", "llada", "llada-moe", "rnd1")
 WIDE = ("llama", "gemma2", "lfm2", "mamba", "jamba")
 """One of each way of going back, and a hybrid with attention."""
 TIMES, LAYERS = 16, 12

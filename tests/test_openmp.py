@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spec_local.llama import backend
+from spec_local.llama import backend, team
 from spec_local.llama.model import Model
 from spec_local.llama.openmp import IdleTeam, Threads, threads_by_load
 from spec_local.llama.options import LoadOptions
@@ -91,8 +91,9 @@ def places() -> list[set[int]]:
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="there is nowhere else to run")
 def test_threads_keep_to_processors_while_they_compute_and_change_no_bit(
-    tiny: Path, by_load: Threads
+    tiny: Path, by_load: Threads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(team, "_UNDIVIDED_TOKENS", 0)  # else one thread would do
     everywhere = os.sched_getaffinity(0)
     one = frozenset({min(everywhere)})
     with Model(tiny, LoadOptions(n_ctx=128, n_threads=2)) as model, Session(model) as session:

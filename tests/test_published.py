@@ -23,7 +23,7 @@ from scripts.ticks import table as ticks_table
 from spec_local.bench.record.result import Result
 from spec_local.bench.report.compare import compare
 from spec_local.bench.report.markdown import markdown
-from tests.zoo.recipes import recipes
+from tests.zoo.recipes import DIFFUSION, recipes
 
 pytestmark = pytest.mark.llama
 
@@ -295,7 +295,7 @@ def test_what_going_back_costs() -> None:
     assert going_back.zoo_table(kept["zoo"]) in page
     assert going_back.wide_table(kept["wide"]) in page
     measured = {each["architecture"] for each in kept["zoo"]}
-    assert measured == recipes().keys() - {*going_back.DIFFUSION}
+    assert measured == recipes().keys() - {*DIFFUSION}
     assert f"the {len(measured)} architectures" in page
     for way in ("window", "snapshot", "checkpoint"):
         assert f"y {way}: {going_back.names(kept['zoo'], way)}" in " ".join(page.split())

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from spec_local.llama.waiting import (
+    ALARM_SECONDS,
+    BRIEF_SECONDS,
     BUSY,
+    CALM_SECONDS,
     LOOK_SECONDS,
-    PATIENCE_SECONDS,
-    SECOND_LOOK_SECONDS,
     STALE_SECONDS,
     Load,
     Waiting,
@@ -26,19 +27,28 @@ class Machine:
         """others: how much of each processor other processes use."""
         self.now, self.own, self.running = 100.0, 3.0, 1
         self.others, self.busy = list(others), [5.0] * len(others)
+        self.tick = 1e-9
         self.share = 1.0
         """How much of what is left of a processor this process takes."""
         self.switched: list[bool] = []
         self.running_soon: int | None = None
         """Threads that run after a moment's wait; None: as many as now."""
         self.waiting = Waiting(
-            lambda: Load(dict(enumerate(self.busy)), self.running),
+            self.load,
             self.switched.append,
             clock=lambda: self.now,
             own_seconds=lambda: self.own,
             wait=self.wait,
             processors=frozenset(range(len(others))),
         )
+
+    def load(self) -> Load:
+        """What is counted so far, in whole ticks."""
+        busy, counted = (
+            {each: seconds // self.tick * self.tick for each, seconds in enumerate(kind)}
+            for kind in (self.busy, [self.now] * len(self.busy))
+        )
+        return Load(busy, counted, self.running)
 
     def evaluate(self, seconds: float, threads: int = 2, each_seconds: float = 0.05) -> None:
         """Evaluations one after the other, each of a twentieth of a second or as long as said."""
@@ -115,29 +125,53 @@ def test_they_follow_the_load_in_both_directions() -> None:
     machine.evaluate(1)
     assert machine.waiting.sleeping
     machine.others = [0.0, 0.0]
-    machine.evaluate(2 * LOOK_SECONDS + 0.1)  # the one in which they ended, and a calm one
+    machine.evaluate(CALM_SECONDS + LOOK_SECONDS + 0.1)
     assert not machine.waiting.sleeping
     assert machine.waiting.kept_on is None
     assert machine.switched == [True, False]
 
 
-def test_short_pauses_of_the_others_soon_change_nothing() -> None:
+def test_for_short_visits_they_soon_sleep_no_more() -> None:
+    machine = Machine(0.0, 0.0)
+
+    def visits(count: int, seconds: float) -> None:
+        for _ in range(count):
+            machine.others = [1.0, 0.0]
+            machine.evaluate(seconds)
+            machine.others = [0.0, 0.0]
+            machine.evaluate(1.5)
+
+    visits(20, 0.3)
+    assert machine.switched == [True, False] * 2
+    machine.others = [1.0, 0.0]  # this one stays
+    machine.evaluate(BRIEF_SECONDS + 0.1)
+    assert machine.waiting.sleeping
+    machine.evaluate(5)
+    machine.others = [0.0, 0.0]
+    machine.evaluate(CALM_SECONDS + LOOK_SECONDS + 0.1)
+    assert not machine.waiting.sleeping
+    machine.evaluate(5)
+    machine.others = [1.0, 0.0]  # and so may the next
+    machine.evaluate(ALARM_SECONDS + LOOK_SECONDS + 0.1)
+    assert machine.waiting.sleeping
+
+
+def test_short_pauses_of_the_others_change_nothing() -> None:
     machine = Machine(1.0, 0.0)
     for _ in range(20):
         machine.others = [1.0, 0.0]
         machine.evaluate(0.5)
         machine.others = [0.0, 0.0]
-        machine.evaluate(0.6)
-    assert machine.waiting.sleeping
-    assert 3 <= len(machine.switched) <= 7
-    machine.evaluate(PATIENCE_SECONDS + 2 * LOOK_SECONDS)
-    assert not machine.waiting.sleeping
-    machine.evaluate(2 * PATIENCE_SECONDS)
-    machine.others = [1.0, 0.0]  # a visitor
-    machine.evaluate(1)
-    machine.others = [0.0, 0.0]
-    machine.evaluate(2 * LOOK_SECONDS + 0.1)
-    assert not machine.waiting.sleeping
+        machine.evaluate(CALM_SECONDS - 0.05)
+    assert machine.switched == [True]
+
+
+@pytest.mark.parametrize("seconds", [0.03, 0.05, 0.07])
+def test_ticks_of_many_processors_are_no_load(seconds: float) -> None:
+    machine = Machine(*[0.0] * 64)
+    machine.tick = 0.01
+    machine.evaluate(5, threads=64, each_seconds=seconds + 1e-4)
+    assert machine.switched == []
 
 
 def test_what_leaves_enough_processors_does_not_disturb() -> None:
@@ -179,7 +213,7 @@ def test_who_ends_just_then_is_no_company_for_long() -> None:
         machine.running = 2
         machine.evaluate(0.05)
         assert machine.waiting.sleeping
-        machine.evaluate(SECOND_LOOK_SECONDS + 0.05)
+        machine.evaluate(LOOK_SECONDS + 0.05)
         assert not machine.waiting.sleeping
 
 
@@ -225,8 +259,9 @@ def test_a_long_prompt_is_not_taken_for_a_silence() -> None:
 def test_linux_tells_its_load(tmp_path: Path) -> None:
     before = linux_load()
     assert before.running >= 1
-    after = linux_load().busy_seconds
-    assert all(after[each] >= seconds > 0 for each, seconds in before.busy_seconds.items())
+    after = linux_load()
+    for now, then in zip(after[:2], before[:2], strict=True):
+        assert all(now[each] >= seconds > 0 for each, seconds in then.items())
     stat = tmp_path / "stat"
     lines = (
         "cpu  1 1 1 1 1 1 1 1 1 0",
@@ -234,4 +269,4 @@ def test_linux_tells_its_load(tmp_path: Path) -> None:
         "cpu3 1 1 1 9 0 0 0 0",
     )
     stat.write_text("\n".join([*lines, "intr 7", "procs_running 4"]))
-    assert linux_load(stat) == Load({0: 2.0, 3: 0.03}, 4)
+    assert linux_load(stat) == Load({0: 2.0, 3: 0.03}, {0: 59.0, 3: 0.12}, 4)

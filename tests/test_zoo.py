@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from spec_local.errors import ModelFileError
-from tests.zoo.recipes import recipes, write
+from tests.zoo.recipes import DIFFUSION, recipes, write
 
 pytestmark = pytest.mark.llama
 
@@ -35,8 +35,6 @@ DOZEN = (
     "gpt-oss",
     "bloom",
 )
-DIFFUSION = ("dream", "llada", "llada-moe", "rnd1")
-"""They write a text in any order, which has no drafts."""
 N_CTX, TOLERANCE = 256, 0.05
 """TOLERANCE: of the logits' standard deviation; batches of other widths round otherwise."""
 

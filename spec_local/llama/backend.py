@@ -107,13 +107,16 @@ def _evaluating_process() -> Process:
     return Process()
 
 
-def computing(threads: int) -> AbstractContextManager[None]:
+def computing(threads: int, *, may_be_fewer: bool = False) -> AbstractContextManager[int]:
     """Around an evaluation with so many threads: they wait and run as suits the machine's load.
 
+    Gives how many to evaluate with: less only if it may be, and others leave room for no more.
     Raises EngineError in a child forked after an evaluation, where its threads are missing.
     """
     _evaluating_process().require_this()
-    return nullcontext() if _threads is None else _threads.computing(threads)
+    if _threads is None:
+        return nullcontext(threads)
+    return _threads.computing(threads, may_be_fewer)
 
 
 @contextmanager

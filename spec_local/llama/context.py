@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spec_local.errors import ContextOverflow
-from spec_local.llama.backend import collected_errors, lib
+from spec_local.llama.backend import collected_errors, default_threads, lib
 from spec_local.llama.memory import KV_TYPES, require_memory
 from spec_local.llama.model import Model
 
@@ -21,7 +21,7 @@ _UBATCH_BEYOND_SNAPSHOTS = 2
 room for yet another; it ends the process where it has not."""
 
 
-def make_context(model: Model, n_ctx: int, *, max_rows: int, threads: int) -> lib.llama_context_p:
+def make_context(model: Model, n_ctx: int, max_rows: int) -> lib.llama_context_p:
     """A context for one sequence of n_ctx tokens, whose evaluations give at most max_rows rows.
 
     Raises ContextOverflow when there is not enough memory for it.
@@ -37,7 +37,7 @@ def make_context(model: Model, n_ctx: int, *, max_rows: int, threads: int) -> li
     params.swa_full = False  # a sliding window keeps what it needs, not the whole context
     most = min(_SNAPSHOTS, max_rows - 1, params.n_ubatch - _UBATCH_BEYOND_SNAPSHOTS)
     params.n_rs_seq = max(0, most) if model.is_recurrent else 0
-    params.n_threads = params.n_threads_batch = threads
+    params.n_threads = params.n_threads_batch = options.n_threads or default_threads()
     params.flash_attn_type = _FLASH[options.flash_attention]
     params.type_k = KV_TYPES[options.kv_type_k].number
     params.type_v = KV_TYPES[options.kv_type_v].number

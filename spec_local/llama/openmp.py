@@ -105,15 +105,20 @@ class Threads:
         self._places = None if placed else Places(libgomp, self.waiting.processors)
 
     @contextmanager
-    def computing(self, threads: int) -> Iterator[None]:
-        """Around an evaluation with so many threads."""
+    def computing(self, threads: int, may_be_fewer: bool = False) -> Iterator[int]:
+        """Around an evaluation with so many threads, or with as many as have a processor free.
+
+        As many as that need not be kept there: nobody has to be waited for but others.
+        """
         self.waiting.look(threads)
         try:
+            kept_on = self.waiting.kept_on
+            room = len(kept_on) if may_be_fewer and kept_on else threads
             if self._places is None:
-                yield
+                yield room
                 return
-            with self._places.keep(self.waiting.kept_on, threads):
-                yield
+            with self._places.keep(None if room < threads else kept_on, threads):
+                yield room
         finally:
             self.waiting.computed()
 

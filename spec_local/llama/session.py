@@ -15,7 +15,7 @@ import numpy as np
 
 from spec_local.errors import ContextOverflow, EngineError
 from spec_local.llama.abort import AbortFlag
-from spec_local.llama.backend import computing, default_threads, lib
+from spec_local.llama.backend import lib
 from spec_local.llama.capabilities import Checkpoint, capabilities_of
 from spec_local.llama.context import make_context
 from spec_local.llama.model import Model
@@ -29,6 +29,7 @@ from spec_local.llama.state import (
     write_state,
 )
 from spec_local.llama.status import require_evaluated
+from spec_local.llama.team import Team
 from spec_local.sampling.types import Logits
 from spec_local.util.prefix import common_prefix
 from spec_local.util.process import OwnStack, Process, closed_when_dropped
@@ -65,14 +66,12 @@ class Session:
         self._checkpoint: Checkpoint | None = None
         self._process = Process()
         wanted = model.context_size(model.options.n_ctx if n_ctx is None else n_ctx)
-        self._threads = model.options.n_threads or default_threads()
-        self._handle: lib.llama_context_p | None = make_context(
-            model, wanted, max_rows=max_rows, threads=self._threads
-        )
+        self._handle: lib.llama_context_p | None = make_context(model, wanted, max_rows)
         resources = OwnStack()
         self._free = closed_when_dropped(self, resources)
         resources.callback(_free_context, model, self._handle)
         self._abort = AbortFlag(self.handle)
+        self._team = Team(self.handle, model.options)
         self._memory = lib.llama_get_memory(self.handle)
         self._snapshots = lib.llama_n_rs_seq(self.handle)
         self._removable = 0
@@ -149,7 +148,7 @@ class Session:
         self._batch.n_tokens = count
         self._dirty, self._removable = True, 0
         started = perf_counter()
-        with computing(self._threads):
+        with self._team.computing(start + count):
             status = lib.llama_decode(self.handle, self._batch)
         self.decode_seconds += perf_counter() - started
         self.decode_calls += 1

@@ -4,8 +4,8 @@ A token is some hundred short barriers. A thread that spins at them is there at 
 are; but where another process has taken a processor, it spins away the very time slice that the
 thread it waits for would need, and most of the speed is lost. A thread that sleeps there instead
 still waits for the other one to get its turn on the processor they share with somebody. So beside
-others threads sleep *and* keep to as many processors as are free. Fewer threads would do the same,
-but what llama.cpp computes depends on their number, in the low bits (docs/threads.md).
+others threads sleep *and* there are only as many as processors are free. Where that would change
+what llama.cpp computes, all of them keep to those processors instead (`team.py`).
 
 No setting that is fixed when the OpenMP library is loaded serves both, so it is chosen again while
 evaluations run, by what other processes use. docs/threads.md has the measurements.
@@ -20,10 +20,8 @@ from pathlib import Path
 from time import monotonic, process_time, sleep
 from typing import NamedTuple
 
-LOOK_SECONDS = 0.25
-"""How often the load is looked at, at most …"""
-SECOND_LOOK_SECONDS = 0.1
-"""… and how soon again after a look that tells little, the first one after a pause."""
+LOOK_SECONDS = 0.1
+"""How often the load is looked at, at most."""
 PAUSE_SECONDS = 0.1
 """After so long without an evaluation, when our threads have ceased to spin, others that worked in
 between may be through, such as a program that takes turns with this one: they count if they run at
@@ -37,16 +35,21 @@ always works gets half of a processor at least, while we spin; beside less, spin
 CALM = 0.35
 """Processors below which threads may spin again …"""
 CALM_SECONDS = 0.2
-"""… after so long, which is one look. Waiting costs more than half of an idle machine's speed …"""
-PATIENCE_SECONDS = 2.0
-"""… so this is doubled, up to here, whenever the others are back within so long."""
+"""… after so long: waiting costs up to half of an idle machine's speed."""
+ALARM_SECONDS = 0.08
+"""How long others have to work until threads sleep: up to the first look …"""
+BRIEF_SECONDS = 1.0
+"""… and twice as long, up to here, after each time that they slept for less than this: beside those
+who come for a moment and go again, spinning is faster."""
 
 
 class Load(NamedTuple):
     """What the system tells of its processors."""
 
     busy_seconds: Mapping[int, float]
-    """Time that each processor has worked, for whomever."""
+    """Time that each processor has worked, for whomever, …"""
+    counted_seconds: Mapping[int, float]
+    """… of so much that was counted for it, in the same ticks."""
     running: int
     """Threads that run or would run at this moment, the one that asks among them."""
 
@@ -79,9 +82,10 @@ class Waiting:
         """Whether more than a moment has shown that they should sleep."""
         self._lock = threading.Lock()
         self._calm_since: float | None = None
-        self._calm_seconds = CALM_SECONDS
+        self._busy_since: float | None = None
+        self._alarm_seconds = ALARM_SECONDS
         self._seen, self._at, self._own = read(), clock(), own_seconds()
-        self._woken_at = self._computed_at = self._at
+        self._slept_at = self._computed_at = self._at
         self._due = self._at + LOOK_SECONDS
 
     def look(self, threads: int) -> None:
@@ -100,36 +104,38 @@ class Waiting:
     def _choose(self, threads: int) -> None:
         before, is_pause = self._at, self._clock() - self._computed_at > PAUSE_SECONDS
         others, idle_first = self._others(is_pause)
-        self._due = self._at + (SECOND_LOOK_SECONDS if is_pause else LOOK_SECONDS)
+        self._due = self._at + LOOK_SECONDS
+        # Of what was before a pause, one moment says little.
+        since = self._at - LOOK_SECONDS if is_pause else before
         free = max(0, len(self.processors) - threads)
+        if others <= free + BUSY:
+            self._busy_since = None
+        else:
+            self._busy_since = since if self._busy_since is None else self._busy_since
+            if is_pause or self._at - self._busy_since >= self._alarm_seconds:
+                self._sleep(sure=not is_pause)
+            if self.sleeping:
+                self._keep_on(int(len(self.processors) - others + BUSY), threads, idle_first)
         if others > free + CALM:
             self._calm_since = None
-            if others > free + BUSY:
-                self._sleep(sure=not is_pause)
-                self._keep_on(int(len(self.processors) - others + BUSY), threads, idle_first)
             return
-        if self._calm_since is None:
-            # Of what was before a pause, one moment says little.
-            self._calm_since = self._at - LOOK_SECONDS if is_pause else before
-        is_calm = self._at - self._calm_since >= self._calm_seconds
-        if self.sleeping and (is_calm or not self._sure):
+        self._calm_since = since if self._calm_since is None else self._calm_since
+        if self.sleeping and (self._at - self._calm_since >= CALM_SECONDS or not self._sure):
             self._wake()
 
     def _sleep(self, *, sure: bool) -> None:
-        if sure and not (self.sleeping and self._sure):
-            relapse = self._at - self._woken_at < PATIENCE_SECONDS
-            longer = min(2 * self._calm_seconds, PATIENCE_SECONDS)
-            self._calm_seconds = longer if relapse else CALM_SECONDS
         if not self.sleeping:
             self._switch(True)
-            self.sleeping, self._sure = True, False
+            self.sleeping, self._sure, self._slept_at = True, False, self._at
         self._sure = self._sure or sure
 
     def _wake(self) -> None:
         self._switch(False)
         self.sleeping, self.kept_on = False, None
         if self._sure:
-            self._woken_at = self._at
+            was_brief = self._at - self._slept_at < BRIEF_SECONDS
+            longer = min(2 * self._alarm_seconds, BRIEF_SECONDS)
+            self._alarm_seconds = longer if was_brief else ALARM_SECONDS
 
     def _keep_on(self, room: int, threads: int, idle_first: list[int]) -> None:
         """Choose processors if there is room on fewer than threads; the same as long as it does."""
@@ -146,10 +152,7 @@ class Waiting:
         """
         seen, at, own = self._read(), self._clock(), self._own_seconds()
         passed, ours = at - self._at, own - self._own
-        worked = {
-            each: seen.busy_seconds.get(each, 0.0) - self._seen.busy_seconds.get(each, 0.0)
-            for each in self.processors
-        }
+        worked = {each: passed * _share(each, self._seen, seen) for each in self.processors}
         silent = at - max(self._at, self._computed_at)
         self._seen, self._at, self._own = seen, at, own
         idle_first = sorted(worked, key=lambda each: (worked[each], each))
@@ -167,16 +170,29 @@ class Waiting:
         return min(seen.running, self._read().running)
 
 
+def _share(processor: int, before: Load, after: Load) -> float:
+    """Of the time in between, how much that processor has worked.
+
+    Ticks are compared with ticks: one more of them on each of many processors would be a load.
+    """
+    busy, counted = (
+        kinds[1].get(processor, 0.0) - kinds[0].get(processor, 0.0)
+        for kinds in zip(before[:2], after[:2], strict=True)
+    )
+    return busy / counted if counted > 0 else 0.0
+
+
 def linux_load(stat: Path = Path("/proc/stat")) -> Load:
     """The load by Linux's /proc/stat; raises OSError or ValueError where there is none."""
     lines = stat.read_text(encoding="ascii").splitlines()
     tick = os.sysconf("SC_CLK_TCK")
-    busy = {}
+    busy, counted = dict[int, float](), dict[int, float]()
     for line in lines:
         name, *fields = line.split()
         if name.startswith("cpu") and name != "cpu":
             # user, nice, system, idle, iowait, irq, softirq, steal, in ticks; guests are users
             ticks = [int(field) for field in fields[:8]]
             busy[int(name[3:])] = (sum(ticks) - ticks[3] - ticks[4]) / tick
+            counted[int(name[3:])] = sum(ticks) / tick
     (running,) = (line.split()[1] for line in lines if line.startswith("procs_running "))
-    return Load(busy, int(running))
+    return Load(busy, counted, int(running))

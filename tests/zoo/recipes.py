@@ -37,6 +37,10 @@ class Recipe:
         return json.dumps(asdict(self), separators=(",", ":"))
 
 
+DIFFUSION = ("dream", "llada", "llada-moe", "rnd1")
+"""Architectures that write a text in any order, which has no drafts."""
+
+
 def recipes() -> dict[str, Recipe]:
     """All there are, by architecture."""
     found = (Recipe(**json.loads(line)) for line in RECIPES.read_text("utf-8").splitlines())
