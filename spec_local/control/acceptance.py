@@ -51,6 +51,9 @@ class Acceptance:
         )
         edges = (0.0, *self._tuning.confidence_edges, 1.0)
         self._middles = [(low + high) / 2 for low, high in pairwise(edges)]
+        self._left = 1.0
+        """What is left of the text's verdicts and has not been taken off them yet: they fade in
+        every round, and are added to in few."""
         self._shares: NDArray[np.float64] | None = None
         self._rates: NDArray[np.float64] | None = None
         """What the properties of these names have answered, until counts change."""
@@ -65,8 +68,8 @@ class Acceptance:
         accepted, judged = self._pair[bucket]
         a_pair = (accepted + weight * confidence) / (judged + weight)
         accepted, judged = self._text[bucket]
-        weight = self._trust.pair_weight
-        return (accepted + weight * a_pair) / (judged + weight)
+        weight, left = self._trust.pair_weight, self._left
+        return (left * accepted + weight * a_pair) / (left * judged + weight)
 
     @property
     def judged(self) -> tuple[float, float]:
@@ -126,6 +129,9 @@ class Acceptance:
 
     def observe(self, confidences: Sequence[float], accepted: int, rejected: bool) -> None:
         """The first `accepted` tokens of a draft were accepted; was the next one rejected?"""
+        if confidences and self._left < 1.0:
+            self._text = [[self._left * count for count in counts] for counts in self._text]
+            self._left = 1.0
         for index, confidence in enumerate(confidences[: accepted + rejected]):
             bucket = self._bucket(confidence)
             for counts, memory in self._both(self._pair[bucket], self._text[bucket]):
@@ -134,8 +140,8 @@ class Acceptance:
 
     def fade(self, keep: float) -> None:
         """Trust what the present text has taught less: the text has moved on since."""
-        for counts in (*self._text, self._text_drafted):
-            counts[:] = [keep * count for count in counts]
+        self._left *= keep
+        self._text_drafted = [keep * count for count in self._text_drafted]
         self._shares = self._rates = None
 
     def _both(self, pair: list[float], text: list[float]) -> Sequence[tuple[list[float], float]]:

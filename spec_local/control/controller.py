@@ -163,7 +163,8 @@ class Controller:
             return
         survivals = list(accumulate(repeat(drafter.acceptance.typical, moment.room), mul))
         expected = [0.0, *accumulate(survivals)]
-        limit = moment.room
+        # No draft may cost what all its tokens together promise.
+        limit = min(moment.room, draft.within(expected[-1] + 1.0 - min(costs[2 : moment.room + 2])))
         while limit > 0:
             price = costs[limit + 1] + draft.of(limit) - 1.0
             bearable = expected[limit] > price and self.budget.bears(price + catch_up)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from math import floor
 from operator import mul
 from typing import NamedTuple
 
@@ -28,6 +29,10 @@ class DraftPrices(NamedTuple):
     def of(self, k: int) -> float:
         """k drafted tokens."""
         return self.first + (k - 1) * self.step
+
+    def within(self, price: float) -> int:
+        """The greatest k, if any, that costs no more than that."""
+        return max(0, 1 + floor((price - self.first) / self.step))
 
 
 class Intent(NamedTuple):
