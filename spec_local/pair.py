@@ -12,9 +12,16 @@ from spec_local.engine.types import Drafter
 from spec_local.exact.modes import Exactness, exact_options
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
+from spec_local.llama.seeing import session_on
 from spec_local.llama.session import Session
 from spec_local.machine.profile import ProfileStore
-from spec_local.models.loading import draft_may_fail, draft_session, load_draft, load_model
+from spec_local.models.loading import (
+    draft_may_fail,
+    draft_session,
+    give_eyes,
+    load_draft,
+    load_model,
+)
 from spec_local.models.registry import PairSpec, load_registry
 from spec_local.util.progress import Progress, no_progress
 
@@ -58,7 +65,7 @@ class OpenPair:
 
     def sessions(self, stack: ExitStack) -> Sessions:
         """New contexts, which the stack must close before the pair."""
-        target, draft = stack.enter_context(Session(self.target)), None
+        target, draft = stack.enter_context(session_on(self.target)), None
         if self.draft is not None:
             with draft_may_fail(self.draft.path.name, self._may_lack_draft):
                 draft = stack.enter_context(draft_session(self.draft))
@@ -111,6 +118,7 @@ def open_pair(
     registry, profiles = load_registry(), profiles or ProfileStore.of_user()
     with ExitStack() as stack:
         target = stack.enter_context(load_model(spec.target, registry, options, progress))
+        give_eyes(target, spec.mmproj, registry, progress)
         draft, may_lack = None, may_lack_draft and not any(map(rules.needs_draft, running))
         if spec.draft is not None and any(map(rules.uses_draft, running)):
             with draft_may_fail(spec.draft, may_lack):

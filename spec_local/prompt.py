@@ -8,6 +8,8 @@ from typing import Any, TypedDict
 
 from spec_local.errors import ConfigError, require
 from spec_local.llama.messages import Message, Tool
+from spec_local.llama.model import Model
+from spec_local.llama.pictures import shown
 from spec_local.llama.quoting import tokenize_quoted
 from spec_local.llama.template import ChatTemplate
 from spec_local.llama.vocab import Vocabulary
@@ -37,7 +39,7 @@ def is_conversation(prompt: Prompt) -> bool:
 
 def prompt_tokens(
     prompt: Prompt,
-    vocab: Vocabulary,
+    model: Model,
     template: Callable[[], ChatTemplate],
     *,
     tools: Sequence[Tool] = (),
@@ -50,20 +52,20 @@ def prompt_tokens(
     messages.
     Raises ConfigError for what is no prompt, and for token ids the model lacks.
     """
+    vocab = model.vocab
     if isinstance(prompt, str):
         require(not tools, _NO_TOOLS)
         return vocab.tokenize(prompt, add_special=True, parse_special=True)
     items = _items(prompt)
     if is_conversation(items):
-        text = template().varied(variables).render(items, tools)
+        text = template().varied(variables).render(shown(items, model.show), tools)
         return rendered_tokens(text if thinks else closed(text), vocab)
     require(not tools, _NO_TOOLS)
     try:
         tokens = [index(item) for item in items]
     except TypeError:
         raise ConfigError("The prompt has rows of tokens; give one row.") from None
-    known = range(vocab.n_tokens)
-    require(all(token in known for token in tokens), "The prompt has token ids the model lacks.")
+    require(all(map(model.has, tokens)), "The prompt has token ids the model lacks.")
     return tokens
 
 

@@ -112,6 +112,7 @@ class Runner:
         *,
         target: str | Path | None = None,
         draft: str | Path | None = None,
+        mmproj: str | Path | None = None,
         drafter: str | Drafter | None = None,
         k: int | None = None,
         sampling: Sampling | None = None,
@@ -124,19 +125,18 @@ class Runner:
     ) -> Runner:
         """Load a pair by its name in models.toml, or a target and a draft by name or path.
 
-        What is not there yet is pulled. Raises SpecLocalError.
-        draft: None is the pair's own; "auto" where it has none the best one at hand, which
-        `runner.pair` tells; "none" does without. One that nobody named may fail to load.
-        drafter: auto, none, lookup, model, lookup-then-model, or a `Drafter` of your own, which the
-        runner closes. auto decides by what each costs here and earns. None is the pair's.
-        k: tokens drafted per round by any other drafter, 3 by default. profiles: where what is
-        learned of the machine is kept; None is the user's cache directory.
-        exact: the same text, bit for bit, whatever is drafted; see `exact/modes.py` for the modes.
-        True is "certified". For the first time the machine is examined, which takes minutes.
-        lookup_corpus: files whose text answers may quote, such as those being edited.
-        remember: keep answers in a private file, to draft similar ones.
+        What is not there yet is pulled. Raises SpecLocalError. mmproj: the target's image encoder;
+        None takes the one that lies beside it, if any. draft: None is the pair's own; "auto" where
+        it has none the best one at hand, which `runner.pair` tells; "none" does without. One that
+        nobody named may fail to load. drafter: auto, none, lookup, model, lookup-then-model, or a
+        `Drafter` of your own, which the runner closes. auto decides by what each costs here and
+        earns. None is the pair's. k: tokens drafted per round by any other drafter, 3 by default.
+        profiles: where what is learned of the machine is kept; None is the user's cache directory.
+        exact: the same text, bit for bit, whatever is drafted, by a mode of `exact/modes.py`; True
+        is "certified", which for the first time examines the machine, for minutes. remember: keep
+        answers in a private file, to draft similar ones. lookup_corpus: files to quote from.
         """
-        spec, mode = choose_pair(pair, target, draft), mode_of(exact)
+        spec, mode = choose_pair(pair, target, draft, mmproj), mode_of(exact)
         drafter = spec.drafter if drafter is None else drafter
         drafters.check(drafter, has_draft=spec.draft is not None, k=k)
         if (corpus := read_corpus(lookup_corpus)) or remember:
@@ -176,7 +176,7 @@ class Runner:
     def tokenize(self, prompt: Prompt, **given: Unpack[Templating]) -> list[int]:
         """Tokens of a text, completed as it is, or of messages, through the chat template."""
         self._require_open()
-        return prompt_tokens(prompt, self.vocab, lambda: self.template, **given)
+        return prompt_tokens(prompt, self.target.model, lambda: self.template, **given)
 
     def count_tokens(self, prompt: Prompt, **given: Unpack[Templating]) -> int:
         """How many tokens of prompt `generate` would make of it: `stats.prompt_tokens`."""

@@ -8,6 +8,7 @@ from spec_local import drafters
 from spec_local.control.widths import ANY
 from spec_local.drafters.build import DraftModel, build, build_all
 from spec_local.drafters.library import Library
+from spec_local.drafters.text_only import TextOnly
 from spec_local.engine.speculate import Adaptive, FixedK
 from spec_local.engine.types import Drafter, Speculator
 from spec_local.errors import require
@@ -39,6 +40,8 @@ def speculation(
     model = None
     if draft is not None:
         session = in_target_tokens(draft, target)
+        if target.model.eyes is not None:
+            session = TextOnly(session)
         model = DraftModel(session, target.n_vocab, target.model.vocab.is_end)
     if drafter != drafters.AUTO:
         fixed = FixedK(build(drafter, model, library), drafters.DEFAULT_K if k is None else k)

@@ -92,7 +92,7 @@ def test_nothing_comes_to_stderr(vocab: Vocabulary, capfd: pytest.CaptureFixture
 
 
 def test_errors_of_other_threads_are_not_collected() -> None:
-    log: Any = backend._log
+    log: Any = backend.log_callback
     log = partial(log, backend._ERROR)
 
     with collected_errors() as ours:

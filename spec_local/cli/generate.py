@@ -21,7 +21,7 @@ from spec_local.cli.sampling_options import SamplingOptions
 from spec_local.cli.signals import exit_code
 from spec_local.cli.summary import summary
 from spec_local.cli.template_options import SYSTEM_FOLDED, TemplateOptions
-from spec_local.errors import ConfigError
+from spec_local.errors import ConfigError, require
 from spec_local.util.files import read_text, text_of
 
 if TYPE_CHECKING:
@@ -42,6 +42,10 @@ def generate(
     file: Annotated[
         Path | None,
         typer.Option("--file", "-f", metavar="FILE", help="A file that goes before the prompt."),
+    ] = None,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option("--image", metavar="FILE", help="An image before the prompt; repeatable."),
     ] = None,
     system: Annotated[
         str | None, typer.Option("--system", "-s", metavar="TEXT", help="System message.")
@@ -84,11 +88,12 @@ def generate(
 ) -> None:
     """Answer a prompt, or with --raw continue it."""
     text = _read_prompt(prompt, file)
-    if raw and system is not None:
-        raise ConfigError("--system needs the chat template; leave out --raw.")
-    if raw and template != TemplateOptions():
-        raise ConfigError(
-            "--raw uses no chat template; leave it out, or what changes the template."
+    if raw:
+        require(system is None, "--system needs the chat template; leave out --raw.")
+        require(not image, "--image needs the chat template; leave out --raw.")
+        require(
+            template == TemplateOptions(),
+            "--raw uses no chat template; leave it out, or what changes the template.",
         )
     if not text.strip() and system is None:
         raise ConfigError("The prompt is empty; give at least one word.")
@@ -96,6 +101,7 @@ def generate(
         raise ConfigError("--logprobs is part of the JSON output; add --json.")
     expected = None if prediction is None else read_text(prediction)
     with load_runner(models, sampling, machine, template) as runner:
+        text = "\n\n".join([*map(runner.target.model.show, image or ()), text])
         full_prompt = text if raw else _messages(runner, system, text)
         with on_terminal() as progress:
             generation = runner.generate(

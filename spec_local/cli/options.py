@@ -105,6 +105,10 @@ class ModelOptions(PairOptions):
         _model("-k", help="Tokens a named drafter drafts per round.", default="3", min=0, max=32),
     ] = None
     exact: ExactOption = None
+    mmproj: Annotated[
+        str | None,
+        _model("--mmproj", metavar="FILE", help="Image encoder, if not beside the target."),
+    ] = None
     lookup_corpus: Annotated[
         list[Path] | None,
         _model(
@@ -260,6 +264,7 @@ def load_runner(
         runner = Runner.load(
             spec,
             draft=models.draft,
+            mmproj=models.mmproj,
             drafter=models.drafter,
             k=models.k,
             options=options,

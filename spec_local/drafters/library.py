@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from spec_local.drafters.past_answers import PastAnswers
 from spec_local.drafters.suffix_index import BREAK, DEPTH, SuffixIndex
+from spec_local.drafters.text_only import texts
 
 _MOST_NEW = 100_000
 """Remembered tokens after which all are read again, so that no more than are kept stay here."""
@@ -59,7 +60,7 @@ class Library:
 
 def _behind(prompt: Sequence[int], answer: Sequence[int]) -> list[int]:
     """An answer behind as much of its prompt as a match can reach back."""
-    return [*prompt[-DEPTH:], *answer]
+    return [*texts(prompt[-DEPTH:]), *answer]
 
 
 def _joined(texts: Iterable[Sequence[int]]) -> SuffixIndex:

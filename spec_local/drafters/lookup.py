@@ -41,7 +41,7 @@ class LookupDrafter:
 
     def begin(self, context: Sequence[int], sampler: Sampler) -> None:
         known = self._text.tokens
-        if known != array("i", context[: len(known)]):
+        if known != array("i", _broken(context[: len(known)])):
             self._text = SuffixIndex()
         self._sampler = sampler
 
@@ -49,7 +49,7 @@ class LookupDrafter:
         return 0
 
     def propose(self, context: Sequence[int], budget: int, pace: Pace | None = None) -> Draft:
-        self._text.extend(context[len(self._text) :])
+        self._text.extend(_broken(context[len(self._text) :]))
         best, beyond = NO_DRAFT, self._min_match - 1
         for text in self._library.texts(self._text):
             length, ends = text.longest(context, beyond)
@@ -76,6 +76,13 @@ class LookupDrafter:
 
     def close(self) -> None:
         self._text = SuffixIndex()
+
+
+def _broken(context: Sequence[int]) -> Sequence[int]:
+    """Images, whose tokens are below zero, are no text: matches and drafts end there."""
+    if min(context, default=0) >= 0:  # as nearly always
+        return context
+    return [max(BREAK, token) for token in context]
 
 
 def vote(text: array[int], ends: Sequence[int], budget: int) -> tuple[list[int], list[float]]:

@@ -115,6 +115,17 @@ def check_model_file(path: Path) -> GGUFHeader:
     )
 
 
+def check_image_encoder(path: Path) -> GGUFHeader:
+    """Read the header of what is no model itself, but lets one see images.
+
+    Raises ModelFileError with one sentence when it is missing, damaged or anything else.
+    """
+    header = _check_file(path)
+    if header.architecture != _PROJECTOR:
+        raise ModelFileError(f"{path.name} is no encoder of images; give the model's mmproj file.")
+    return header
+
+
 def _require_model(header: GGUFHeader, name: str) -> None:
     """Raise ModelFileError for what is kept in the same format and is no model by itself."""
     kind = "mmproj" if header.architecture == _PROJECTOR else header.metadata.get("general.type")

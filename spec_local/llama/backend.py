@@ -82,7 +82,7 @@ _heard = _Heard()
 
 
 @lib.llama_log_callback
-def _log(level: int, text: bytes, _user_data: int | None) -> None:
+def log_callback(level: int, text: bytes, _user_data: int | None) -> None:
     """Pass llama.cpp's log on to Python's, where the application decides what is shown."""
     try:
         message = text.decode("utf-8", errors="replace").rstrip()
@@ -95,7 +95,7 @@ def _log(level: int, text: bytes, _user_data: int | None) -> None:
         _heard.ended = end
 
 
-lib.llama_log_set(_log, ctypes.c_void_p(0))
+lib.llama_log_set(log_callback, ctypes.c_void_p(0))
 lib.llama_backend_init()
 deny_amx(_libggml)
 _threads = None if _users_choice else threads_by_load()

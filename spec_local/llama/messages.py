@@ -18,6 +18,9 @@ have `tool_calls` and no content; a tool's says by `tool_call_id` which call it 
 Tool = Mapping[str, Any]
 """What a model may call: `{"type": "function", "function": {"name": …, "parameters": …}}`."""
 
+IMAGE_PARTS = ("image_url", "input_image", "image")
+"""Types of parts that are images."""
+NO_EYES = "This model sees no images; give its image encoder with --mmproj, or leave them out."
 _INCOMPLETE = "Each message needs a role and a content."
 
 
@@ -43,6 +46,7 @@ def check_message(message: object) -> None:
 def _check_part(part: object) -> None:
     kind = part.get("type") if isinstance(part, Mapping) else None
     require(isinstance(kind, str), "Each part of a message needs a type.")
+    require(kind not in IMAGE_PARTS, NO_EYES)
     require(kind == "text", f"A message has a part of type {kind}; models read text only here.")
     assert isinstance(part, Mapping)
     require(isinstance(part.get("text"), str), "A text part of a message needs a text.")

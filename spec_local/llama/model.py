@@ -8,12 +8,14 @@ import os
 from functools import cache
 from pathlib import Path
 
-from spec_local.errors import ModelFileError
+from spec_local.errors import ConfigError, ModelFileError
 from spec_local.gguf.header import TOKEN_MAP, check_model_file
 from spec_local.llama import trial
 from spec_local.llama.backend import collected_errors, device_list, lib, repacks
 from spec_local.llama.identity import identity
+from spec_local.llama.messages import NO_EYES
 from spec_local.llama.options import LoadOptions
+from spec_local.llama.pictures import Encoder, picture
 from spec_local.llama.vocab import Vocabulary
 from spec_local.llama.weights import require_room_for_weights
 from spec_local.util.apart import Apart
@@ -57,6 +59,8 @@ class Model:
         self._handle = self._load(progress, vocab_only)
         resources.callback(lib.llama_model_free, self._handle)
         self.vocab = Vocabulary(lib.llama_model_get_vocab(self._handle))
+        self.eyes: Encoder | None = None
+        """Its image encoder, which is freed with it; None: it sees no images."""
         resources.callback(self.vocab.close)
         self.token_map = self._token_map()
         """Id of each token in the model that a trimmed draft was cut from; None if it is none.
@@ -206,8 +210,26 @@ class Model:
         template = lib.llama_model_chat_template(self.handle, None)
         return None if template is None else template.decode("utf-8", errors="replace")
 
+    def has(self, token: int) -> bool:
+        """Whether a context may have it: one of the vocabulary's, or of an image that was shown."""
+        if token < 0:
+            return self.eyes is not None and self.eyes.knows(token)
+        return token < self.vocab.n_tokens
+
+    def show(self, image: str | Path | bytes) -> str:
+        """The mark that stands for an image in the text of a message.
+
+        image: a file, or its bytes. Raises ConfigError if it cannot be read, or if the model sees
+        no images.
+        """
+        if self.eyes is None:
+            raise ConfigError(NO_EYES)
+        return self.eyes.show(picture(image))
+
     def close(self) -> None:
         """Free the weights, as dropping it does; every session on it must be closed before."""
+        if self.eyes is not None:
+            self.eyes.close()
         self._handle = None
         self._free()
 

@@ -10,7 +10,10 @@ become other tokens than llama.cpp makes of the whole.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from spec_local.errors import ConfigError
 
 if TYPE_CHECKING:
     from spec_local.llama.vocab import Vocabulary
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 OPEN, CLOSE = "\ufdd0", "\ufdd1"
 """Noncharacters, which Unicode keeps for the inside of programs."""
 _NO_MARKS = {ord(mark): "\ufffd" for mark in (OPEN, CLOSE)}
+PICTURE = re.compile("(\ufdd2[0-9a-f]{32}\ufdd3)")
+"""What stands for something that is no text, such as an image (`pictures.py`)."""
 _MARKED = re.compile(f"{OPEN}([^{OPEN}{CLOSE}]*){CLOSE}")
 
 
@@ -34,12 +39,30 @@ def quoted(text: str, vocab: Vocabulary) -> str:
 
 def tokenize_quoted(text: str, vocab: Vocabulary, *, add_special: bool) -> list[int]:
     """Tokens of a rendered template, control tokens read as such where they are not marked."""
+    begin = [vocab.special_ids["bos"]] if add_special and vocab.adds_bos else []
+    parts = PICTURE.split(text)
+    if len(parts) == 1:
+        return _tokenized(text, vocab, begin, add_special=add_special)
+    found = begin
+    for number, part in enumerate(parts):
+        if number % 2 == 0:
+            found += _tokenized(part, vocab, [])
+        elif part in vocab.marked:
+            found += vocab.marked[part]
+        else:
+            raise ConfigError("An image of this conversation was not shown to this model; show it.")
+    return found
+
+
+def _tokenized(
+    text: str, vocab: Vocabulary, begin: Sequence[int], *, add_special: bool = False
+) -> list[int]:
+    """begin: the tokens that add_special puts in front."""
     plain, *rest = _MARKED.split(text)
     if not rest:
         return vocab.tokenize(plain, add_special=add_special, parse_special=True)
-    begin = [vocab.special_ids["bos"]] if add_special and vocab.adds_bos else []
     parts = [
         vocab.tokenize(part, add_special=False, parse_special=number % 2 == 0)
         for number, part in enumerate([plain, *rest])
     ]
-    return sum(parts, begin)
+    return sum(parts, [*begin])

@@ -56,6 +56,8 @@ class Vocabulary:
     def __init__(self, handle: lib.llama_vocab_p) -> None:
         self._handle: lib.llama_vocab_p | None = handle
         self._pieces: dict[int, bytes] = {}
+        self.marked: dict[str, Sequence[int]] = {}
+        """Tokens of what is no text, such as an image, by the mark that stands for it in a text."""
         self.n_tokens = lib.llama_vocab_n_tokens(handle)
 
     @property
@@ -183,8 +185,11 @@ class Vocabulary:
         return bool(lib.llama_vocab_get_attr(self.handle, token) & attributes)
 
     def piece(self, token: int) -> bytes:
-        """The bytes it writes; nothing for a control token, unless it marks thoughts or calls."""
-        found = self._pieces.get(token)
+        """The bytes it writes; nothing for a control token, unless it marks thoughts or calls.
+
+        Nor anything for an image's, which are below zero.
+        """
+        found = self._pieces.get(token) if token >= 0 else b""
         if found is None:
             found = self.plain_piece(token)
             if self._has(token, lib.LLAMA_TOKEN_ATTR_CONTROL) and token in self._shown:

@@ -12,10 +12,11 @@ from pathlib import Path
 from spec_local.drafters import AUTO, uses_draft
 from spec_local.engine.types import EvaluationSession
 from spec_local.errors import SpecLocalError, VocabularyMismatch, require
+from spec_local.gguf.header import check_image_encoder
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
-from spec_local.models.download import in_store, pulled, was_verified
+from spec_local.models.download import in_store, pulled, store, was_verified
 from spec_local.models.hub import hub_name
 from spec_local.models.registry import PairSpec, Registry, load_registry
 from spec_local.models.stores import stored_files
@@ -32,12 +33,16 @@ DRAFT_CONTEXT = 4096
 
 
 def choose_pair(
-    pair: str | PairSpec | None, target: str | Path | None = None, draft: str | Path | None = None
+    pair: str | PairSpec | None,
+    target: str | Path | None = None,
+    draft: str | Path | None = None,
+    mmproj: str | Path | None = None,
 ) -> PairSpec:
     """The pair of that name, or one of a target and perhaps a draft, by name or path.
 
     A pair may be the name of a target, which then has no draft; a target that of a pair. draft: in
     place of the pair's own, if that is not None; BEST_DRAFT where it has none, NO_DRAFT for none.
+    mmproj: an image encoder in place of the pair's own.
     Raises ConfigError.
     """
     require(pair is None or target is None, "Give a pair or a target, not both.")
@@ -46,6 +51,8 @@ def choose_pair(
         spec = pair
     else:
         spec = _named(str(pair)) if target is None else _of_target(str(target))
+    if mmproj is not None:
+        spec = replace(spec, mmproj=str(mmproj))
     if draft is None or (draft == BEST_DRAFT and spec.draft is not None):
         return spec
     if draft == NO_DRAFT:
@@ -103,6 +110,30 @@ def load_draft(name: str, target: Model, registry: Registry, progress: Progress)
             "Choose a draft of the same model family."
         )
     return draft
+
+
+def give_eyes(target: Model, encoder: str | None, registry: Registry, progress: Progress) -> None:
+    """Let the target see images by that encoder, or by one that lies beside it; opens neither.
+
+    encoder: a name or a path; None looks beside the target.
+    Raises SpecLocalError for one that is named and not there.
+    """
+    if encoder is not None:
+        path = pulled(encoder, registry, progress)
+        check_image_encoder(path)
+    elif (beside := _encoder_beside(target.path)) is not None:
+        path = beside
+    else:
+        return
+    from spec_local.llama.eyes import Eyes
+
+    target.eyes = Eyes(path, target)
+
+
+def _encoder_beside(model: Path) -> Path | None:
+    """As LM Studio and the Hugging Face cache keep them, a folder for each model."""
+    found = sorted(model.parent.glob("*mmproj*.gguf"))
+    return found[0] if len(found) == 1 and model.parent != store() else None
 
 
 @contextmanager

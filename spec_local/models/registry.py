@@ -133,6 +133,8 @@ class PairSpec:
     draft: str | None = None
     drafter: str = "auto"
     sampling: Sampling = _DEFAULT_SAMPLING
+    mmproj: str | None = None
+    """The target's image encoder; None: the one that lies beside it, if any."""
 
     def __post_init__(self) -> None:
         require(self.drafter in RULES, f"drafter must be one of {', '.join(RULES)}.")

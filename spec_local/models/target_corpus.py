@@ -100,7 +100,7 @@ def _ask(target: Path, n_tokens: int, progress: Progress) -> Counts:
     ):
         template = ChatTemplate(model)
         prompts = [
-            prompt_tokens([{"role": "user", "content": each}], model.vocab, lambda: template)
+            prompt_tokens([{"role": "user", "content": each}], model, lambda: template)
             for each in corpus_prompts()
         ]
         is_end = model.vocab.is_end

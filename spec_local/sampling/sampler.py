@@ -84,7 +84,8 @@ class TokenSampler:
         self._recent: deque[int] = deque(maxlen=window)
         self._counts: Counter[int] = Counter()  # of the tokens in `_recent`
         for token in context if window is None else context[max(0, len(context) - window) :]:
-            self._remember(token)
+            if token >= 0:  # an image's say nothing of what was said
+                self._remember(token)
 
     @property
     def kind(self) -> str:

@@ -9,6 +9,7 @@ from functools import partial
 from spec_local.drafters.library import Library
 from spec_local.exact.modes import Exactness
 from spec_local.exact.session import ExactSession
+from spec_local.llama.seeing import session_on
 from spec_local.llama.session import Session
 from spec_local.machine.profile import ProfileStore
 from spec_local.models.loading import draft_session
@@ -30,7 +31,7 @@ def beside(runner: Runner, k: int | None, library: Library, stack: ExitStack) ->
 
     k: as that runner was loaded with. library: of its own.
     """
-    target = stack.enter_context(Session(runner.target.model))
+    target = stack.enter_context(session_on(runner.target.model))
     draft = None
     if runner.draft is not None:
         draft = stack.enter_context(draft_session(runner.draft.model))

@@ -51,7 +51,7 @@ def write(recipe: Recipe, path: Path, seed: int = 0) -> Path:
     """The model, the same for every seed and machine."""
     writer = gguf.GGUFWriter(path, recipe.arch)
     for name, value in recipe.keys.items():
-        _add(writer, f"{recipe.arch}.{name}", value)
+        add_key(writer, f"{recipe.arch}.{name}", value)
     add_vocabulary(writer, LETTERS)
     writer.add_chat_template(CHATML)
     rng = np.random.default_rng(seed)
@@ -64,7 +64,8 @@ def write(recipe: Recipe, path: Path, seed: int = 0) -> Path:
     return path
 
 
-def _add(writer: gguf.GGUFWriter, name: str, value: Any) -> None:
+def add_key(writer: gguf.GGUFWriter, name: str, value: Any) -> None:
+    """Metadata, by the type of the value."""
     if isinstance(value, bool):
         writer.add_bool(name, value)
     elif isinstance(value, int):

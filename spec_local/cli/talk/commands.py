@@ -225,8 +225,10 @@ def _called(model: Model, name: str | None) -> str:
     return name
 
 
-def _image(_talk: Talk, _argument: str) -> None:
-    raise ConfigError("Models read text only here; /file puts a text file before your message.")
+def _image(talk: Talk, argument: str) -> None:
+    require(bool(argument), "Name an image; it goes before your next message.")
+    talk.attached.append(talk.runner.target.model.show(argument))
+    talk.screen.note(f"{os.path.basename(argument)} goes before your next message.")
 
 
 def _think(talk: Talk, argument: str) -> None:
@@ -279,7 +281,7 @@ COMMANDS = (
     Command(("/seed",), "[N]", "same seed, same text", _seed),
     Command(("/model",), "[NAME]", "go on with another model or pair", _model),
     Command(("/drafter",), "[NAME]", "draft otherwise; the text stays the same", _drafter),
-    Command(("/image",), "[PATH]", "not here: models read text only", _image),
+    Command(("/image",), "PATH", "put an image before your next message", _image),
     Command(("/think",), "on|off", "whether the model thinks first, if it can", _think),
     Command(("/thoughts",), "", "fold thoughts into one line, or show them", _thoughts),
     Command(("/accepted",), "", "colour what was drafted", _accepted),

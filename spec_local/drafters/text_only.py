@@ -1,0 +1,61 @@
+"""For a draft model that sees no images: it reads the texts around them.
+
+A language model drafts for one that sees, without seeing what it sees: the text so far tells enough
+(Gagrani et al., On Speculative Decoding for Multimodal Large Language Models, arXiv 2404.08856).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spec_local.engine.types import EvaluationSession
+from spec_local.sampling.types import Logits
+
+
+class TextOnly:
+    """A session (`EvaluationSession`) on contexts with image tokens, which are below zero.
+
+    Lengths are those of the whole context.
+    """
+
+    def __init__(self, session: EvaluationSession) -> None:
+        """The session reads what is left of a context without its images."""
+        self._session = session
+        self.n_ctx, self.n_vocab = session.n_ctx, session.n_vocab
+        self.max_rows = session.max_rows
+        self.tokens: list[int] = []
+
+    def evaluate(self, tokens: Sequence[int], rows: int = 1) -> Logits:
+        self._session.truncate(len(texts(self.tokens)))  # after an evaluation that was broken off
+        found = self._session.evaluate(texts(tokens), rows)
+        self.tokens.extend(tokens)
+        return found
+
+    def mark(self, depth: int) -> None:
+        self._session.mark(depth)
+
+    def truncate(self, length: int) -> None:
+        del self.tokens[length:]
+        self._session.truncate(len(texts(self.tokens)))
+        self._keep(self.tokens)
+
+    def sync(self, tokens: Sequence[int]) -> int:
+        self._session.sync(texts(tokens))
+        self._keep(tokens)
+        return len(self.tokens)
+
+    def _keep(self, tokens: Sequence[int]) -> None:
+        """Hold what the session has of these: up to the first text that it lacks."""
+        left, held = len(self._session.tokens), list[int]()
+        for token in tokens:
+            if token >= 0:
+                if left == 0:
+                    break
+                left -= 1
+            held.append(token)
+        self.tokens = held
+
+
+def texts(tokens: Sequence[int]) -> list[int]:
+    """The tokens that are no image's."""
+    return [token for token in tokens if token >= 0]

@@ -1,0 +1,260 @@
+"""Images for a text model: its encoder makes of an image what the model reads as tokens.
+
+llama.cpp's mtmd library does it (tools/mtmd in its source): it cuts and scales the image as the
+model was trained, encodes it, and has the model evaluate the result. Here an image is a run of
+*image tokens*, ids below zero that no vocabulary has, one for each position it takes in the text.
+So contexts stay lists of tokens: what they share is found, kept and taken back as ever, and the
+same image is not evaluated twice.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import llama_cpp.mtmd_cpp as mtmd
+import numpy as np
+from numpy.typing import NDArray
+
+from spec_local.errors import ConfigError, EngineError, ModelFileError
+from spec_local.llama.backend import collected_errors, default_threads, lib, log_callback
+from spec_local.llama.model import Model
+from spec_local.llama.pictures import Picture
+from spec_local.llama.state import SEQUENCE
+from spec_local.util.process import OwnStack, closed_when_dropped
+
+_SPAN = 1 << 14
+"""Image tokens of one part of an image are numbered within so many ids."""
+_MOST_PARTS = (1 << 31) // _SPAN - 1
+_MOST_BYTES = 1 << 30
+"""Of encoded images that are kept, besides those of the latest one."""
+
+
+def part_of(token: int) -> tuple[int, int]:
+    """Of an image token: the number of its part of an image, and its place in it."""
+    number, place = divmod(-token - 2, _SPAN)
+    return number, place
+
+
+class _Part:
+    """A part of an image: what the model reads at once."""
+
+    def __init__(self, chunk: mtmd.mtmd_input_chunk_p, positions: int, tokens: int) -> None:
+        self.chunk, self.positions, self.tokens = chunk, positions, tokens
+        self.encoded: NDArray[np.float32] | None = None
+        """Shape (tokens, width); None until it is needed."""
+
+
+class _Seen(NamedTuple):
+    tokens: tuple[int, ...]
+    parts: tuple[int, ...]
+
+
+class Eyes:
+    """The image encoder of a model; a context manager.
+
+    Its file is opened when the first image comes: who shows none pays nothing.
+    """
+
+    def __init__(self, path: Path, model: Model) -> None:
+        """path: the encoder's file, often called mmproj; the model outlives this object."""
+        self.path, self._model = path, model
+        self._using = threading.Lock()
+        self._context: mtmd.mtmd_context_p | None = None
+        self._parts: dict[int, _Part] = {}
+        self._seen: OrderedDict[str, _Seen] = OrderedDict()
+        self._next = 0
+        self._resources = OwnStack()
+        self._free = closed_when_dropped(self, self._resources)
+
+    def show(self, picture: Picture) -> str:
+        """Make an image known to the model's vocabulary; its mark, for a text.
+
+        Raises ModelFileError if the encoder cannot be used, ConfigError for an image that it
+        cannot cut, or that takes more tokens at once than a batch has.
+        """
+        with self._using:
+            mark = picture.mark
+            if mark not in self._seen:
+                self._seen[mark] = self._cut(picture)
+            self._seen.move_to_end(mark)
+            self._model.vocab.marked[mark] = self._seen[mark].tokens
+            self._forget()
+            return mark
+
+    def knows(self, token: int) -> bool:
+        """Whether it is a token of an image that was shown."""
+        number, place = part_of(token)
+        return token < 0 and number in self._parts and place < self._parts[number].positions
+
+    def positions(self, token: int) -> int:
+        """How many positions the part of an image takes that this token belongs to."""
+        return self._part(token).positions
+
+    def cells(self, token: int) -> int:
+        """How many tokens of the cache it takes, which may be more."""
+        return self._part(token).tokens
+
+    def _part(self, token: int) -> _Part:
+        try:
+            return self._parts[part_of(token)[0]]
+        except KeyError:
+            raise EngineError("An image was shown too long ago; show it again.") from None
+
+    def read(self, context: lib.llama_context_p, token: int, position: int, batch: int) -> int:
+        """Have a context evaluate the part of an image that begins with this token, there.
+
+        Returns llama_decode's status.
+        """
+        after = ctypes.c_int32()
+        with self._using:  # nobody forgets it meanwhile
+            part = self._part(token)
+            if part.encoded is None:
+                part.encoded = self._encoded(part)
+            return mtmd.mtmd_helper_decode_image_chunk(
+                self._opened(),
+                context,
+                part.chunk,
+                part.encoded.ctypes.data_as(ctypes.POINTER(ctypes.c_float)),
+                position,
+                SEQUENCE,
+                batch,
+                ctypes.byref(after),
+                mtmd.mtmd_helper_post_decode_callback(),
+                ctypes.c_void_p(0),
+            )
+
+    def _encoded(self, part: _Part) -> NDArray[np.float32]:
+        context = self._opened()
+        with collected_errors() as errors:
+            failed = mtmd.mtmd_encode_chunk(context, part.chunk)
+        if failed:
+            raise EngineError(f"The image cannot be encoded: {_first(errors)}.")
+        width = lib.llama_model_n_embd_inp(self._model.handle)
+        encoded = mtmd.mtmd_get_output_embd(context)
+        result = np.ctypeslib.as_array(encoded, (part.tokens, width)).copy()
+        # What is kept from here on has the shape, and no pixels.
+        whole, part.chunk = part.chunk, mtmd.mtmd_input_chunk_get_placeholder(part.chunk)
+        mtmd.mtmd_input_chunk_free(whole)
+        return result
+
+    def _cut(self, picture: Picture) -> _Seen:
+        """Tokens of an image: those of its parts, and of the texts that the model wants there."""
+        context = self._opened()
+        chunks = mtmd.mtmd_input_chunks_init()
+        bitmap = mtmd.mtmd_bitmap_init(
+            picture.width,
+            picture.height,
+            ctypes.cast(ctypes.c_char_p(picture.pixels), ctypes.POINTER(ctypes.c_uint8)),
+        )
+        try:
+            mark = mtmd.mtmd_default_marker()
+            text = mtmd.mtmd_input_text(mark, len(mark), False, True)
+            images = (mtmd.mtmd_bitmap_p_ctypes * 1)(bitmap)
+            with collected_errors() as errors:
+                failed = mtmd.mtmd_tokenize(context, chunks, ctypes.byref(text), images, 1)
+            if failed:
+                raise ConfigError(f"The image cannot be used: {_first(errors)}.")
+            count = mtmd.mtmd_input_chunks_size(chunks)
+            pieces = [self._tokens(mtmd.mtmd_input_chunks_get(chunks, i)) for i in range(count)]
+        finally:
+            mtmd.mtmd_bitmap_free(bitmap)
+            mtmd.mtmd_input_chunks_free(chunks)
+        tokens = tuple(token for piece in pieces for token in piece)
+        return _Seen(tokens, tuple({part_of(token)[0]: 0 for token in tokens if token < 0}))
+
+    def _tokens(self, chunk: mtmd.mtmd_input_chunk_p) -> Sequence[int]:
+        """Of a piece: a text's own tokens, or new image tokens."""
+        if mtmd.mtmd_input_chunk_get_type(chunk) == mtmd.MTMD_INPUT_CHUNK_TYPE_TEXT:
+            count = ctypes.c_size_t()
+            found = mtmd.mtmd_input_chunk_get_tokens_text(chunk, ctypes.byref(count))
+            return [found[i] for i in range(count.value)]
+        positions = mtmd.mtmd_input_chunk_get_n_pos(chunk)
+        tokens = mtmd.mtmd_input_chunk_get_n_tokens(chunk)
+        non_causal = bool(mtmd.mtmd_decode_use_non_causal(self._opened(), chunk))
+        options = self._model.options
+        most = min(options.n_batch, options.n_ubatch) if non_causal else _SPAN
+        if max(positions, tokens if non_causal else 0) > most:
+            raise ConfigError(
+                f"An image takes {tokens:,} tokens at once here; give --batch at least that."
+            )
+        number = self._next = (self._next + 1) % _MOST_PARTS
+        kept = mtmd.mtmd_input_chunk_copy(chunk)
+        self._parts[number] = _Part(kept, positions, tokens)
+        first = -2 - number * _SPAN
+        return range(first, first - positions, -1)
+
+    def _forget(self) -> None:
+        """Drop the images that were shown longest ago, where all take too much memory."""
+        while len(self._seen) > 1 and sum(map(_size, self._parts.values())) > _MOST_BYTES:
+            mark, seen = self._seen.popitem(last=False)
+            self._model.vocab.marked.pop(mark, None)
+            for number in seen.parts:
+                mtmd.mtmd_input_chunk_free(self._parts.pop(number).chunk)
+
+    def _opened(self) -> mtmd.mtmd_context_p:
+        if self._context is None:
+            params = mtmd.mtmd_context_params_default()
+            params.use_gpu = self._model.options.n_gpu_layers != 0
+            params.n_threads = self._model.options.n_threads or default_threads()
+            params.print_timings = params.warmup = False
+            mtmd.mtmd_helper_log_set(log_callback, ctypes.c_void_p(0))
+            with collected_errors() as errors:
+                self._context = mtmd.mtmd_init_from_file(
+                    str(self.path).encode(), self._model.handle, params
+                )
+            if not self._context:
+                raise ModelFileError(
+                    f"{self.path.name} cannot show images to this model: {_first(errors)}."
+                )
+            self._resources.callback(_free, self._model, self._context, self._parts)
+            if not mtmd.mtmd_support_vision(self._context):
+                raise ModelFileError(f"{self.path.name} is no encoder of images.")
+        return self._context
+
+    def close(self) -> None:
+        """Free the encoder; twice is harmless."""
+        self._context = None
+        self._free()
+
+    def __enter__(self) -> Eyes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _size(part: _Part) -> int:
+    return 0 if part.encoded is None else part.encoded.nbytes
+
+
+def _first(errors: Sequence[str]) -> str:
+    """llama.cpp's reason, without the function that gives it."""
+    if not errors:
+        return "llama.cpp gave no reason"
+    return errors[0].splitlines()[0].partition(": ")[2].removeprefix("error: ").strip(" .")
+
+
+def _free(model: Model, context: mtmd.mtmd_context_p, parts: dict[int, _Part]) -> None:
+    """Of an encoder; that its model is named here keeps this one alive for as long."""
+    for part in parts.values():
+        mtmd.mtmd_input_chunk_free(part.chunk)
+    parts.clear()
+    if not model.closed:
+        mtmd.mtmd_free(context)
+
+
+def runs(tokens: Sequence[int], eyes: Eyes) -> Iterator[tuple[int, int]]:
+    """Where parts of images begin and end in a sequence of tokens."""
+    at = 0
+    while at < len(tokens):
+        if tokens[at] >= 0:
+            at += 1
+            continue
+        end = at + eyes.positions(tokens[at])
+        yield at, end
+        at = end

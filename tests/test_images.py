@@ -1,0 +1,220 @@
+"""Images in messages: what the model sees, and what drafts for it without seeing."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from spec_local import LoadOptions, Runner, Sampling
+from spec_local.cli.app import app
+from spec_local.errors import ConfigError, ModelFileError
+from spec_local.generation import GenerationOptions
+from spec_local.llama.eyes import Eyes, part_of
+from spec_local.llama.model import Model
+from spec_local.llama.pictures import picture, shown
+from spec_local.llama.seeing import SeeingSession
+from tests.test_serve_runner import served
+from tests.tiny_eyes import KINDS, write_eyes
+from tests.zoo.recipes import recipes, write
+
+Image = pytest.importorskip("PIL.Image")
+
+pytestmark = pytest.mark.llama
+
+OPTIONS = LoadOptions(n_ctx=512, n_threads=2)
+
+
+def png(seed: int, width: int = 50, height: int = 20) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def asked(seed: int, text: str = "abc abc hello") -> list[dict[str, Any]]:
+    url = "data:image/png;base64," + base64.b64encode(png(seed)).decode()
+    image = {"type": "image_url", "image_url": {"url": url}}
+    return [{"role": "user", "content": [{"type": "text", "text": text}, image]}]
+
+
+@pytest.fixture(params=["mlp", "gemma3"])
+def seeing(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Path]:
+    """A text model of the zoo and an encoder for it."""
+    target = write(recipes()["llama"], tmp_path / "text.gguf")
+    return target, write_eyes(tmp_path / "eyes.gguf", request.param, 64)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Iterator[Model]:
+    with Model(write(recipes()["llama"], tmp_path / "text.gguf"), OPTIONS) as model:
+        model.eyes = Eyes(write_eyes(tmp_path / "mmproj.gguf", "mlp", 64), model)
+        yield model
+
+
+@pytest.mark.parametrize("drafter", ["lookup", "model", "auto"])
+def test_every_drafter_leaves_the_text_as_it_is(seeing: tuple[Path, Path], drafter: str) -> None:
+    target, encoder = seeing
+    draft = None if drafter == "lookup" else target
+    with (
+        Runner.load(target=target, mmproj=encoder, drafter="none", options=OPTIONS) as plain,
+        Runner.load(
+            target=target, draft=draft, mmproj=encoder, drafter=drafter, options=OPTIONS
+        ) as drafted,
+    ):
+        for temperature in (0.0, 0.8):
+            texts = []
+            for seed in (1, 2, 1):
+                sampling = Sampling(temperature=temperature, seed=5, repeat_penalty=1.2)
+                given = GenerationOptions(max_tokens=30, sampling=sampling)
+                answer = plain.complete(asked(seed), **given)
+                again = drafted.complete(asked(seed), **given)
+                assert again.tokens == answer.tokens
+                assert again.stats.drafted > 0 or drafter != "model"
+                texts.append(answer.tokens)
+            assert texts[0] == texts[2] != texts[1]  # it is the image that makes the difference
+
+
+def test_an_image_that_was_seen_is_not_evaluated_again(model: Model) -> None:
+    with SeeingSession(model, model.eyes) as session:  # type: ignore[arg-type]
+        mark = model.show(png(1))
+        image = list(model.vocab.marked[mark])
+        assert [part_of(token)[1] for token in image] == list(range(16))
+        alone = session.evaluate([1, *image, 270, 271])[-1].copy()
+        assert session.tokens == [1, *image, 270, 271]
+        session.truncate(17)
+        assert np.array_equal(session.evaluate([270, 271])[-1], alone)
+        assert session.decode_calls == 4  # text, image, text, text
+        assert session.sync([1, *image[:9], 300]) == 1  # a part of it is none of it
+        assert np.array_equal(session.evaluate([*image, 270, 271])[-1], alone)
+        other = list(model.vocab.marked[model.show(png(2))])
+        session.truncate(1)
+        assert not np.array_equal(session.evaluate([*other, 270, 271])[-1], alone)
+
+
+def test_the_same_image_has_the_same_tokens(model: Model) -> None:
+    mark = model.show(png(1))
+    assert model.show(png(1)) == mark != model.show(png(1, width=20, height=50))
+
+
+def test_a_chat_sees_what_was_shown_in_it(seeing: tuple[Path, Path]) -> None:
+    target, encoder = seeing
+    greedy = Sampling(temperature=0)
+    with Runner.load(
+        target=target, mmproj=encoder, drafter="none", options=OPTIONS, sampling=greedy
+    ) as runner:
+        chat = runner.chat(max_tokens=8)
+        first = chat.send(f"{runner.target.model.show(png(1))} hello").complete()
+        second = chat.send("abc").complete()
+        assert second.stats.cached_tokens >= first.stats.prompt_tokens
+        other = runner.chat(max_tokens=8)
+        assert other.send(f"{runner.target.model.show(png(2))} hello").complete().text != first.text
+
+
+def test_an_encoder_beside_the_model_is_found(tmp_path: Path) -> None:
+    target = write(recipes()["llama"], tmp_path / "text.gguf")
+    with Runner.load(target=target, options=OPTIONS) as runner:
+        assert runner.target.model.eyes is None
+        with pytest.raises(ConfigError, match="sees no images"):
+            runner.tokenize(asked(1))
+    write_eyes(tmp_path / "mmproj-text-f16.gguf", "mlp", 64)
+    with Runner.load(target=target, options=OPTIONS) as runner:
+        assert sum(token < 0 for token in runner.tokenize(asked(1))) == 16
+
+
+def test_what_is_no_encoder_for_this_model_is_said(tmp_path: Path) -> None:
+    target = write(recipes()["llama"], tmp_path / "text.gguf")
+    wide = write_eyes(tmp_path / "wide.gguf", "mlp", 96)
+    with (
+        Runner.load(target=target, mmproj=wide, options=OPTIONS) as runner,
+        pytest.raises(ModelFileError, match=r"^wide.gguf cannot show images to this model: .+\.$"),
+    ):
+        runner.tokenize(asked(1))
+    with pytest.raises(ModelFileError, match="no encoder of images; give the model's mmproj"):
+        Runner.load(target=target, mmproj=target, options=OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("url", "error"),
+    [
+        ("https://example.org/cat.png", "as a data URL"),
+        ("file:///etc/passwd", "as a data URL"),
+        ("data:image/png;base64,§", "not in base64"),
+        ("data:image/png;base64,AAAA", "is no image that can be read: its format is not known"),
+        (None, "as a data URL"),
+    ],
+)
+def test_what_is_no_image_is_said(url: str | None, error: str) -> None:
+    part = {"type": "image_url", "image_url": {"url": url}}
+    with pytest.raises(ConfigError, match=error):
+        shown([{"role": "user", "content": [part]}], lambda data: picture(data).mark)
+
+
+def test_an_image_of_too_many_pixels_is_refused_unread() -> None:
+    buffer = BytesIO()
+    Image.new("1", (10_000, 5_001)).save(buffer, "PNG")
+    with pytest.raises(ConfigError, match="10,000 x 5,001 pixels"):
+        picture(buffer.getvalue())
+
+
+def test_a_mark_that_nobody_was_given_is_no_image(model: Model) -> None:
+    with Runner(SeeingSession(model, model.eyes), "none") as runner:  # type: ignore[arg-type]
+        forged = "\ufdd2" + "0" * 32 + "\ufdd3"
+        with pytest.raises(ConfigError, match="not shown to this model"):
+            runner.tokenize([{"role": "user", "content": forged}])
+        with pytest.raises(ConfigError, match="token ids the model lacks"):
+            runner.tokenize([1, -2 - (1 << 14)])
+
+
+def test_images_turn_upright(tmp_path: Path) -> None:
+    image, exif = Image.new("RGB", (30, 10)), Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    image.save(tmp_path / "photo.jpg", exif=exif)
+    assert picture(tmp_path / "photo.jpg")[:2] == (10, 30)
+
+
+def test_every_kind_of_encoder_is_there() -> None:
+    assert {"mlp", "gemma3", "qwen2vl_merger"} == KINDS.keys()
+
+
+def test_the_server_takes_images(seeing: tuple[Path, Path], tmp_path: Path) -> None:
+    target, encoder = seeing
+    answers = []
+    with served(target, parallel=2, mmproj=str(encoder)) as client:
+        for seed in (1, 2, 1):
+            asks = {"messages": asked(seed), "max_tokens": 12, "temperature": 0}
+            answer = client.post("/v1/chat/completions", json=asks)
+            assert answer.status_code == 200, answer.text
+            answers.append(answer.json()["choices"][0]["message"]["content"])
+        parts = [{"type": "input_text", "text": "abc abc hello"}, *asked(1)[0]["content"][1:]]
+        parts[1] = {"type": "input_image", "image_url": parts[1]["image_url"]["url"]}
+        given = {"input": [{"role": "user", "content": parts}], "max_output_tokens": 12}
+        item = client.post("/v1/responses", json={**given, "temperature": 0}).json()["output"][0]
+    with Runner.load(target=target, mmproj=encoder, options=OPTIONS) as runner:
+        greedy = Sampling(temperature=0)
+        assert answers[0] == runner.complete(asked(1), max_tokens=12, sampling=greedy).text
+    assert answers[0] == answers[2] == item["content"][0]["text"] != answers[1]
+
+
+def test_the_command_line_takes_images(
+    seeing: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, encoder = seeing
+    (tmp_path / "photo.png").write_bytes(png(1))
+    name = ["-m", str(target), "--mmproj", str(encoder), "--temperature", "0", "-n", "8", "-q"]
+    seen = CliRunner().invoke(app, ["generate", *name, "--image", f"{tmp_path}/photo.png", "hello"])
+    assert seen.exit_code == 0, seen.output
+    unseen = CliRunner().invoke(app, ["generate", *name, "hello"])
+    assert seen.stdout != unseen.stdout
+    monkeypatch.chdir(tmp_path)
+    chats = []
+    for typed in ("/image photo.png\nhello\n", "hello\n"):
+        chats.append(CliRunner().invoke(app, ["chat", *name[:-1]], input=typed))
+        assert chats[-1].exit_code == 0, chats[-1].output
+    assert chats[0].stdout != chats[1].stdout
