@@ -49,6 +49,16 @@ def test_a_terminal_shows_one_bar(time_left: bool, monkeypatch: pytest.MonkeyPat
     assert seen.endswith("\x1b[2K")  # the line it stood on is empty again
 
 
+def test_a_trial_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, stderr = pty.openpty()
+    with stderr_into(stderr, monkeypatch):
+        with on_terminal() as show:
+            show("try a-model", 0.0)
+        seen = drawn(terminal)
+    os.close(terminal)
+    assert "try a-model in a process of its own" in seen
+
+
 @pytest.mark.parametrize(
     ("stage", "told"),
     [

@@ -358,7 +358,7 @@ def test_only_the_work_under_way_is_stopped(session: Session) -> None:
 def test_ctrl_c_while_a_model_loads_ends_the_loading(tiny: Path) -> None:
     shares = list[float]()
 
-    def progress(share: float) -> None:
+    def progress(_stage: str, share: float) -> None:
         shares.append(share)
         signal.raise_signal(signal.SIGINT)  # in the thread that loads; the main one is told
         time.sleep(0.3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import pytest
 
 from spec_local.errors import ModelFileError
 from spec_local.gguf.header import check_model_file
-from spec_local.llama import trial
+from spec_local.llama import trial, verdict
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
+from spec_local.llama.template import ChatTemplate
+from spec_local.llama.template_limits import TemplateWithoutEnd
 from spec_local.llama.trial import require_survived as really_tried
 from tests.tiny_gguf import write_tiny
 
@@ -95,13 +98,68 @@ DEADLY: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", DEADLY)
-def test_a_deadly_file_is_one_sentence(kind: str, tmp_path: Path, tried: Path) -> None:
-    path = changed(tmp_path / "deadly.gguf", **DEADLY[kind])
+def refused(path: Path) -> str:
+    """The sentence with which a file is refused."""
     with pytest.raises(ModelFileError) as caught:
         Model(path)
     assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("kind", DEADLY)
+def test_a_deadly_file_is_one_sentence_again_and_again(
+    kind: str, tmp_path: Path, tried: Path, children: list[list[str]]
+) -> None:
+    path = changed(tmp_path / "deadly.gguf", **DEADLY[kind])
+    assert refused(path) == refused(path)
+    if kind == "rope":  # refused in words, by whoever opens it
+        assert not tried.exists()
+    else:
+        assert len(children) == 1
+
+
+def test_a_refusal_lasts_as_long_as_the_file_and_the_release(
+    tmp_path: Path, children: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = changed(tmp_path / "deadly.gguf", **DEADLY["experts"])
+    said = refused(path)
+    path.write_bytes(path.read_bytes())  # downloaded again; only samples of it are compared
+    assert refused(path) == said
+    assert len(children) == 2
+    monkeypatch.setattr(verdict, "_release", lambda: "the next one")
+    assert refused(path) == said
+    assert len(children) == 3
+
+
+@pytest.mark.parametrize(
+    "dies",
+    [
+        "signal.raise_signal(signal.SIGABRT)",
+        "signal.raise_signal(signal.SIGSEGV)",
+        "signal.raise_signal(signal.SIGKILL)",
+        "print('ggml.c:9: GGML_ASSERT(ctx->mem_buffer != NULL) failed', file=sys.stderr)\n"
+        "print('ggml_aligned_malloc: insufficient memory', file=sys.stderr, flush=True)\n"
+        "signal.raise_signal(signal.SIGABRT)",
+        "print('ggml-cpu.c:9: GGML_ASSERT(rc == 0) failed', file=sys.stderr, flush=True)\n"
+        "signal.raise_signal(signal.SIGABRT)",
+        'print("terminate called ... what():  std::bad_alloc", file=sys.stderr, flush=True)\n'
+        "signal.raise_signal(signal.SIGABRT)",
+    ],
+    ids=["abort", "fault", "killed", "memory", "threads", "C++"],
+)
+def test_what_may_be_the_machine_s_fault_is_not_kept(
+    dies: str, tmp_path: Path, tried: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_tiny(tmp_path / "sound.gguf")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "dying.py").write_text(f"import signal, sys\n{dies}\n")
+    with monkeypatch.context() as elsewhere, suppress(ModelFileError):
+        elsewhere.setattr(trial, "_PROGRAM", "dying")
+        really_tried(path, check_model_file(path), LoadOptions(), False)
     assert not tried.exists()
+    with Model(path):
+        pass
+    assert len(list(tried.iterdir())) == 1
 
 
 def test_the_sentence_has_llama_cpp_s_own_reason(tmp_path: Path) -> None:
@@ -158,15 +216,48 @@ def test_a_process_without_end_is_ended(
 ) -> None:
     monkeypatch.setattr(trial, "_SECONDS", 0.01)
     path = write_tiny(tmp_path / "slow.gguf")
-    with pytest.raises(ModelFileError, match=r"came to no end with it in 0 s; download it again"):
+    with pytest.raises(
+        ModelFileError,
+        match=r"came to no end with it in 0 s; download it again or choose another file, or take "
+        r"--no-trial \(in an application LoadOptions\(trial=False\)\) if you trust the file\.$",
+    ):
         really_tried(path, check_model_file(path), LoadOptions(), False)
     assert not tried.exists()
 
 
-def test_a_template_without_end_is_found_in_the_child(tmp_path: Path) -> None:
+def test_a_template_without_end_is_found_in_the_child(
+    tmp_path: Path, children: list[list[str]]
+) -> None:
     path = write_tiny(tmp_path / "template.gguf", template="{{ 'a' * 10**8 ~ messages }}")
-    with pytest.raises(ModelFileError, match=r"^template.gguf cannot be used: The model's chat"):
-        Model(path)
+    said = refused(path)
+    assert said == (
+        "template.gguf cannot be used: The model's chat template has no end: it makes too much by "
+        "*; use another one with --chat-template, or --raw, each with --no-trial (in an "
+        "application LoadOptions(trial=False)) if you trust the file."
+    )
+    assert refused(path) == said
+    assert len(children) == 1
+    with Model(path, LoadOptions(trial=False)) as model:  # as the sentence says
+        messages = [{"role": "user", "content": "hi"}]
+        with pytest.raises(TemplateWithoutEnd):
+            ChatTemplate(model).render(messages)
+        assert ChatTemplate(model, "{{ messages[0].content }}").render(messages)
+
+
+def test_a_template_that_took_too_long_is_tried_again(tmp_path: Path, tried: Path) -> None:
+    nested = "{% for x in range(100000) %}" * 3 + "{% endfor %}" * 3
+    path = write_tiny(tmp_path / "template.gguf", template=nested)
+    assert "it takes too long; use another one" in refused(path)
+    assert not tried.exists()
+
+
+def test_who_waits_is_told_of_a_trial_once(tmp_path: Path) -> None:
+    path, stages = write_tiny(tmp_path / "sound.gguf"), list[str]()
+    for _ in range(2):
+        with Model(path, progress=lambda stage, _share: stages.append(stage)):
+            pass
+    assert list(dict.fromkeys(stages)) == ["try sound", "load sound"]
+    assert stages.count("try sound") == 1
 
 
 def test_a_verdict_that_cannot_be_kept_is_no_error(tmp_path: Path, tried: Path) -> None:

@@ -37,7 +37,7 @@ SAID = QColor(128, 128, 128, 45)
 FAILED = QColor(220, 50, 50, 70)
 
 OPEN = "Open a file…"
-DOING = {"pull": "Downloading", "load": "Loading", "prompt": "Reading"}
+DOING = {"pull": "Downloading", "try": "Trying", "load": "Loading", "prompt": "Reading"}
 
 
 class Window(QMainWindow):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -218,9 +219,12 @@ def check(target: NameOrFile, draft: NameOrFile) -> None:
     from spec_local.models.registry import load_registry
 
     registry = load_registry()
-    with on_terminal() as show:
-        files = [pulled(name, registry, show) for name in (target, draft)]
-    with Model(files[0], vocab_only=True) as mine, Model(files[1], vocab_only=True) as theirs:
+    with ExitStack() as opened:
+        with on_terminal() as show:
+            files = [pulled(name, registry, show) for name in (target, draft)]
+            mine, theirs = (
+                opened.enter_context(Model(file, progress=show, vocab_only=True)) for file in files
+            )
         for role, model in (("target", mine), ("draft", theirs)):
             say(f"{role:7}{model.path.name}: {_describe(model.vocab)}")
         differences = list(mine.vocab.differences(theirs.vocab, theirs.token_map))

@@ -34,9 +34,16 @@ def on_terminal(time_left: bool = False) -> Iterator[Callable[[str, float], None
             if fraction < done:  # another stage, at a speed of its own
                 bar.reset(task)
             done = fraction
-            bar.update(task, description=stage, completed=fraction, visible=True)
+            bar.update(task, description=_words(stage), completed=fraction, visible=True)
 
         yield show
+
+
+def _words(stage: str) -> str:
+    """A stage as people read it."""
+    if stage.startswith("try "):
+        return f"{stage} in a process of its own"
+    return stage
 
 
 def _announce_minutes() -> Callable[[str, float], None]:

@@ -20,7 +20,7 @@ from spec_local.llama.vocab import Vocabulary
 from spec_local.llama.weights import require_room_for_weights
 from spec_local.util.apart import Apart
 from spec_local.util.process import OwnStack, Process, closed_when_dropped
-from spec_local.util.progress import Share
+from spec_local.util.progress import Progress, no_progress
 
 logger = logging.getLogger("spec_local.llama.model")
 
@@ -37,7 +37,7 @@ class Model:
         self,
         path: str | Path,
         options: LoadOptions | None = None,
-        progress: Share | None = None,
+        progress: Progress = no_progress,
         *,
         vocab_only: bool = False,
         vouched: bool = False,
@@ -53,7 +53,7 @@ class Model:
         self._handle: lib.llama_model_p | None = None
         self.header = check_model_file(self.path)
         if self.options.trial and not vouched:
-            trial.require_survived(self.path, self.header, self.options, vocab_only)
+            trial.require_survived(self.path, self.header, self.options, vocab_only, progress)
         resources = OwnStack()
         self._free = closed_when_dropped(self, resources)
         self._handle = self._load(progress, vocab_only)
@@ -74,7 +74,7 @@ class Model:
                 "has no vocabulary; choose a decoder-only model."
             )
 
-    def _load(self, progress: Share | None, vocab_only: bool) -> lib.llama_model_p:
+    def _load(self, progress: Progress, vocab_only: bool) -> lib.llama_model_p:
         options, mapped = self.options, self.options.mmap and self.header.mappable
         if not vocab_only:
             require_room_for_weights(self.path.name, self.header.data_bytes, options, mapped=mapped)
@@ -93,8 +93,7 @@ class Model:
         @lib.llama_progress_callback
         def report(fraction: float, _user_data: int | None) -> bool:
             try:
-                if progress is not None:
-                    progress(fraction)
+                progress(f"load {self.path.stem}", fraction)
             except BaseException as error:  # must not pass through C; raised again below
                 failure.append(error)
             return not failure

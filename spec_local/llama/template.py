@@ -21,7 +21,11 @@ from spec_local.llama.messages import (
 from spec_local.llama.model import Model
 from spec_local.llama.quoting import quoted
 from spec_local.llama.template_forms import TemplateForms
-from spec_local.llama.template_limits import LimitedTemplate, TemplateWithoutEnd
+from spec_local.llama.template_limits import (
+    LimitedTemplate,
+    TemplateTooCostly,
+    TemplateWithoutEnd,
+)
 from spec_local.llama.template_variables import THINKING, check_variables, variables_read
 
 _REMEMBERED = 256
@@ -153,12 +157,12 @@ class ChatTemplate:
         try:
             return self._template.render({**given, **nothing, **self.variables})
         except TemplateWithoutEnd as error:
-            raise TemplateWithoutEnd(
+            raise type(error)(
                 f"The model's chat template has no end: {error}; use another one with "
                 "--chat-template, or --raw."
             ) from None
         except MemoryError:
-            raise TemplateWithoutEnd(
+            raise TemplateTooCostly(
                 "The model's chat template takes all memory; use another one with "
                 "--chat-template, or --raw."
             ) from None

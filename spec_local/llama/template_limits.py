@@ -45,6 +45,10 @@ class TemplateWithoutEnd(ModelFileError):
     """
 
 
+class TemplateTooCostly(TemplateWithoutEnd):
+    """It ran out of time or memory: another time, or on another machine, it may come to its end."""
+
+
 class _Rendering(threading.local):
     """What one rendering, in this thread, has used."""
 
@@ -137,7 +141,7 @@ class _LimitedEnvironment(ImmutableSandboxedEnvironment):
 
     def _require_time(self) -> None:
         if monotonic() > self.used.until:
-            raise TemplateWithoutEnd("it takes too long")
+            raise TemplateTooCostly("it takes too long")
 
 
 class _Watching(NodeTransformer):

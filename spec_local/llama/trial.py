@@ -2,9 +2,9 @@
 
 llama.cpp ends its process over what its own converter never writes, in far more places than a check
 of the header could foresee. So such a file is once loaded, evaluated, rolled back and tokenized
-with in a process of its own (`trial_run.py`). What survived is kept in the cache directory, by the
-file's contents; what did not is tried again the next time, because the reason may have been another
-one, such as memory that was short.
+with in a process of its own (`trial_run.py`). Whether it survived is kept (`verdict.py`), unless
+the reason may have been another one than the file: memory that was short, a machine that was busy,
+or somebody who ended the child.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from pathlib import Path
 from spec_local.errors import ModelFileError
 from spec_local.gguf.header import GGUFHeader, split_parts
 from spec_local.llama.options import LoadOptions
+from spec_local.llama.verdict import Verdict
 from spec_local.util.files import hash_of_samples
-from spec_local.util.paths import cache_directory
+from spec_local.util.progress import Progress, no_progress
 
 logger = logging.getLogger("spec_local.llama.trial")
 
-TEMPLATE_FAULT, REFUSED = 43, 44
-"""The child's exit status for a chat template without end, which stderr names; and for a file that
-was refused in words."""
+TEMPLATE_FAULT, REFUSED, TEMPLATE_COSTLY = 43, 44, 45
+"""The child's exit status for a chat template without end, which stderr names; for a file that was
+refused in words; and for a chat template that ran out of time or memory."""
 
 _DEATHS = frozenset(
     getattr(signal, name)
@@ -46,11 +47,18 @@ _SECONDS, _BYTES_PER_SECOND = 30.0, 20e6
 _LAST_WORDS = re.compile(r"^\S*?([\w.-]+\.(?:c|cc|cpp|h|hpp|cu|m)):(\d+): (.+)$", re.MULTILINE)
 """What GGML_ASSERT and GGML_ABORT print."""
 _EXCEPTION = re.compile(r"what\(\): +(.+)")
+_OF_MACHINE = re.compile(r"alloc|memory|\brc == 0\b", re.IGNORECASE)
+"""What it prints where there is no memory, or no thread (ggml-cpu.c)."""
 _ADVICE = "download it again or choose another file"
+_TRUSTED = "--no-trial (in an application LoadOptions(trial=False)) if you trust the file"
 
 
 def require_survived(
-    path: Path, header: GGUFHeader, options: LoadOptions, vocabulary: bool
+    path: Path,
+    header: GGUFHeader,
+    options: LoadOptions,
+    vocabulary: bool,
+    progress: Progress = no_progress,
 ) -> None:
     """Raise ModelFileError if a process that opens the file dies of it.
 
@@ -58,9 +66,12 @@ def require_survived(
     that was frozen into a program of its own, nothing is tried.
     """
     settings = _settings(options, vocabulary)
-    verdict = cache_directory() / "tried" / _digest(path, header, settings)
-    if os.path.exists(verdict) or not _has_python():
+    verdict = Verdict(_digest(path, header, settings), tuple(split_parts(path)))
+    if refusal := verdict.read():
+        raise ModelFileError(f"{path.name} cannot be used: {refusal}")
+    if refusal is not None or not _has_python():
         return
+    progress(f"try {path.stem}", 0.0)
     seconds = _SECONDS + header.data_bytes / _BYTES_PER_SECOND
     command = [sys.executable, "-m", _PROGRAM, str(path.absolute()), settings]
     try:
@@ -77,23 +88,39 @@ def require_survived(
     except subprocess.TimeoutExpired:
         raise ModelFileError(
             f"{path.name} cannot be used: llama.cpp came to no end with it in {seconds:.0f} s; "
-            f"{_ADVICE}."
+            f"{_ADVICE}, or take {_TRUSTED}."
         ) from None
     except OSError as error:
         logger.info("%s was not tried: %s", path, error)
         return
-    words = ended.stderr.decode(errors="replace")
-    if -ended.returncode in _DEATHS:
-        raise ModelFileError(
-            f"{path.name} cannot be used: llama.cpp ends the process that opens it "
-            f"({_reason(words, -ended.returncode)}); {_ADVICE}."
-        )
-    if ended.returncode == TEMPLATE_FAULT:
-        raise ModelFileError(f"{path.name} cannot be used: {words.strip()}")
+    words = ended.stderr.decode(errors="replace").strip()
     if ended.returncode == 0:
-        _keep(verdict)
+        verdict.keep()
+    elif (refusal := _refusal(ended.returncode, words)) is not None:
+        if _is_certain(ended.returncode, words):
+            verdict.keep(refusal)
+        raise ModelFileError(f"{path.name} cannot be used: {refusal}")
     elif ended.returncode != REFUSED:
         logger.info("%s was not tried: %s", path, words)
+
+
+def _refusal(status: int, words: str) -> str | None:
+    """What the child's end and its last words say of the file; None if that is nothing."""
+    if -status in _DEATHS:
+        return f"llama.cpp ends the process that opens it ({_reason(words, -status)}); {_ADVICE}."
+    if status in (TEMPLATE_FAULT, TEMPLATE_COSTLY):
+        said = words.rpartition("\n")[2].removesuffix(".")
+        return f"{said}, each with {_TRUSTED}."
+    return None
+
+
+def _is_certain(status: int, words: str) -> bool:
+    """Whether the same file would be refused again: llama.cpp, or a limit, says why.
+
+    A signal without a reason may have come from anywhere.
+    """
+    asserted = _LAST_WORDS.search(words) is not None and not _OF_MACHINE.search(words)
+    return status == TEMPLATE_FAULT or (-status in _DEATHS and asserted)
 
 
 def _settings(options: LoadOptions, vocabulary: bool) -> str:
@@ -129,11 +156,3 @@ def _reason(words: str, number: int) -> str:
     if found := _EXCEPTION.findall(words):
         return str(found[-1])
     return signal.strsignal(number) or f"signal {number}"
-
-
-def _keep(verdict: Path) -> None:
-    try:
-        verdict.parent.mkdir(parents=True, exist_ok=True)
-        verdict.touch()
-    except OSError as error:
-        logger.info("that a file survived could not be kept: %s", error)

@@ -17,8 +17,8 @@ from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
 from spec_local.llama.template import ChatTemplate
-from spec_local.llama.template_limits import TemplateWithoutEnd
-from spec_local.llama.trial import REFUSED, TEMPLATE_FAULT
+from spec_local.llama.template_limits import TemplateTooCostly, TemplateWithoutEnd
+from spec_local.llama.trial import REFUSED, TEMPLATE_COSTLY, TEMPLATE_FAULT
 
 _MEMORY = 4 << 30
 """Bytes a trial may take beside the file, which is only mapped."""
@@ -52,7 +52,7 @@ def main() -> int:
         _use(Path(path), **json.loads(settings))
     except TemplateWithoutEnd as error:
         print(error, file=sys.stderr)
-        return TEMPLATE_FAULT
+        return TEMPLATE_COSTLY if isinstance(error, TemplateTooCostly) else TEMPLATE_FAULT
     except SpecLocalError:
         return REFUSED
     return 0

@@ -94,7 +94,7 @@ def load_model(
     return Model(
         path,
         options,
-        lambda share: progress(f"load {path.stem}", share),
+        progress,
         vouched=was_verified(name, path, registry),
     )
 

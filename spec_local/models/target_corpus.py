@@ -95,7 +95,7 @@ def _ask(target: Path, n_tokens: int, progress: Progress) -> Counts:
     """Load the target and let it answer."""
     name = target.stem
     with (
-        Model(target, progress=partial(progress, f"load {name}")) as model,
+        Model(target, progress=progress) as model,
         Session(model, n_ctx=_CONTEXT) as session,
     ):
         template = ChatTemplate(model)

@@ -106,7 +106,7 @@ def trim(
     require(corpus is None or expected is None, "Give files or a target as the corpus, not both.")
     known = ", ".join(FILE_TYPES)
     require(file_type is None or file_type in FILE_TYPES, f"The type must be one of {known}.")
-    with Model(source, vocab_only=True) as model:
+    with Model(source, progress=progress, vocab_only=True) as model:
         required = _required_if_possible(model, n_vocab)
         if expected is None:
             texts = default_corpus() if corpus is None else corpus
