@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -375,6 +377,45 @@ print(peer._process.pid)
     with psutil.Popen([sys.executable, "-c", script], stdout=-1) as python:
         pid = int(python.stdout.read())
     assert not psutil.pid_exists(pid)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others do not tell a child")
+@pytest.mark.parametrize("thread", ["main", "another"])
+def test_the_process_ends_with_python_that_is_killed(tmp_path: Path, thread: str) -> None:
+    """If the main thread started it; one of another thread lives on when that thread ends."""
+    script = """
+import sys, threading
+from spec_local.bench.peers.process import Peer
+class Sleep(Peer):
+    def _until_ready(self): return "1"
+    def answer(self, *_): raise NotImplementedError
+def start():
+    print(Sleep("sleep", ["sleep", "60"], (1, 1), piped=False)._process.pid, flush=True)
+if sys.argv[1] == "main":
+    start()
+else:
+    starting = threading.Thread(target=start)
+    starting.start()
+    starting.join()
+input()
+"""
+    with psutil.Popen(
+        [sys.executable, "-c", script, thread],
+        stdin=-1,
+        stdout=-1,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    ) as python:
+        sleep = psutil.Process(int(python.stdout.readline()))
+        try:
+            assert sleep.name() == "sleep"
+            python.kill()
+            if thread == "main":
+                sleep.wait(10)
+            else:
+                assert sleep.is_running()
+        finally:
+            with suppress(psutil.NoSuchProcess):
+                sleep.kill()
 
 
 # llama-cpp-python.

@@ -6,11 +6,14 @@ What is said to it is in `programs.py`.
 from __future__ import annotations
 
 import atexit
+import ctypes
 import os
 import signal
 import subprocess
+import sys
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +29,8 @@ Timeouts = tuple[float, float]
 
 _GRACE = 5.0
 """Seconds between asking a process to end and killing it."""
+_PR_SET_PDEATHSIG = 1
+"""Of Linux's prctl."""
 
 
 class PeerError(SpecLocalError):
@@ -88,6 +93,7 @@ class Peer(ABC):
                     env={k: v for k, v in os.environ.items() if not k.startswith("LLAMA_ARG_")},
                     # Ctrl-C reaches only this process, which then ends the peer in an orderly way.
                     start_new_session=True,
+                    preexec_fn=_ends_with_this_one(),
                 )
         except OSError as error:
             self._directory.cleanup()
@@ -166,6 +172,27 @@ class Peer(ABC):
             raise PeerError(
                 f"{self.name} sent an answer of an unknown form; try another version of it."
             ) from None
+
+
+def _ends_with_this_one() -> Callable[[], None] | None:
+    """What a child does first on Linux, so that it does not outlive a process that is killed.
+
+    Between fork and exec another thread's lock may be held for ever, so all is looked up before and
+    the child makes two system calls. A program in between that did the same and then became the
+    peer would hide why a peer cannot be started. To Linux the thread that starts a child is its
+    parent, so none but the main thread, which lasts, may ask for this.
+    """
+    if sys.platform != "linux" or threading.current_thread() is not threading.main_thread():
+        return None
+    prctl, this = ctypes.CDLL(None).prctl, os.getpid()
+    asked = (_PR_SET_PDEATHSIG, *map(ctypes.c_ulong, (signal.SIGKILL, 0, 0, 0)))
+
+    def ask() -> None:
+        prctl(*asked)
+        if os.getppid() != this:  # killed before it was asked
+            os._exit(1)
+
+    return ask
 
 
 def _end(process: subprocess.Popen[str]) -> None:
