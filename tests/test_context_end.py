@@ -7,10 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from spec_local import Completion, ContextOverflow, LoadOptions, Runner, Sampling
 from spec_local.exact.modes import ExactMode
+from spec_local.llama.model import Model
+from spec_local.llama.session import Session
+from tests.test_zoo import TOLERANCE
 from tests.zoo.recipes import recipes, write
 
 pytestmark = pytest.mark.llama
@@ -158,3 +162,33 @@ def test_the_last_tokens_of_an_exact_context(
     answer = agreed(answers)
     if answer.finish_reason != "stop":
         assert (answer.finish_reason, len(answer.tokens)) == ("context", missing + 1)
+
+
+@pytest.mark.model("smollm2-135m")
+def test_the_last_token_of_a_real_model(model_files: list[Path]) -> None:
+    """Of a text that no rounding changes, and that there is much to look up for."""
+    prompt = "one two three four five one two three four five one two three"
+    options = LoadOptions(n_ctx=N_CTX, n_threads=1)
+    answers = []
+    for drafter in ("none", "lookup", "auto"):
+        with Runner.load(target=model_files[0], drafter=drafter, options=options) as runner:
+            answers.append(runner.complete(prompt, sampling=Sampling(temperature=0)))
+            length = runner.count_tokens(prompt)
+    answer = agreed(answers)
+    assert answer.finish_reason == "context"
+    assert len(answer.tokens) == N_CTX - length + 1
+    assert answers[1].stats.accepted > 0
+
+
+@pytest.mark.parametrize("arch", MEMORIES)
+def test_the_last_logits_are_those_of_any_batches(arch: str, tmp_path: Path) -> None:
+    path = write(recipes()[arch], tmp_path / "model.gguf")
+    tokens = [1, *(260 + 7 * place % 25 for place in range(N_CTX - 1))]
+    found = []
+    for n_batch in (N_CTX, 32, 16):
+        options = LoadOptions(n_ctx=N_CTX, n_batch=n_batch, n_threads=1, trial=False)
+        with Model(path, options) as model, Session(model) as session:
+            assert (session.n_ctx, session.n_batch) == (N_CTX, n_batch)
+            found.append(session.evaluate(tokens, rows=2).copy())
+    for logits in found[1:]:
+        assert np.abs(logits - found[0]).max() < TOLERANCE * found[0].std()
