@@ -92,7 +92,7 @@ def own_profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProfileStor
 @pytest.fixture(autouse=True)
 def without_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files that the tests have written are opened at once, unless a test is about that."""
-    monkeypatch.setattr("spec_local.llama.trial.require_survived", lambda *_: None)
+    monkeypatch.setattr("spec_local.llama.trial.require_survived", lambda *_, **__: None)
 
 
 @pytest.fixture

@@ -16,10 +16,12 @@ from spec_local import LoadOptions, Runner, Sampling
 from spec_local.cli.app import app
 from spec_local.errors import ConfigError, ModelFileError
 from spec_local.generation import GenerationOptions
+from spec_local.llama import trial
 from spec_local.llama.eyes import Eyes, part_of
 from spec_local.llama.model import Model
 from spec_local.llama.pictures import picture, shown
 from spec_local.llama.seeing import SeeingSession
+from spec_local.llama.trial import require_survived
 from tests.test_serve_runner import served
 from tests.tiny_eyes import KINDS, write_eyes
 from tests.zoo.recipes import recipes, write
@@ -133,11 +135,45 @@ def test_what_is_no_encoder_for_this_model_is_said(tmp_path: Path) -> None:
     wide = write_eyes(tmp_path / "wide.gguf", "mlp", 96)
     with (
         Runner.load(target=target, mmproj=wide, options=OPTIONS) as runner,
-        pytest.raises(ModelFileError, match=r"^wide.gguf cannot show images to this model: .+\.$"),
+        pytest.raises(ModelFileError, match=r"^wide\.gguf cannot show images to this model: mism"),
     ):
         runner.tokenize(asked(1))
-    with pytest.raises(ModelFileError, match="no encoder of images; give the model's mmproj"):
+    with pytest.raises(ModelFileError, match="no encoder of images; give the model's mmproj file"):
         Runner.load(target=target, mmproj=target, options=OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("changed", "error"),
+    [
+        ({"vision.attention.head_count": 3}, "cannot be used: llama.cpp ends the process that"),
+        ({"vision.attention.layer_norm_epsilon": -1.0}, r"\(ops.cpp:\d+: GGML_ASSERT\(eps >="),
+        ({"vision.block_count": 3}, "to this model: unable to find tensor v.blk.2.attn_out.weight"),
+        ({"vision.patch_size": 0}, r"to this model: patch_size \(0\) must be positive"),
+        ({"projector_type": "qwen2vl_merger"}, "ends the process that opens it"),
+        ({"has_vision_encoder": False}, "cannot show images to this model: Failed to load CLIP"),
+    ],
+)
+def test_an_encoder_that_would_end_the_process_is_refused(
+    changed: dict[str, Any], error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "require_survived", require_survived)
+    monkeypatch.setenv("SPEC_LOCAL_CACHE", str(tmp_path / "cache"))
+    options = LoadOptions(n_ctx=512)
+    with Model(write(recipes()["llama"], tmp_path / "text.gguf"), options, vouched=True) as model:
+        model.eyes = Eyes(write_eyes(tmp_path / "eyes.gguf", "mlp", 64, **changed), model)
+        for _ in range(2):
+            with pytest.raises(ModelFileError, match=error):
+                model.show(png(1))
+
+
+@pytest.mark.parametrize("kind", ["mlp", "gemma3"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 5_000), (5_000, 1), (3_000, 2_000)])
+def test_images_of_any_shape_are_cut(kind: str, size: tuple[int, int], tmp_path: Path) -> None:
+    with Model(write(recipes()["llama"], tmp_path / "text.gguf"), OPTIONS) as model:
+        model.eyes = Eyes(write_eyes(tmp_path / "eyes.gguf", kind, 64), model)
+        buffer = BytesIO()
+        Image.new("RGB", size).save(buffer, "PNG")
+        assert len(model.vocab.marked[model.show(buffer.getvalue())]) > 0
 
 
 @pytest.mark.parametrize(

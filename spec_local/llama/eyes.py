@@ -10,6 +10,7 @@ same image is not evaluated twice.
 from __future__ import annotations
 
 import ctypes
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spec_local.errors import ConfigError, EngineError, ModelFileError
+from spec_local.llama import trial
 from spec_local.llama.backend import collected_errors, default_threads, lib, log_callback
 from spec_local.llama.model import Model
 from spec_local.llama.pictures import Picture
@@ -30,6 +32,7 @@ from spec_local.util.process import OwnStack, closed_when_dropped
 _SPAN = 1 << 14
 """Image tokens of one part of an image are numbered within so many ids."""
 _MOST_PARTS = (1 << 31) // _SPAN - 1
+_BEFORE_REASON = re.compile(r"^\S+: (?:error: )?(?:failed to load model '.*': \S+: )?")
 _MOST_BYTES = 1 << 30
 """Of encoded images that are kept, besides those of the latest one."""
 
@@ -198,6 +201,11 @@ class Eyes:
 
     def _opened(self) -> mtmd.mtmd_context_p:
         if self._context is None:
+            model = self._model
+            if model.options.trial:
+                trial.require_survived(
+                    model.path, model.header, model.options, False, encoder=self.path
+                )
             params = mtmd.mtmd_context_params_default()
             params.use_gpu = self._model.options.n_gpu_layers != 0
             params.n_threads = self._model.options.n_threads or default_threads()
@@ -233,10 +241,10 @@ def _size(part: _Part) -> int:
 
 
 def _first(errors: Sequence[str]) -> str:
-    """llama.cpp's reason, without the function that gives it."""
+    """llama.cpp's reason, without the functions and the path before it."""
     if not errors:
         return "llama.cpp gave no reason"
-    return errors[0].splitlines()[0].partition(": ")[2].removeprefix("error: ").strip(" .")
+    return _BEFORE_REASON.sub("", errors[0].splitlines()[0]).strip(" .")
 
 
 def _free(model: Model, context: mtmd.mtmd_context_p, parts: dict[int, _Part]) -> None:

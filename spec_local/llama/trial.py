@@ -17,6 +17,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from spec_local.errors import ModelFileError
 from spec_local.gguf.header import GGUFHeader, split_parts
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.verdict import Verdict
-from spec_local.util.files import hash_of_samples
+from spec_local.util.files import hash_of_samples, size_of
 from spec_local.util.progress import Progress, no_progress
 
 logger = logging.getLogger("spec_local.llama.trial")
@@ -59,20 +60,24 @@ def require_survived(
     options: LoadOptions,
     vocabulary: bool,
     progress: Progress = no_progress,
+    *,
+    encoder: Path | None = None,
 ) -> None:
     """Raise ModelFileError if a process that opens the file dies of it.
 
-    vocabulary: nothing but that will be used. Where no Python can be started, as in an application
+    vocabulary: nothing but that will be used. encoder: what is tried is this encoder of images, on
+    a model that may be opened. Where no Python can be started, as in an application
     that was frozen into a program of its own, nothing is tried.
     """
-    settings = _settings(options, vocabulary)
-    verdict = Verdict(_digest(path, header, settings), tuple(split_parts(path)))
+    settings, name = _settings(options, vocabulary, encoder), (encoder or path).name
+    files = [*split_parts(path), *([encoder] if encoder else [])]
+    verdict = Verdict(_digest(files, header, settings), tuple(files))
     if refusal := verdict.read():
-        raise ModelFileError(f"{path.name} cannot be used: {refusal}")
+        raise ModelFileError(f"{name} cannot be used: {refusal}")
     if refusal is not None or not _has_python():
         return
-    progress(f"try {path.stem}", 0.0)
-    seconds = _SECONDS + header.data_bytes / _BYTES_PER_SECOND
+    progress(f"try {Path(name).stem}", 0.0)
+    seconds = _SECONDS + sum(map(size_of, files)) / _BYTES_PER_SECOND
     command = [sys.executable, "-m", _PROGRAM, str(path.absolute()), settings]
     try:
         ended = subprocess.run(
@@ -87,11 +92,11 @@ def require_survived(
         )
     except subprocess.TimeoutExpired:
         raise ModelFileError(
-            f"{path.name} cannot be used: llama.cpp came to no end with it in {seconds:.0f} s; "
+            f"{name} cannot be used: llama.cpp came to no end with it in {seconds:.0f} s; "
             f"{_ADVICE}, or take {_TRUSTED}."
         ) from None
     except OSError as error:
-        logger.info("%s was not tried: %s", path, error)
+        logger.info("%s was not tried: %s", name, error)
         return
     words = ended.stderr.decode(errors="replace").strip()
     if ended.returncode == 0:
@@ -99,9 +104,9 @@ def require_survived(
     elif (refusal := _refusal(ended.returncode, words)) is not None:
         if _is_certain(ended.returncode, words):
             verdict.keep(refusal)
-        raise ModelFileError(f"{path.name} cannot be used: {refusal}")
+        raise ModelFileError(f"{name} cannot be used: {refusal}")
     elif ended.returncode != REFUSED:
-        logger.info("%s was not tried: %s", path, words)
+        logger.info("%s was not tried: %s", name, words)
 
 
 def _refusal(status: int, words: str) -> str | None:
@@ -123,15 +128,17 @@ def _is_certain(status: int, words: str) -> bool:
     return status == TEMPLATE_FAULT or (-status in _DEATHS and asserted)
 
 
-def _settings(options: LoadOptions, vocabulary: bool) -> str:
+def _settings(options: LoadOptions, vocabulary: bool, encoder: Path | None) -> str:
     """As JSON, what decides which of llama.cpp's code runs: the child's LoadOptions."""
     kind = ("flash_attention", "kv_type_k", "kv_type_v")
     settings = {} if vocabulary else {name: getattr(options, name) for name in kind}
+    if encoder is not None:
+        settings["encoder"] = str(encoder.absolute())
     return json.dumps({"vocabulary": vocabulary, **settings})
 
 
-def _digest(path: Path, header: GGUFHeader, settings: str) -> str:
-    parts = map(hash_of_samples, split_parts(path))
+def _digest(files: Sequence[Path], header: GGUFHeader, settings: str) -> str:
+    parts = map(hash_of_samples, files)
     known = "\n".join([version("llama-cpp-python"), settings, header.digest, *parts])
     return hashlib.sha256(known.encode()).hexdigest()
 

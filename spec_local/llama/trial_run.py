@@ -7,14 +7,19 @@ whoever opens the file afterwards hears the same, and it is tried again.
 from __future__ import annotations
 
 import json
+import math
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from spec_local.errors import SpecLocalError
+from spec_local.llama.eyes import Eyes
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
+from spec_local.llama.pictures import Picture
+from spec_local.llama.seeing import SeeingSession
 from spec_local.llama.session import Session
 from spec_local.llama.template import ChatTemplate
 from spec_local.llama.template_limits import TemplateTooCostly, TemplateWithoutEnd
@@ -25,6 +30,8 @@ _MEMORY = 4 << 30
 _TOKENS, _ROWS, _KEPT = 8, 2, 5
 """Tokens evaluated; logits asked of so few of them that a model which gives all of them is found
 out; and what is left after going back."""
+_IMAGE = (48, 32)
+"""Width and height of the image that an encoder is tried with."""
 _TEXT = "".join(
     map(
         chr,
@@ -46,10 +53,14 @@ _MESSAGES = (
 
 def main() -> int:
     """Try the file that the arguments name; the exit status."""
-    _limit_memory()
-    path, settings = sys.argv[1:]
+    path, settings = sys.argv[1], json.loads(sys.argv[2])
+    encoder = settings.pop("encoder", None)
+    _limit_memory(0 if encoder is None else os.path.getsize(encoder))
     try:
-        _use(Path(path), **json.loads(settings))
+        if encoder is None:
+            _use(Path(path), **settings)
+        else:
+            _look(Path(path), Path(encoder), **settings)
     except TemplateWithoutEnd as error:
         print(error, file=sys.stderr)
         return TEMPLATE_COSTLY if isinstance(error, TemplateTooCostly) else TEMPLATE_FAULT
@@ -75,6 +86,20 @@ def _use(path: Path, vocabulary: bool, **kind: Any) -> None:
         _render(model)
 
 
+def _look(path: Path, encoder: Path, vocabulary: bool, **kind: Any) -> None:
+    """Show the model an image, and go back before it; on the processor only."""
+    assert not vocabulary
+    options = LoadOptions(
+        n_ctx=2048, n_batch=1024, n_ubatch=1024, n_gpu_layers=0, repack=False, trial=False, **kind
+    )
+    with Model(path, options, vouched=True) as model, Eyes(encoder, model) as eyes:
+        mark = eyes.show(Picture(*_IMAGE, bytes(3 * math.prod(_IMAGE))))
+        with SeeingSession(model, eyes, max_rows=_ROWS) as session:
+            session.evaluate([*model.vocab.marked[mark], 0])
+            session.truncate(0)
+            session.evaluate([0])
+
+
 def _render(model: Model) -> None:
     """A template that refuses is no fault of the file: texts can be completed without one."""
     for count in (1, len(_MESSAGES)):
@@ -87,13 +112,13 @@ def _render(model: Model) -> None:
         model.vocab.tokenize(text, add_special=False, parse_special=True)
 
 
-def _limit_memory() -> None:
-    """Where the system can; nor is a core written."""
+def _limit_memory(more: int) -> None:
+    """Where the system can; nor is a core written. more: bytes of a file that is not mapped."""
     try:
         import resource
     except ImportError:  # Windows
         return
-    for kind, most in ((resource.RLIMIT_DATA, _MEMORY), (resource.RLIMIT_CORE, 0)):
+    for kind, most in ((resource.RLIMIT_DATA, _MEMORY + more), (resource.RLIMIT_CORE, 0)):
         _soft, hard = resource.getrlimit(kind)
         within = hard == resource.RLIM_INFINITY or most <= hard
         with suppress(ValueError, OSError):  # macOS takes no limit of data
