@@ -154,6 +154,10 @@ class MachineOptions:
     flash_attention: Annotated[str, _machine("--flash-attention", help="auto, on or off.")] = "auto"
     kv_type: Annotated[str, _machine("--kv-type", help="KV cache: f16, q8_0, q4_0 …")] = "f16"
     mmap: Annotated[bool, _machine("--mmap/--no-mmap", help="Map the file into memory.")] = True
+    repack: Annotated[
+        bool,
+        _machine("--repack/--no-repack", help="Rearrange weights for this CPU, where it is safe."),
+    ] = True
     mlock: Annotated[bool, _machine("--mlock", help="Keep the weights from being swapped.")] = False
     trial: Annotated[
         bool,
@@ -181,6 +185,7 @@ def load_options(machine: MachineOptions) -> LoadOptions:
             flash_attention=machine.flash_attention,  # type: ignore[arg-type]
             kv_type_k=machine.kv_type,  # type: ignore[arg-type]
             kv_type_v=machine.kv_type,  # type: ignore[arg-type]
+            repack=None if machine.repack else False,
             mmap=machine.mmap,
             mlock=machine.mlock,
             trial=machine.trial,

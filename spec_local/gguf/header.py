@@ -12,6 +12,8 @@ import math
 import mmap
 import re
 import struct
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ _TOKENS = "tokenizer.ggml.tokens"
 _FINGERPRINTED = 30_000
 """Tokens whose spelling tells vocabularies apart. Models of one family differ in the last ones, by
 which embeddings are padded."""
+_EMBEDDINGS = "token_embd.weight"
 _PROJECTOR = "clip"
 _NO_MODELS = {
     "adapter": "is a LoRA adapter, which changes another model; merge the two by llama.cpp's "
@@ -55,6 +58,8 @@ class GGUFHeader:
     metadata: dict[str, Any]
     data_bytes: int
     """Bytes of tensor data, all parts of a split model together."""
+    matrix_bytes: Mapping[str, int]
+    """Those of what is multiplied with, by type; of embeddings rows are only looked up."""
     n_vocab: int = 0
     """Tokens of its vocabulary; 0 if it has none."""
     vocabulary: str = ""
@@ -110,6 +115,7 @@ def check_model_file(path: Path) -> GGUFHeader:
     return replace(
         headers[0],
         data_bytes=sum(header.data_bytes for header in headers),
+        matrix_bytes=sum((Counter(header.matrix_bytes) for header in headers), Counter()),
         digest=" ".join(header.digest for header in headers),
         mappable=all(header.mappable for header in headers),
     )
@@ -156,6 +162,7 @@ class _Reader:
         self._name = name
         self._at = len(_MAGIC)
         self._n_vocab, self._vocabulary = 0, ""
+        self._matrix_bytes = Counter[str]()
 
     def read(self) -> GGUFHeader:
         if self._data[: len(_MAGIC)] != _MAGIC:
@@ -189,18 +196,30 @@ class _Reader:
         data_bytes = sum(size for _offset, size in tensors)
         digest = hashlib.blake2b(self._data[:end_of_header], digest_size=16).hexdigest()
         mappable = alignment % _DEFAULT_ALIGNMENT == 0
-        return GGUFHeader(metadata, data_bytes, self._n_vocab, self._vocabulary, digest, mappable)
+        return GGUFHeader(
+            metadata,
+            data_bytes,
+            self._matrix_bytes,
+            self._n_vocab,
+            self._vocabulary,
+            digest,
+            mappable,
+        )
 
     def _tensor(self) -> tuple[int, int]:
         """Offset and size in bytes; the size of a type this gguf does not know counts as 0."""
-        self._name_text()
+        name = self._name_text()
         shape = [self._take("Q") for _ in range(self._take("I"))]
         kind, offset = self._take("I"), self._take("Q")
         try:
-            block, block_bytes = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
+            known = GGMLQuantizationType(kind)
+            block, block_bytes = GGML_QUANT_SIZES[known]
         except (ValueError, KeyError):
             return offset, 0
-        return offset, math.prod(shape) // block * block_bytes
+        size = math.prod(shape) // block * block_bytes
+        if len(shape) > 1 and name != _EMBEDDINGS:
+            self._matrix_bytes[known.name] += size
+        return offset, size
 
     def _entry(self) -> tuple[str, Any]:
         key, kind = self._name_text(), self._take("I")

@@ -77,7 +77,7 @@ class Model:
     def _load(self, progress: Progress, vocab_only: bool) -> lib.llama_model_p:
         options, mapped = self.options, self.options.mmap and self.header.mappable
         if not vocab_only:
-            require_room_for_weights(self.path.name, self.header.data_bytes, options, mapped=mapped)
+            require_room_for_weights(self.path.name, self.header, options, mapped=mapped)
         params = lib.llama_model_default_params()
         params.vocab_only = vocab_only
         params.n_gpu_layers = options.n_gpu_layers
