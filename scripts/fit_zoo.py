@@ -5,7 +5,8 @@
 Begins with a file that has hardly anything. llama.cpp says which key or tensor is missing, or what
 shape a tensor should have; that is added, until a model loads and decodes to logits that are finite
 and differ. Every try is a forked child, as some files end the process. Where one kind of model does
-not come about, another is tried: with experts, with more layers, with latent attention.
+not come about, another is tried: with experts, with more layers, with latent attention. What
+cannot be found so is in `scripts/zoo_special.py`.
 """
 
 from __future__ import annotations
@@ -18,15 +19,16 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import gguf
 import numpy as np
 
+from scripts.zoo_guesses import BASE, GUESSES, KINDS
+from scripts.zoo_special import NEWER, SPECIAL, Special
 from spec_local.errors import SpecLocalError
 from spec_local.llama.backend import lib
 from spec_local.llama.model import Model
@@ -34,128 +36,6 @@ from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
 from tests.zoo.recipes import Recipe, write
 
-_WIDTH, _HEADS, _HEAD, _VOCABULARY = 64, 4, 16, 292
-_BASE: dict[str, Any] = {
-    "context_length": 4096,
-    "embedding_length": _WIDTH,
-    "block_count": 2,
-    "feed_forward_length": 96,
-    "attention.head_count": _HEADS,
-    "attention.head_count_kv": 2,
-    "attention.key_length": _HEAD,
-    "attention.value_length": _HEAD,
-    "attention.layer_norm_rms_epsilon": 1e-5,
-    "attention.layer_norm_epsilon": 1e-5,
-    "rope.dimension_count": _HEAD,
-    "vocab_size": _VOCABULARY,
-}
-_EXPERTS: dict[str, Any] = {
-    "expert_count": 4,
-    "expert_used_count": 2,
-    "expert_feed_forward_length": 32,
-    "expert_shared_feed_forward_length": 32,
-    "expert_shared_count": 1,
-    "expert_gating_func": 1,
-    "interleave_moe_layer_step": 1,
-}
-_LATENT: dict[str, Any] = {
-    "attention.q_lora_rank": 32,
-    "attention.kv_lora_rank": 32,
-    "attention.key_length": 40,
-    "attention.value_length": 32,
-    "attention.key_length_mla": _HEAD,
-    "attention.value_length_mla": _HEAD,
-    "attention.head_count_kv": 1,
-    "rope.dimension_count": 8,
-}
-_ALL_HEADS = {"attention.head_count_kv": _HEADS}
-_MIXED = {"attention.head_count_kv": [0, 2]}
-"""A recurrent layer, which has no heads, and one of attention."""
-_SIX_LAYERS = {"block_count": 6}
-_WINDOW = {"attention.sliding_window": 32}
-_GUESSES: dict[str, Any] = {
-    # Only where asked for: what is there may change what a model is.
-    "attention.sliding_window": 32,
-    "attention.sliding_window_pattern": 2,
-    "attention.q_lora_rank": 32,
-    "attention.kv_lora_rank": 32,
-    "attention.decay_lora_rank": 8,
-    "attention.iclr_lora_rank": 8,
-    "attention.value_residual_mix_lora_rank": 8,
-    "attention.gate_lora_rank": 8,
-    "attention.clamp_kqv": 8.0,
-    "attention.max_alibi_bias": 8.0,
-    "attention.group_norm_epsilon": 1e-5,
-    "attention.group_norm_groups": 1,
-    "attention.relative_buckets_count": 32,
-    "attention.scale": 0.25,
-    "attention.output_scale": 1.0,
-    "attention.value_scale": 1.0,
-    "attention.indexer.head_count": 4,
-    "attention.indexer.key_length": 16,
-    "attention.indexer.top_k": 64,
-    "attention.indexer.block_size": 16,
-    "attention.indexer.local_blocks": 1,
-    "attention.shared_kv_layers": 0,
-    "attention.output_group_count": 2,
-    "attention.output_lora_rank": 16,
-    "attention.key_length_mla": _HEAD,
-    "attention.value_length_mla": _HEAD,
-    "attention.key_length_swa": _HEAD,
-    "attention.value_length_swa": _HEAD,
-    "embedding_length_per_layer_input": 16,
-    "expert_chunk_feed_forward_length": 32,
-    "expert_group_count": 1,
-    "expert_group_used_count": 1,
-    "expert_group_scale": 1.0,
-    "expert_weights_scale": 1.0,
-    "expert_latent_length": 32,
-    "experts_per_group": 2,
-    "final_logit_softcapping": 30.0,
-    "attn_logit_softcapping": 50.0,
-    "router_logit_softcapping": 30.0,
-    "full_attention_interval": 2,
-    "leading_dense_block_count": 1,
-    "logit_scale": 1.0,
-    "residual_scale": 1.0,
-    "embedding_scale": 1.0,
-    "moe_every_n_layers": 1,
-    "rope.dimension_sections": [2, 3, 3, 0],
-    "rope.freq_base": 10000.0,
-    "rope.freq_base_swa": 10000.0,
-    "rope.dimension_count_swa": _HEAD,
-    "rope.scaling.original_context_length": 4096,
-    "rope.scaling.factor": 1.0,
-    "shortconv.l_cache": 3,
-    "kda.head_dim": _HEAD,
-    "ssm.conv_kernel": 4,
-    "ssm.inner_size": 2 * _WIDTH,
-    "ssm.state_size": _HEAD,
-    "ssm.time_step_rank": 8,
-    "ssm.group_count": 2,
-    "time_decay_extra_dim": 8,
-    "time_mix_extra_dim": 8,
-    "token_shift_count": 2,
-    "wkv.head_size": _HEAD,
-    "attention.key_length": _HEAD,
-    "attention.wkv": 16,
-    "use_parallel_residual": True,
-    "xielu.alpha_n": [0.8, 0.8],
-    "xielu.alpha_p": [0.8, 0.8],
-    "xielu.beta": [0.5, 0.5],
-    "xielu.eps": [-1e-6, -1e-6],
-    "swiglu_clamp_exp": [7.0, 7.0],
-    "swiglu_clamp_shexp": [7.0, 7.0],
-    "hrm.layers_per_stack": 1,
-    "hrm.h_cycles": 1,
-    "hrm.l_cycles": 1,
-}
-_KINDS: tuple[Mapping[str, Any], ...] = tuple(
-    {**many, **experts, **heads, **window}
-    for window, many, heads, experts in product(
-        ({}, _WINDOW), ({}, _SIX_LAYERS), ({}, _ALL_HEADS, _LATENT, _MIXED), (_EXPERTS, {})
-    )
-)
 _TRIES, _SECONDS = 400, 10.0
 _LACKS_KEY = re.compile(r"key not found in model: (\S+?)\.?(?:\s|$)")
 _LACKS_TENSOR = re.compile(r"missing tensor '([^']+)'|tensor '([^']+)' not found")
@@ -167,8 +47,11 @@ _SEGFAULT = f"(signal {int(signal.SIGSEGV)})"
 def fitted(arch: str, folder: Path) -> tuple[Recipe | None, str]:
     """A recipe, or None and what llama.cpp said last, for the kind of model that came furthest."""
     furthest, last = -1, ""
-    for kind in _KINDS:
-        recipe, said = _fitted(Recipe(arch, {**_BASE, **kind}), folder)
+    special = SPECIAL.get(arch, Special())
+    for kind in KINDS:
+        keys = {**BASE, **kind, **special.keys}
+        keys = {name: value for name, value in keys.items() if value is not None}
+        recipe, said = _fitted(Recipe(arch, keys, dict(special.tensors)), folder)
         if said == _WORKS:
             return recipe, said
         if len(recipe.tensors) > furthest:
@@ -190,9 +73,9 @@ def _with_what_it_lacks(recipe: Recipe, said: str) -> Recipe | None:
     """The recipe with what llama.cpp asks for; None where that is not known, or was given."""
     if found := _LACKS_KEY.search(said):
         name = found[1].removeprefix(recipe.arch + ".")
-        if name in recipe.keys or name not in _GUESSES:
+        if name in recipe.keys or name not in GUESSES:
             return None
-        return replace(recipe, keys={**recipe.keys, name: _GUESSES[name]})
+        return replace(recipe, keys={**recipe.keys, name: GUESSES[name]})
     if found := _LACKS_TENSOR.search(said):
         name = found[1] or found[2]
         return _with_tensor(recipe, name, (1,)) if name not in recipe.tensors else None
@@ -268,7 +151,7 @@ def architectures() -> Iterator[str]:
     known = lib.llama_cpp.__file__ if hasattr(lib, "llama_cpp") else lib.__file__
     folder = Path(str(known)).parent / "lib"
     library = next(path for path in folder.iterdir() if path.name.startswith("libllama."))
-    names = set(gguf.MODEL_ARCH_NAMES.values())
+    names = {*gguf.MODEL_ARCH_NAMES.values(), *NEWER}
     text = library.read_bytes()
     yield from sorted(name for name in names if name.encode() in text)
 

@@ -37,6 +37,8 @@ class Recipe:
         return json.dumps(asdict(self), separators=(",", ":"))
 
 
+_OF_ALL = "xielu."
+"""How metadata begins that has no architecture's name before it."""
 DIFFUSION = ("dream", "llada", "llada-moe", "rnd1")
 """Architectures that write a text in any order, which has no drafts."""
 
@@ -51,7 +53,7 @@ def write(recipe: Recipe, path: Path, seed: int = 0) -> Path:
     """The model, the same for every seed and machine."""
     writer = gguf.GGUFWriter(path, recipe.arch)
     for name, value in recipe.keys.items():
-        add_key(writer, f"{recipe.arch}.{name}", value)
+        add_key(writer, name if name.startswith(_OF_ALL) else f"{recipe.arch}.{name}", value)
     add_vocabulary(writer, LETTERS)
     writer.add_chat_template(CHATML)
     rng = np.random.default_rng(seed)
@@ -79,10 +81,11 @@ def add_key(writer: gguf.GGUFWriter, name: str, value: Any) -> None:
 
 
 _FILLED = (
-    # What a name has in it, and the value that keeps a random model's numbers apart and finite.
+    # What a name has in it ($ is its end), and the value that keeps a random model's numbers
+    # apart and finite.
     ("norm.weight", 1.0),
     (".bias", 0.0),
-    ("ssm_a", -1.0),
+    ("ssm_a$", -1.0),
     ("ssm_d", 1.0),
     ("rope_f", 1.0),
     ("scale", 1.0),
@@ -100,4 +103,4 @@ def _weights(rng: np.random.Generator, name: str, shape: Sequence[int]) -> NDArr
 
 
 def _first(values: Sequence[tuple[str, float]], name: str) -> float | None:
-    return next((value for part, value in values if part in name), None)
+    return next((value for part, value in values if part in f"{name}$"), None)
