@@ -17,7 +17,8 @@ from spec_local.cli.app import app
 from spec_local.errors import ConfigError, ModelFileError
 from spec_local.generation import GenerationOptions
 from spec_local.llama import trial
-from spec_local.llama.eyes import Eyes, part_of
+from spec_local.llama.eyes import Eyes
+from spec_local.llama.image_tokens import part_of
 from spec_local.llama.model import Model
 from spec_local.llama.pictures import picture, shown
 from spec_local.llama.seeing import SeeingSession
@@ -46,10 +47,11 @@ def asked(seed: int, text: str = "abc abc hello") -> list[dict[str, Any]]:
     return [{"role": "user", "content": [{"type": "text", "text": text}, image]}]
 
 
-@pytest.fixture(params=["mlp", "gemma3"])
+@pytest.fixture(params=sorted(KINDS))
 def seeing(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Path]:
     """A text model of the zoo and an encoder for it."""
-    target = write(recipes()["llama"], tmp_path / "text.gguf")
+    arch = "qwen2vl" if request.param == "qwen2vl_merger" else "llama"
+    target = write(recipes()[arch], tmp_path / "text.gguf")
     return target, write_eyes(tmp_path / "eyes.gguf", request.param, 64)
 
 
@@ -98,6 +100,24 @@ def test_an_image_that_was_seen_is_not_evaluated_again(model: Model) -> None:
         other = list(model.vocab.marked[model.show(png(2))])
         session.truncate(1)
         assert not np.array_equal(session.evaluate([*other, 270, 271])[-1], alone)
+
+
+def test_where_images_take_more_of_the_cache_than_positions_less_is_left(tmp_path: Path) -> None:
+    target = write(recipes()["qwen2vl"], tmp_path / "text.gguf")
+    with Model(target, OPTIONS) as model:
+        model.eyes = Eyes(write_eyes(tmp_path / "eyes.gguf", "qwen2vl_merger", 64), model)
+        image = model.vocab.marked[model.show(png(1, width=96, height=96))]
+        parts = [token for token in image if token < 0]
+        positions, cells = model.eyes.positions(parts[0]), model.eyes.cells(parts[0])
+        assert len(parts) == positions < cells
+        with SeeingSession(model, model.eyes) as session:
+            session.evaluate([*image, 270])
+            assert session.n_ctx == 512 - (cells - positions)
+            row = session.evaluate([271] * 20)[-1].copy()
+            session.truncate(len(image) + 1)
+            assert np.array_equal(session.evaluate([271] * 20)[-1], row)
+            session.truncate(1)
+            assert session.n_ctx == 512
 
 
 def test_the_same_image_has_the_same_tokens(model: Model) -> None:
@@ -213,10 +233,6 @@ def test_images_turn_upright(tmp_path: Path) -> None:
     exif[0x0112] = 6  # turned by a quarter
     image.save(tmp_path / "photo.jpg", exif=exif)
     assert picture(tmp_path / "photo.jpg")[:2] == (10, 30)
-
-
-def test_every_kind_of_encoder_is_there() -> None:
-    assert {"mlp", "gemma3", "qwen2vl_merger"} == KINDS.keys()
 
 
 def test_the_server_takes_images(seeing: tuple[Path, Path], tmp_path: Path) -> None:

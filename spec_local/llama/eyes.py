@@ -13,7 +13,7 @@ import ctypes
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,23 +24,15 @@ from numpy.typing import NDArray
 from spec_local.errors import ConfigError, EngineError, ModelFileError
 from spec_local.llama import trial
 from spec_local.llama.backend import collected_errors, default_threads, lib, log_callback
+from spec_local.llama.image_tokens import MOST_PARTS, MOST_POSITIONS, part_of, tokens_of
 from spec_local.llama.model import Model
 from spec_local.llama.pictures import Picture
 from spec_local.llama.state import SEQUENCE
 from spec_local.util.process import OwnStack, closed_when_dropped
 
-_SPAN = 1 << 14
-"""Image tokens of one part of an image are numbered within so many ids."""
-_MOST_PARTS = (1 << 31) // _SPAN - 1
 _BEFORE_REASON = re.compile(r"^\S+: (?:error: )?(?:failed to load model '.*': \S+: )?")
 _MOST_BYTES = 1 << 30
 """Of encoded images that are kept, besides those of the latest one."""
-
-
-def part_of(token: int) -> tuple[int, int]:
-    """Of an image token: the number of its part of an image, and its place in it."""
-    number, place = divmod(-token - 2, _SPAN)
-    return number, place
 
 
 class _Part:
@@ -180,16 +172,15 @@ class Eyes:
         tokens = mtmd.mtmd_input_chunk_get_n_tokens(chunk)
         non_causal = bool(mtmd.mtmd_decode_use_non_causal(self._opened(), chunk))
         options = self._model.options
-        most = min(options.n_batch, options.n_ubatch) if non_causal else _SPAN
+        most = min(options.n_batch, options.n_ubatch) if non_causal else MOST_POSITIONS
         if max(positions, tokens if non_causal else 0) > most:
             raise ConfigError(
                 f"An image takes {tokens:,} tokens at once here; give --batch at least that."
             )
-        number = self._next = (self._next + 1) % _MOST_PARTS
+        number = self._next = (self._next + 1) % MOST_PARTS
         kept = mtmd.mtmd_input_chunk_copy(chunk)
         self._parts[number] = _Part(kept, positions, tokens)
-        first = -2 - number * _SPAN
-        return range(first, first - positions, -1)
+        return tokens_of(number, positions)
 
     def _forget(self) -> None:
         """Drop the images that were shown longest ago, where all take too much memory."""
@@ -254,15 +245,3 @@ def _free(model: Model, context: mtmd.mtmd_context_p, parts: dict[int, _Part]) -
     parts.clear()
     if not model.closed:
         mtmd.mtmd_free(context)
-
-
-def runs(tokens: Sequence[int], eyes: Eyes) -> Iterator[tuple[int, int]]:
-    """Where parts of images begin and end in a sequence of tokens."""
-    at = 0
-    while at < len(tokens):
-        if tokens[at] >= 0:
-            at += 1
-            continue
-        end = at + eyes.positions(tokens[at])
-        yield at, end
-        at = end

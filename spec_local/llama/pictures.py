@@ -14,10 +14,13 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from spec_local.errors import ConfigError
 from spec_local.llama.messages import IMAGE_PARTS, Message
+
+if TYPE_CHECKING:
+    from spec_local.llama.backend import lib
 
 _MOST_PIXELS = 50_000_000
 _DATA_URL = re.compile(r"data:[\w.+/-]*(?:;[\w.+=-]*)*;base64,", re.IGNORECASE)
@@ -46,6 +49,15 @@ class Encoder(Protocol):
 
     def knows(self, token: int) -> bool:
         """Whether it is a token of an image that was shown."""
+
+    def positions(self, token: int) -> int:
+        """How many positions the part of an image takes that begins with this token."""
+
+    def cells(self, token: int) -> int:
+        """How many tokens of the cache it takes, which may be more."""
+
+    def read(self, context: lib.llama_context_p, token: int, position: int, batch: int) -> int:
+        """Have a context evaluate that part there; llama_decode's status."""
 
     def close(self) -> None:
         """Free it."""

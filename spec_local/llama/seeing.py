@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spec_local.llama.eyes import Eyes, part_of, runs
+from spec_local.llama.image_tokens import part_of, runs
 from spec_local.llama.model import Model
+from spec_local.llama.pictures import Encoder
 from spec_local.llama.session import Session
 from spec_local.llama.status import require_evaluated
 from spec_local.sampling.types import Logits
@@ -18,7 +19,7 @@ class SeeingSession(Session):
     """
 
     def __init__(
-        self, model: Model, eyes: Eyes, *, n_ctx: int | None = None, max_rows: int = 33
+        self, model: Model, eyes: Encoder, *, n_ctx: int | None = None, max_rows: int = 33
     ) -> None:
         """As a session; the eyes outlive it."""
         super().__init__(model, n_ctx=n_ctx, max_rows=max_rows)
@@ -29,7 +30,7 @@ class SeeingSession(Session):
     def evaluate(self, tokens: Sequence[int], rows: int = 1) -> Logits:
         """As a session does; the last `rows` of the tokens are a text's."""
         tokens, done = [*self._mend(), *tokens], 0
-        for start, end in runs(tokens, self.eyes):
+        for start, end in runs(tokens, self.eyes.positions):
             if start > done:
                 super().evaluate(tokens[done:start])
             self._look(tokens[start:end])
@@ -65,4 +66,4 @@ class SeeingSession(Session):
 
 def session_on(model: Model) -> Session:
     """A context on a model, which reads images if the model has eyes."""
-    return SeeingSession(model, model.eyes) if isinstance(model.eyes, Eyes) else Session(model)
+    return Session(model) if model.eyes is None else SeeingSession(model, model.eyes)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from spec_local.errors import SpecLocalError
-from spec_local.llama.eyes import Eyes
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.pictures import Picture
@@ -88,6 +87,8 @@ def _use(path: Path, vocabulary: bool, **kind: Any) -> None:
 
 def _look(path: Path, encoder: Path, vocabulary: bool, **kind: Any) -> None:
     """Show the model an image, and go back before it; on the processor only."""
+    from spec_local.llama.eyes import Eyes  # its library may be missing, and models need it not
+
     assert not vocabulary
     options = LoadOptions(
         n_ctx=2048, n_batch=1024, n_ubatch=1024, n_gpu_layers=0, repack=False, trial=False, **kind

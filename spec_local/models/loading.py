@@ -28,6 +28,8 @@ logger = logging.getLogger("spec_local.models.loading")
 BEST_DRAFT, NO_DRAFT = "auto", "none"
 """What a draft may be called instead of a name: the best one at hand (`partners.py`), or none."""
 
+_NO_MTMD = "This build of llama-cpp-python lacks libmtmd; images need one built with it."
+
 DRAFT_CONTEXT = 4096
 """Most tokens of a text that a draft model reads: what it is asked for depends on the last ones."""
 
@@ -125,8 +127,11 @@ def give_eyes(target: Model, encoder: str | None, registry: Registry, progress: 
         path = beside
     else:
         return
-    from spec_local.llama.eyes import Eyes
-
+    try:
+        from spec_local.llama.eyes import Eyes
+    except (ImportError, OSError, RuntimeError):  # as it is built without libmtmd
+        require(encoder is None, _NO_MTMD)
+        return
     target.eyes = Eyes(path, target)
 
 
