@@ -71,7 +71,7 @@ class Session:
         self._free = closed_when_dropped(self, resources)
         resources.callback(_free_context, model, self._handle)
         self._abort = AbortFlag(self.handle)
-        self._team = Team(self.handle, model.options)
+        self._team = Team(self.handle, model.options, model.header.architecture)
         self._memory = lib.llama_get_memory(self.handle)
         self._snapshots = lib.llama_n_rs_seq(self.handle)
         self._removable = 0

@@ -18,6 +18,8 @@ from spec_local.llama.backend import computing, lib
 from spec_local.llama.options import LoadOptions
 
 _UNDIVIDED_TOKENS = 256
+_JOINED_CACHES = frozenset({"deepseek4"})
+"""Architectures that look at two caches at once, 512 cells from the first token on."""
 _DIVIDED_TYPES = ("f16", "f32")
 _COMPARED_MACHINES = ("x86_64", "AMD64")
 """Elsewhere a kernel may take two rows of weights at once, if a thread's share of them is even."""
@@ -26,11 +28,14 @@ _COMPARED_MACHINES = ("x86_64", "AMD64")
 class Team:
     """How many threads evaluate, by what else the machine does and what the context holds."""
 
-    def __init__(self, context: lib.llama_context_p, options: LoadOptions) -> None:
-        """context: made with those options; it has as many threads as are wanted at most."""
+    def __init__(self, context: lib.llama_context_p, options: LoadOptions, arch: str) -> None:
+        """context: made with those options; it has as many threads as are wanted at most.
+
+        arch: the model's architecture.
+        """
         self._context = context
         self._threads = self._in_use = lib.llama_n_threads(context)
-        self._free_until = tokens_of_any_team(options)
+        self._free_until = tokens_of_any_team(options, arch)
 
     @contextmanager
     def computing(self, tokens: int) -> Iterator[None]:
@@ -42,9 +47,11 @@ class Team:
             yield
 
 
-def tokens_of_any_team(options: LoadOptions) -> float:
+def tokens_of_any_team(options: LoadOptions, arch: str) -> float:
     """Up to how many tokens held every number of threads computes the same bits."""
     if platform.machine() not in _COMPARED_MACHINES:
         return 0
     same = options.kv_type_k == options.kv_type_v and options.kv_type_k in _DIVIDED_TYPES
-    return _UNDIVIDED_TOKENS if same and options.flash_attention != "off" else float("inf")
+    if not same or options.flash_attention == "off":
+        return float("inf")
+    return 0 if arch in _JOINED_CACHES else _UNDIVIDED_TOKENS
