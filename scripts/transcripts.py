@@ -69,7 +69,7 @@ FLOWS = (
             Step("/help", "quotes"),
             Step("/drafter none", "drafter none"),
             Step("/model smolm2", "mean"),
-            Step("Tell me a long story about a lighthouse.", "(?i)once|there|lighthouse", False),
+            Step("Write a story of a thousand words about a lighthouse.", "(?i)once|there", False),
             Step(_CTRL_C, "cancelled"),
             Step(_CTRL_D),
         ],
