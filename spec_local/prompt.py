@@ -7,6 +7,7 @@ from operator import index
 from typing import Any, TypedDict
 
 from spec_local.errors import ConfigError, require
+from spec_local.llama.image_tokens import are_whole
 from spec_local.llama.messages import Message, Tool
 from spec_local.llama.model import Model
 from spec_local.llama.pictures import shown
@@ -66,6 +67,9 @@ def prompt_tokens(
     except TypeError:
         raise ConfigError("The prompt has rows of tokens; give one row.") from None
     require(all(map(model.has, tokens)), "The prompt has token ids the model lacks.")
+    if model.eyes is not None and min(tokens, default=0) < 0:
+        whole = are_whole(tokens, model.eyes.positions)
+        require(whole, "The prompt has an image in part; give it whole, with a text after it.")
     return tokens
 
 

@@ -74,6 +74,8 @@ class Runner:
         self.target = target
         self.exact = exact
         self._evaluated: EvaluationSession = target if exact is None else exact.session
+        self.n_ctx = self._evaluated.n_ctx
+        """Most tokens of a prompt and its answer together."""
         self.draft = draft if drafters.uses_draft(drafter) else None
         self.sampling = sampling or Sampling()
         self.vocab = target.model.vocab
@@ -99,11 +101,6 @@ class Runner:
     def template(self) -> ChatTemplate:
         """The model's chat template, or the `ChatTemplate` set; ModelFileError if it is broken."""
         return ChatTemplate(self.target.model)
-
-    @property
-    def n_ctx(self) -> int:
-        """Most tokens of a prompt and its answer together."""
-        return self._evaluated.n_ctx
 
     @classmethod
     def load(  # noqa: PLR0913 - what an application may say, by keyword

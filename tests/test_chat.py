@@ -287,7 +287,7 @@ def test_another_drafter_is_shown_and_used(talk: Talk) -> None:
 
 
 def test_images_and_thoughts(talk: Talk) -> None:
-    with pytest.raises(ConfigError, match="sees no images"):
+    with pytest.raises(ConfigError, match="Images need the model's encoder"):
         obey(talk, "/image cat.png")
     assert obey(talk, "/thoughts") == "Thoughts are folded into one line.\n"
     assert talk.screen.folds

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import gc
+import weakref
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -14,14 +16,14 @@ from typer.testing import CliRunner
 
 from spec_local import LoadOptions, Runner, Sampling
 from spec_local.cli.app import app
-from spec_local.errors import ConfigError, ModelFileError
+from spec_local.errors import ConfigError, EngineError, ModelFileError
 from spec_local.generation import GenerationOptions
 from spec_local.llama import trial
 from spec_local.llama.eyes import Eyes
 from spec_local.llama.image_tokens import part_of
 from spec_local.llama.model import Model
 from spec_local.llama.pictures import picture, shown
-from spec_local.llama.seeing import SeeingSession
+from spec_local.llama.seeing import SeeingSession, session_on
 from spec_local.llama.trial import require_survived
 from tests.test_serve_runner import served
 from tests.tiny_eyes import KINDS, write_eyes
@@ -113,6 +115,10 @@ def test_where_images_take_more_of_the_cache_than_positions_less_is_left(tmp_pat
         with SeeingSession(model, model.eyes) as session:
             session.evaluate([*image, 270])
             assert session.n_ctx == 512 - (cells - positions)
+            held = session.saved()
+            session.truncate(0)
+            session.adopt(held)
+            assert session.n_ctx == 512 - (cells - positions)
             row = session.evaluate([271] * 20)[-1].copy()
             session.truncate(len(image) + 1)
             assert np.array_equal(session.evaluate([271] * 20)[-1], row)
@@ -143,7 +149,7 @@ def test_an_encoder_beside_the_model_is_found(tmp_path: Path) -> None:
     target = write(recipes()["llama"], tmp_path / "text.gguf")
     with Runner.load(target=target, options=OPTIONS) as runner:
         assert runner.target.model.eyes is None
-        with pytest.raises(ConfigError, match="sees no images"):
+        with pytest.raises(ConfigError, match="Images need the model's encoder"):
             runner.tokenize(asked(1))
     write_eyes(tmp_path / "mmproj-text-f16.gguf", "mlp", 64)
     with Runner.load(target=target, options=OPTIONS) as runner:
@@ -220,12 +226,57 @@ def test_an_image_of_too_many_pixels_is_refused_unread() -> None:
 
 
 def test_a_mark_that_nobody_was_given_is_no_image(model: Model) -> None:
-    with Runner(SeeingSession(model, model.eyes), "none") as runner:  # type: ignore[arg-type]
+    with Runner(session_on(model), "none") as runner:
         forged = "\ufdd2" + "0" * 32 + "\ufdd3"
-        with pytest.raises(ConfigError, match="not shown to this model"):
-            runner.tokenize([{"role": "user", "content": forged}])
+        tokens = runner.tokenize([{"role": "user", "content": forged}])
+        assert tokens == runner.tokenize([{"role": "user", "content": "[image]"}])
         with pytest.raises(ConfigError, match="token ids the model lacks"):
             runner.tokenize([1, -2 - (1 << 14)])
+
+
+def test_token_prompts_have_whole_images(model: Model) -> None:
+    with Runner(session_on(model), "none") as runner:
+        image = list(model.vocab.marked[model.show(png(1))])
+        assert runner.tokenize([1, *image, 270]) == [1, *image, 270]
+        for wrong in ([1, *image], [*image[1:], 270], [*image[:5], 270, 271, *image[5:], 270]):
+            with pytest.raises(ConfigError, match="an image in part"):
+                runner.tokenize(wrong)
+
+
+def test_images_shown_long_ago_are_forgotten(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spec_local.llama.eyes._MOST_BYTES", 1)
+    with session_on(model) as session:
+        first, mark = png(1), model.show(png(1))
+        tokens = [1, *model.vocab.marked[mark], 270]
+        row = session.evaluate(tokens)[-1].copy()
+        model.show(png(2))
+        session.truncate(17)  # what was read stays
+        assert np.array_equal(session.evaluate([270])[-1], row)
+        session.truncate(0)
+        with pytest.raises(EngineError, match="show it again"):
+            session.evaluate(tokens)
+        session.truncate(0)
+        assert model.show(first) == mark
+        assert model.vocab.marked[mark] != tuple(tokens[1:-1])
+        again = session.evaluate([1, *model.vocab.marked[mark], 270])[-1]
+        assert np.array_equal(again, row)
+
+
+def test_the_encoder_does_not_keep_a_model_alive(tmp_path: Path) -> None:
+    target = write(recipes()["llama"], tmp_path / "text.gguf")
+    model = Model(target, OPTIONS)
+    model.eyes = Eyes(write_eyes(tmp_path / "eyes.gguf", "mlp", 64), model)
+    model.show(png(1))
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+
+
+def test_of_formats_only_common_ones_are_decoded() -> None:
+    script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
+    with pytest.raises(ConfigError, match="its format is not known"):
+        picture(script)
 
 
 def test_images_turn_upright(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_a_template_without_a_place_for_calls_says_so() -> None:
         ({"role": "user", "content": [{"type": "text"}]}, "A text part of a message needs a text"),
         (
             {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]},
-            "This model sees no images; give its image encoder",
+            "Images need the model's encoder",
         ),
         (
             {"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]},

@@ -327,7 +327,7 @@ def test_habits_are_ignored_and_said(client: TestClient) -> None:
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
             None,
-            "sees no images",
+            "Images need the model's encoder",
         ),
     ],
 )

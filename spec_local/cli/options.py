@@ -154,10 +154,9 @@ class MachineOptions:
     flash_attention: Annotated[str, _machine("--flash-attention", help="auto, on or off.")] = "auto"
     kv_type: Annotated[str, _machine("--kv-type", help="KV cache: f16, q8_0, q4_0 …")] = "f16"
     mmap: Annotated[bool, _machine("--mmap/--no-mmap", help="Map the file into memory.")] = True
-    repack: Annotated[
-        bool,
-        _machine("--repack/--no-repack", help="Rearrange weights for this CPU, where it is safe."),
-    ] = True
+    repack: Annotated[bool, _machine("--repack/--no-repack", help="Suit weights to the CPU.")] = (
+        True
+    )
     mlock: Annotated[bool, _machine("--mlock", help="Keep the weights from being swapped.")] = False
     trial: Annotated[
         bool,
@@ -180,6 +179,7 @@ def load_options(machine: MachineOptions) -> LoadOptions:
             n_ctx=machine.ctx_size,
             n_threads=machine.threads,
             n_batch=machine.batch,
+            n_ubatch=max(512, machine.batch),
             n_gpu_layers=machine.gpu_layers,
             devices=tuple(machine.device or ()),
             flash_attention=machine.flash_attention,  # type: ignore[arg-type]

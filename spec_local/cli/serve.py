@@ -189,6 +189,10 @@ def _by_name(options: list[ModelOptions]) -> dict[str, ModelOptions]:
         len(options) == 1 or options[0].draft is None,
         "Several models have drafts of their own; leave out --draft.",
     )
+    require(
+        len(options) == 1 or options[0].mmproj is None,
+        "Several models have image encoders of their own, beside them; leave out --mmproj.",
+    )
     found = {_served_name(each.target or default_pair(load_registry())): each for each in options}
     require(len(found) == len(options), "Two of the models have the same name.")
     for each in options if len(options) > 1 else ():

@@ -30,9 +30,12 @@ class ExactSession:
         self._inner, self._batch = inner, batch
         self._read = 0
         """How many tokens from the start were evaluated as a prompt's whole batches."""
-        self.n_ctx = inner.n_ctx - widths.most_padding
         self.n_vocab = inner.n_vocab
         self.max_rows = min(widths.widest, inner.max_rows)
+
+    @property
+    def n_ctx(self) -> int:
+        return self._inner.n_ctx - self.widths.most_padding
 
     @property
     def tokens(self) -> Sequence[int]:
@@ -41,6 +44,8 @@ class ExactSession:
     def sync(self, tokens: Sequence[int]) -> int:
         """Keep the whole batches of the common prefix that were read as a prompt."""
         common = min(common_prefix(self.tokens, tokens), self._read)
+        # After an image batches begin anew, so none behind it would be the same again.
+        common = next((at for at in range(common) if tokens[at] < 0), common)
         self.truncate(common // self._batch * self._batch)
         if len(self.tokens) % self._batch:  # the memory could not go back there
             self.truncate(0)
@@ -63,7 +68,7 @@ class ExactSession:
         start = len(self.tokens)
         assert start % self._batch == 0
         # A last token left alone is evaluated as in a round: after a sync it would be one.
-        alone = len(tokens) % self._batch == 1
+        alone = len(tokens) % self._batch == 1 and tokens[-2] >= 0
         try:
             logits = self._inner.evaluate(tokens[:-1] if alone else tokens)
         finally:

@@ -10,12 +10,12 @@ same image is not evaluated twice.
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import llama_cpp.mtmd_cpp as mtmd
 import numpy as np
@@ -32,21 +32,36 @@ from spec_local.util.process import OwnStack, closed_when_dropped
 
 _BEFORE_REASON = re.compile(r"^\S+: (?:error: )?(?:failed to load model '.*': \S+: )?")
 _MOST_BYTES = 1 << 30
-"""Of encoded images that are kept, besides those of the latest one."""
+"""Of images that are kept, besides the latest one."""
+_PIXELS_PER_TOKEN = 56 * 56
+"""At most about, and three floats each, of an image that has not been encoded yet."""
+_MOST_MARKS = 1_000
+"""Marks of images that are known."""
 
 
 class _Part:
     """A part of an image: what the model reads at once."""
 
     def __init__(self, chunk: mtmd.mtmd_input_chunk_p, positions: int, tokens: int) -> None:
-        self.chunk, self.positions, self.tokens = chunk, positions, tokens
+        self.positions, self.tokens = positions, tokens
+        self.chunk: mtmd.mtmd_input_chunk_p | None = chunk
+        """None once it was forgotten: contexts that have read it go on."""
         self.encoded: NDArray[np.float32] | None = None
         """Shape (tokens, width); None until it is needed."""
 
+    @property
+    def bytes(self) -> int:
+        """What it takes in memory, about."""
+        if self.chunk is None:
+            return 0
+        whole = self.tokens * _PIXELS_PER_TOKEN * 3 * 4
+        return whole if self.encoded is None else self.encoded.nbytes
 
-class _Seen(NamedTuple):
-    tokens: tuple[int, ...]
-    parts: tuple[int, ...]
+    def forget(self) -> None:
+        """Free all but its size."""
+        if self.chunk is not None:
+            mtmd.mtmd_input_chunk_free(self.chunk)
+        self.chunk = self.encoded = None
 
 
 class Eyes:
@@ -61,7 +76,8 @@ class Eyes:
         self._using = threading.Lock()
         self._context: mtmd.mtmd_context_p | None = None
         self._parts: dict[int, _Part] = {}
-        self._seen: OrderedDict[str, _Seen] = OrderedDict()
+        self._seen: OrderedDict[str, tuple[int, ...]] = OrderedDict()
+        """By the mark of an image, its parts; the one shown last is last."""
         self._next = 0
         self._resources = OwnStack()
         self._free = closed_when_dropped(self, self._resources)
@@ -72,12 +88,13 @@ class Eyes:
         Raises ModelFileError if the encoder cannot be used, ConfigError for an image that it
         cannot cut, or that takes more tokens at once than a batch has.
         """
+        mark, marked = picture.mark, self._model.vocab.marked
         with self._using:
-            mark = picture.mark
-            if mark not in self._seen:
-                self._seen[mark] = self._cut(picture)
+            if mark not in self._seen or not all(self._parts[n].chunk for n in self._seen[mark]):
+                marked[mark] = self._cut(picture)
+                numbers = (part_of(token)[0] for token in marked[mark] if token < 0)
+                self._seen[mark] = tuple(dict.fromkeys(numbers))
             self._seen.move_to_end(mark)
-            self._model.vocab.marked[mark] = self._seen[mark].tokens
             self._forget()
             return mark
 
@@ -95,10 +112,7 @@ class Eyes:
         return self._part(token).tokens
 
     def _part(self, token: int) -> _Part:
-        try:
-            return self._parts[part_of(token)[0]]
-        except KeyError:
-            raise EngineError("An image was shown too long ago; show it again.") from None
+        return self._parts[part_of(token)[0]]
 
     def read(self, context: lib.llama_context_p, token: int, position: int, batch: int) -> int:
         """Have a context evaluate the part of an image that begins with this token, there.
@@ -108,8 +122,10 @@ class Eyes:
         after = ctypes.c_int32()
         with self._using:  # nobody forgets it meanwhile
             part = self._part(token)
+            if part.chunk is None:
+                raise EngineError("An image was shown too long ago; show it again.")
             if part.encoded is None:
-                part.encoded = self._encoded(part)
+                part.encoded = self._encoded(part, part.chunk)
             return mtmd.mtmd_helper_decode_image_chunk(
                 self._opened(),
                 context,
@@ -123,21 +139,21 @@ class Eyes:
                 ctypes.c_void_p(0),
             )
 
-    def _encoded(self, part: _Part) -> NDArray[np.float32]:
+    def _encoded(self, part: _Part, chunk: mtmd.mtmd_input_chunk_p) -> NDArray[np.float32]:
         context = self._opened()
         with collected_errors() as errors:
-            failed = mtmd.mtmd_encode_chunk(context, part.chunk)
+            failed = mtmd.mtmd_encode_chunk(context, chunk)
         if failed:
             raise EngineError(f"The image cannot be encoded: {_first(errors)}.")
         width = lib.llama_model_n_embd_inp(self._model.handle)
         encoded = mtmd.mtmd_get_output_embd(context)
         result = np.ctypeslib.as_array(encoded, (part.tokens, width)).copy()
         # What is kept from here on has the shape, and no pixels.
-        whole, part.chunk = part.chunk, mtmd.mtmd_input_chunk_get_placeholder(part.chunk)
-        mtmd.mtmd_input_chunk_free(whole)
+        part.chunk = mtmd.mtmd_input_chunk_get_placeholder(chunk)
+        mtmd.mtmd_input_chunk_free(chunk)
         return result
 
-    def _cut(self, picture: Picture) -> _Seen:
+    def _cut(self, picture: Picture) -> tuple[int, ...]:
         """Tokens of an image: those of its parts, and of the texts that the model wants there."""
         context = self._opened()
         chunks = mtmd.mtmd_input_chunks_init()
@@ -159,8 +175,7 @@ class Eyes:
         finally:
             mtmd.mtmd_bitmap_free(bitmap)
             mtmd.mtmd_input_chunks_free(chunks)
-        tokens = tuple(token for piece in pieces for token in piece)
-        return _Seen(tokens, tuple({part_of(token)[0]: 0 for token in tokens if token < 0}))
+        return tuple(token for piece in pieces for token in piece)
 
     def _tokens(self, chunk: mtmd.mtmd_input_chunk_p) -> Sequence[int]:
         """Of a piece: a text's own tokens, or new image tokens."""
@@ -174,9 +189,8 @@ class Eyes:
         options = self._model.options
         most = min(options.n_batch, options.n_ubatch) if non_causal else MOST_POSITIONS
         if max(positions, tokens if non_causal else 0) > most:
-            raise ConfigError(
-                f"An image takes {tokens:,} tokens at once here; give --batch at least that."
-            )
+            does = f"give --batch at least {tokens:,}" if non_causal else "make it smaller"
+            raise ConfigError(f"An image takes {tokens:,} tokens at once here; {does}.")
         number = self._next = (self._next + 1) % MOST_PARTS
         kept = mtmd.mtmd_input_chunk_copy(chunk)
         self._parts[number] = _Part(kept, positions, tokens)
@@ -184,11 +198,19 @@ class Eyes:
 
     def _forget(self) -> None:
         """Drop the images that were shown longest ago, where all take too much memory."""
-        while len(self._seen) > 1 and sum(map(_size, self._parts.values())) > _MOST_BYTES:
-            mark, seen = self._seen.popitem(last=False)
+        *others, _latest = self._seen
+        held = sum(part.bytes for part in self._parts.values())
+        for mark in others:
+            if held <= _MOST_BYTES:
+                break
+            for number in self._seen[mark]:
+                held -= self._parts[number].bytes
+                self._parts[number].forget()
+        while len(self._seen) > _MOST_MARKS:
+            mark, numbers = self._seen.popitem(last=False)
             self._model.vocab.marked.pop(mark, None)
-            for number in seen.parts:
-                mtmd.mtmd_input_chunk_free(self._parts.pop(number).chunk)
+            for number in numbers:
+                self._parts[number].forget()
 
     def _opened(self) -> mtmd.mtmd_context_p:
         if self._context is None:
@@ -204,13 +226,13 @@ class Eyes:
             mtmd.mtmd_helper_log_set(log_callback, ctypes.c_void_p(0))
             with collected_errors() as errors:
                 self._context = mtmd.mtmd_init_from_file(
-                    str(self.path).encode(), self._model.handle, params
+                    os.fsencode(self.path), self._model.handle, params
                 )
             if not self._context:
                 raise ModelFileError(
                     f"{self.path.name} cannot show images to this model: {_first(errors)}."
                 )
-            self._resources.callback(_free, self._model, self._context, self._parts)
+            self._resources.callback(_free, self._context, self._parts)
             if not mtmd.mtmd_support_vision(self._context):
                 raise ModelFileError(f"{self.path.name} is no encoder of images.")
         return self._context
@@ -227,10 +249,6 @@ class Eyes:
         self.close()
 
 
-def _size(part: _Part) -> int:
-    return 0 if part.encoded is None else part.encoded.nbytes
-
-
 def _first(errors: Sequence[str]) -> str:
     """llama.cpp's reason, without the functions and the path before it."""
     if not errors:
@@ -238,10 +256,8 @@ def _first(errors: Sequence[str]) -> str:
     return _BEFORE_REASON.sub("", errors[0].splitlines()[0]).strip(" .")
 
 
-def _free(model: Model, context: mtmd.mtmd_context_p, parts: dict[int, _Part]) -> None:
-    """Of an encoder; that its model is named here keeps this one alive for as long."""
+def _free(context: mtmd.mtmd_context_p, parts: dict[int, _Part]) -> None:
+    """Of an encoder; what it knows of its model it does not ask any more."""
     for part in parts.values():
-        mtmd.mtmd_input_chunk_free(part.chunk)
-    parts.clear()
-    if not model.closed:
-        mtmd.mtmd_free(context)
+        part.forget()
+    mtmd.mtmd_free(context)

@@ -38,3 +38,11 @@ def runs(tokens: Sequence[int], positions: Callable[[int], int]) -> Iterator[tup
         end = at + positions(tokens[at])
         yield at, end
         at = end
+
+
+def are_whole(tokens: Sequence[int], positions: Callable[[int], int]) -> bool:
+    """Whether every part of an image is there from its beginning to its end, and a text follows."""
+    parts = (tokens[start:end] for start, end in runs(tokens, positions))
+    return tokens[-1] >= 0 and all(
+        [*part] == [*tokens_of(part_of(part[0])[0], len(part))] for part in parts
+    )

@@ -20,7 +20,7 @@ Tool = Mapping[str, Any]
 
 IMAGE_PARTS = ("image_url", "input_image", "image")
 """Types of parts that are images."""
-NO_EYES = "This model sees no images; give its image encoder with --mmproj, or leave them out."
+NO_EYES = "Images need the model's encoder; give it with --mmproj, or leave them out."
 _INCOMPLETE = "Each message needs a role and a content."
 
 

@@ -113,7 +113,7 @@ class Threads:
         self.waiting.look(threads)
         try:
             kept_on = self.waiting.kept_on
-            room = len(kept_on) if may_be_fewer and kept_on else threads
+            room = min(threads, len(kept_on)) if may_be_fewer and kept_on else threads
             if self._places is None:
                 yield room
                 return

@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import re
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
@@ -22,7 +23,11 @@ from spec_local.llama.messages import IMAGE_PARTS, Message
 if TYPE_CHECKING:
     from spec_local.llama.backend import lib
 
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+"""Pillow has fifty, one of which starts Ghostscript on what it is given."""
 _MOST_PIXELS = 50_000_000
+_decoding = threading.Lock()
+"""One at a time: a small file may be a large image."""
 _DATA_URL = re.compile(r"data:[\w.+/-]*(?:;[\w.+=-]*)*;base64,", re.IGNORECASE)
 
 
@@ -64,7 +69,7 @@ class Encoder(Protocol):
 
 
 def picture(source: str | Path | bytes) -> Picture:
-    """The image in a file, or in the bytes of one: whatever format Pillow reads, turned upright.
+    """The image in a file, or in the bytes of one, turned upright: PNG, JPEG, WebP, GIF, BMP, TIFF.
 
     Raises ConfigError if it is none, or has more than 50 million pixels.
     """
@@ -80,9 +85,9 @@ def picture(source: str | Path | bytes) -> Picture:
     except OSError as error:
         raise ConfigError(f"{name} cannot be read: {error.strerror}.") from None
     try:
-        with warnings.catch_warnings():
+        with _decoding, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own bound is a warning
-            with Image.open(BytesIO(data)) as image:
+            with Image.open(BytesIO(data), formats=_FORMATS) as image:
                 if image.width * image.height > _MOST_PIXELS:
                     raise ConfigError(
                         f"{name} has {image.width:,} x {image.height:,} pixels; make it smaller, "
@@ -91,7 +96,7 @@ def picture(source: str | Path | bytes) -> Picture:
                 rgb = ImageOps.exif_transpose(image).convert("RGB")
     except ConfigError:
         raise
-    except Exception as error:  # decoders of fifty formats raise what they like
+    except Exception as error:  # decoders raise what they like
         raise ConfigError(f"{name} is no image that can be read: {_reason(error)}.") from None
     return Picture(rgb.width, rgb.height, rgb.tobytes())
 

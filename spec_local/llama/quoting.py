@@ -13,14 +13,14 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from spec_local.errors import ConfigError
-
 if TYPE_CHECKING:
     from spec_local.llama.vocab import Vocabulary
 
 OPEN, CLOSE = "\ufdd0", "\ufdd1"
 """Noncharacters, which Unicode keeps for the inside of programs."""
 _NO_MARKS = {ord(mark): "\ufffd" for mark in (OPEN, CLOSE)}
+NOT_SHOWN = "[image]"
+"""What a conversation has for an image that its model was not shown."""
 PICTURE = re.compile("(\ufdd2[0-9a-f]{32}\ufdd3)")
 """What stands for something that is no text, such as an image (`pictures.py`)."""
 _MARKED = re.compile(f"{OPEN}([^{OPEN}{CLOSE}]*){CLOSE}")
@@ -47,10 +47,8 @@ def tokenize_quoted(text: str, vocab: Vocabulary, *, add_special: bool) -> list[
     for number, part in enumerate(parts):
         if number % 2 == 0:
             found += _tokenized(part, vocab, [])
-        elif part in vocab.marked:
-            found += vocab.marked[part]
-        else:
-            raise ConfigError("An image of this conversation was not shown to this model; show it.")
+        else:  # what was shown to another model, or long ago, is not there any more
+            found += vocab.marked.get(part) or _tokenized(NOT_SHOWN, vocab, [])
     return found
 
 

@@ -27,7 +27,7 @@ class SamplerFactory:
     def __init__(self, session: Session) -> None:
         self._lock = Lock()
         self._closed = False
-        self._session = session
+        self._session, self._n_ctx = session, session.n_ctx
         self._vocab = session.model.vocab
         self._sampling: Sampling | None = None
         self._chain: LlamaChain | None = None
@@ -57,7 +57,7 @@ class SamplerFactory:
             return
         self._free()
         self._require_known(sampling)
-        n_vocab, n_ctx = self._session.n_vocab, self._session.n_ctx
+        n_vocab, n_ctx = self._session.n_vocab, self._n_ctx
         with ExitStack() as stack:
             chain = LlamaChain(sampling, n_vocab=n_vocab, n_ctx=n_ctx, vocab=self._vocab)
             stack.callback(chain.close)

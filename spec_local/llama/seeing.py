@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from spec_local.errors import ContextOverflow
 from spec_local.llama.image_tokens import part_of, runs
 from spec_local.llama.model import Model
 from spec_local.llama.pictures import Encoder
 from spec_local.llama.session import Session
+from spec_local.llama.state import Held
 from spec_local.llama.status import require_evaluated
 from spec_local.sampling.types import Logits
 
@@ -39,9 +41,14 @@ class SeeingSession(Session):
 
     def _look(self, tokens: Sequence[int]) -> None:
         """Evaluate a part of an image."""
-        start = len(self._tokens)
+        start, cells = len(self._tokens), self.eyes.cells(tokens[0])
+        if start + cells > self.n_ctx:
+            raise ContextOverflow(
+                f"An image does not fit into what is left of the context of {self._cells:,}; ask "
+                "for a larger one with --ctx-size."
+            )
         self._dirty, self._removable = True, 0
-        with self._team.computing(start + self.eyes.cells(tokens[0])):
+        with self._team.computing(start + cells):
             status = self.eyes.read(self.handle, tokens[0], start, self.n_batch)
         self.decode_calls += 1
         require_evaluated(status, len(tokens), was_stopped=self._abort.is_set)
@@ -57,11 +64,16 @@ class SeeingSession(Session):
             self._count_cells()
         return [] if any(token < 0 for token in lost) else lost
 
+    def adopt(self, held: Held) -> None:
+        """As a session does."""
+        super().adopt(held)
+        self._count_cells()
+
     def _count_cells(self) -> None:
         """Of positions as many are left as the cache has room for."""
         parts = (token for token in self._tokens if token < 0 and part_of(token)[1] == 0)
         more = sum(self.eyes.cells(token) - self.eyes.positions(token) for token in parts)
-        self.n_ctx = self._cells - more
+        self.n_ctx, self._team.beyond = self._cells - more, more
 
 
 def session_on(model: Model) -> Session:

@@ -36,11 +36,14 @@ class Team:
         self._context = context
         self._threads = self._in_use = lib.llama_n_threads(context)
         self._free_until = tokens_of_any_team(options, arch)
+        self.beyond = 0
+        """Cells that the context's cache has in use beyond its tokens."""
 
     @contextmanager
     def computing(self, tokens: int) -> Iterator[None]:
         """Around an evaluation after which so many tokens are held."""
-        with computing(self._threads, may_be_fewer=tokens <= self._free_until) as threads:
+        is_free = tokens + self.beyond <= self._free_until
+        with computing(self._threads, may_be_fewer=is_free) as threads:
             if threads != self._in_use:
                 lib.llama_set_n_threads(self._context, threads, threads)
                 self._in_use = threads

@@ -41,7 +41,7 @@ class Runners:
         What can be known to fail is refused before; if loading fails, this one is loaded again.
         Raises SpecLocalError, NoModelLeft if that fails as well.
         """
-        models = replace(self._models, target=name, draft=None)
+        models = replace(self._models, target=name, draft=None, mmproj=None)
         spec = self._loader.found(models)
         sampling, variables = self.runner.sampling, self.runner.template.variables
         model = self._loaded.target.model.path.stem

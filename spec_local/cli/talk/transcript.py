@@ -10,6 +10,7 @@ from pathlib import Path
 from spec_local.chat import checked_messages
 from spec_local.errors import ConfigError, require
 from spec_local.llama.messages import Message
+from spec_local.llama.quoting import NOT_SHOWN, PICTURE
 from spec_local.util.files import read_text, write_text
 
 
@@ -21,7 +22,7 @@ def save(path: Path, messages: Sequence[Message]) -> None:
         text = "\n\n".join(f"## {each['role']}\n\n{each['content'].strip()}" for each in messages)
     else:
         text = json.dumps([dict(each) for each in messages], ensure_ascii=False, indent=2)
-    write_text(path, text + "\n")
+    write_text(path, PICTURE.sub(NOT_SHOWN, text) + "\n")
 
 
 def load(path: Path) -> list[dict[str, str]]:
