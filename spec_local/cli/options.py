@@ -154,14 +154,8 @@ class MachineOptions:
     flash_attention: Annotated[str, _machine("--flash-attention", help="auto, on or off.")] = "auto"
     kv_type: Annotated[str, _machine("--kv-type", help="KV cache: f16, q8_0, q4_0 …")] = "f16"
     mmap: Annotated[bool, _machine("--mmap/--no-mmap", help="Map the file into memory.")] = True
-    repack: Annotated[bool, _machine("--repack/--no-repack", help="Suit weights to the CPU.")] = (
-        True
-    )
+    repack: Annotated[bool, _machine("--repack/--no-repack", help="Suit weights to CPU.")] = True
     mlock: Annotated[bool, _machine("--mlock", help="Keep the weights from being swapped.")] = False
-    trial: Annotated[
-        bool,
-        _machine("--trial/--no-trial", help="Open an unknown file in a child process first, once."),
-    ] = True
 
 
 def load_options(machine: MachineOptions) -> LoadOptions:
