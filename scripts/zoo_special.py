@@ -87,10 +87,13 @@ SPECIAL: Mapping[str, Special] = {
     "bailingmoe3": Special(_RECURRENT_THEN_LATENT),
     "deepseek4": Special(
         {
-            "expert_gating_func": 4,
+            # No compression, compressed by four beside an indexer, and by 128.
+            "block_count": 3,
+            "attention.compress_ratios": [0, 4, 128],
+            "swiglu_clamp_exp": [7.0, 7.0, 7.0],
             "attention.head_count_kv": 1,
-            "attention.compress_ratios": [0, 4],
             "attention.indexer.key_length": 64,
+            "expert_gating_func": 4,
         }
     ),
     "deepseek32": Special({"attention.indexer.key_length": 64}),
@@ -114,8 +117,8 @@ SPECIAL: Mapping[str, Special] = {
         {
             "adapters.count": 1,
             "adapters.lora_rank": 4,
-            "adapters.token_ids_activate": [290],
-            "adapters.token_ids_substitute": [270],
+            "adapters.token_ids_activate": [270],
+            "adapters.token_ids_substitute": [275],
         }
     ),
     "hy_v4": Special(
@@ -134,11 +137,13 @@ SPECIAL: Mapping[str, Special] = {
         {f"blk.{layer}.attn_gate.weight": (WIDTH, HEADS) for layer in (0, 1)},
     ),
     "maple": Special(_WINDOW_THEN_ALL),
+    "mellum": Special(_WINDOW_THEN_ALL),
     "mimo2": Special(
         _WINDOW_THEN_ALL, {**_DENSE_THEN_EXPERTS, **_in_layers((0, 1), "attn_sinks.weight")}
     ),
     "minimax-01": Special(_EVERY_SECOND),
     "minimax-m3": Special({"attention.indexer.head_count": 2, "attention.indexer.top_k": 4}),
+    "muse-glimmer": Special(_WINDOW_THEN_ALL),
     "nanbeige": Special({"num_loops": 2, **_NO_EXPERTS}),
     "nemotron_h": Special({**_NEMOTRON, **_NO_EXPERTS}, _CONVOLUTION),
     "nemotron_h_moe": Special(_NEMOTRON, _CONVOLUTION),

@@ -156,6 +156,7 @@ class MachineOptions:
     mmap: Annotated[bool, _machine("--mmap/--no-mmap", help="Map the file into memory.")] = True
     repack: Annotated[bool, _machine("--repack/--no-repack", help="Suit weights to CPU.")] = True
     mlock: Annotated[bool, _machine("--mlock", help="Keep the weights from being swapped.")] = False
+    trial: Annotated[bool, _machine("--trial/--no-trial", help="Try unknown files apart.")] = True
 
 
 def load_options(machine: MachineOptions) -> LoadOptions:
