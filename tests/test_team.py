@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spec_local.exact.modes import exact_options
 from spec_local.llama import backend
 from spec_local.llama.backend import lib
 from spec_local.llama.model import Model
@@ -119,6 +120,16 @@ def test_any_number_of_threads_computes_the_same_bits(arch: str, tmp_path: Path)
     with Model(path, options, vouched=True) as model:
         same = tokens_of_any_team(options, arch) >= max(UNDIVIDED) + max(WIDTHS)
         assert same_bits(model, UNDIVIDED, 1, 2, 3) is same
+
+
+@promised
+@pytest.mark.parametrize("arch", ["deepseek2", "deepseek4"])
+def test_in_exact_modes_so_they_do_where_keys_and_values_are_one(arch: str, tmp_path: Path) -> None:
+    """llama.cpp refuses two types for them."""
+    path = write(RECIPES[arch], tmp_path / "model.gguf")
+    with Model(path, exact_options("certified", LoadOptions(n_ctx=512)), vouched=True) as model:
+        assert model.has_one_cache
+        assert same_bits(model, (300,), 1, 2)
 
 
 @promised

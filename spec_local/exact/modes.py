@@ -204,8 +204,8 @@ def exact_options(mode: str, options: LoadOptions) -> LoadOptions:
 
     llama.cpp splits the cache between threads for single tokens, from 512 positions on, but only if
     keys and values have the same type (`ggml_compute_forward_flash_attn_ext_f16` in ops.cpp). So
-    values are kept as bf16 beside keys as f16, which takes as much memory. Other devices, and types
-    that were asked for, are left alone.
+    values are kept as bf16 beside keys as f16, which takes as much memory; with latent attention
+    both are bf16 (`make_context`). Other devices, and types that were asked for, are left alone.
     """
     check_mode(mode)
     devices = options.devices or (("CPU",) if options.n_gpu_layers == 0 else device_names())

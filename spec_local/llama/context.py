@@ -20,6 +20,10 @@ _UBATCH_BEYOND_SNAPSHOTS = 2
 """llama.cpp computes the tokens of all snapshots and one more in a single ubatch, which has to have
 room for yet another; it ends the process where it has not."""
 
+_EXACT_TYPES = ("f16", "bf16")
+"""Of keys and values in exact modes. Where both are in one cache, llama.cpp wants one type, and all
+of it is bf16: of that type it is not divided between threads either."""
+
 
 def make_context(model: Model, n_ctx: int, max_rows: int) -> lib.llama_context_p:
     """A context for one sequence of n_ctx tokens, whose evaluations give at most max_rows rows.
@@ -39,8 +43,10 @@ def make_context(model: Model, n_ctx: int, max_rows: int) -> lib.llama_context_p
     params.n_rs_seq = max(0, most) if model.is_recurrent else 0
     params.n_threads = params.n_threads_batch = options.n_threads or default_threads()
     params.flash_attn_type = _FLASH[options.flash_attention]
-    params.type_k = KV_TYPES[options.kv_type_k].number
-    params.type_v = KV_TYPES[options.kv_type_v].number
+    kv_types = (options.kv_type_k, options.kv_type_v)
+    if kv_types == _EXACT_TYPES and model.has_one_cache:
+        kv_types = (options.kv_type_v, options.kv_type_v)
+    params.type_k, params.type_v = (KV_TYPES[each].number for each in kv_types)
     with collected_errors() as errors:
         handle = lib.llama_init_from_model(model.handle, params)
     if not handle:

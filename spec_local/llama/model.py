@@ -28,6 +28,8 @@ _UNKNOWN = "unknown model architecture"
 _WANTS_ALL_ROWS = frozenset({"cogvlm"})
 """Where llama.cpp computes logits for all tokens of a batch and, if fewer were asked for, gives
 those of the first ones: its src/models/cogvlm.cpp does not pick the rows that are wanted."""
+_ONE_CACHE = frozenset({"deepseek4"})
+"""Beside those with latent attention, which the header tells."""
 
 
 class Model:
@@ -197,6 +199,12 @@ class Model:
     def wants_all_rows(self) -> bool:
         """Whether logits have to be asked for of all tokens, or those of others are given."""
         return self.header.architecture in _WANTS_ALL_ROWS
+
+    @property
+    def has_one_cache(self) -> bool:
+        """Whether keys and values are read from the same numbers, which have one type then."""
+        found = self.header.hyperparameter("attention.key_length_mla", 0)
+        return bool(found) or self.header.architecture in _ONE_CACHE
 
     @property
     def sliding_window(self) -> int:
