@@ -174,7 +174,7 @@ def load_options(machine: MachineOptions) -> LoadOptions:
             n_ctx=machine.ctx_size,
             n_threads=machine.threads,
             n_batch=machine.batch,
-            n_ubatch=max(512, machine.batch),
+            n_ubatch=min(max(512, machine.batch), 2_048),  # some images must fit in at once
             n_gpu_layers=machine.gpu_layers,
             devices=tuple(machine.device or ()),
             flash_attention=machine.flash_attention,  # type: ignore[arg-type]
