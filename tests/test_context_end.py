@@ -105,7 +105,7 @@ def test_batches_smaller_than_the_prompt(
 
 
 @pytest.mark.parametrize("n_ubatch", [1, 2, 3, 8, 9, 10, 11])
-@pytest.mark.parametrize("arch", ["mamba", "lfm2"])
+@pytest.mark.parametrize("arch", ["mamba", "lfm2", "qwen35", "deepseek4"])
 def test_snapshots_fit_into_what_is_computed_at_once(
     arch: str, n_ubatch: int, tmp_path: Path
 ) -> None:
