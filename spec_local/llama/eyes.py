@@ -33,8 +33,9 @@ from spec_local.util.process import OwnStack, closed_when_dropped
 _BEFORE_REASON = re.compile(r"^\S+: (?:error: )?(?:failed to load model '.*': \S+: )?")
 _MOST_BYTES = 1 << 30
 """Of images that are kept, besides the latest one."""
-_PIXELS_PER_TOKEN = 56 * 56
-"""At most about, and three floats each, of an image that has not been encoded yet."""
+_BYTES_PER_TOKEN, _BYTES_PER_PART = 56 * 56 * 12, 48 << 20
+"""At most about, of an image that has not been encoded yet: its pixels in floats. Gemma 3 has the
+most of them for a token, Qwen-VL the largest parts."""
 _MOST_MARKS = 1_000
 """Marks of images that are known."""
 
@@ -54,8 +55,9 @@ class _Part:
         """What it takes in memory, about."""
         if self.chunk is None:
             return 0
-        whole = self.tokens * _PIXELS_PER_TOKEN * 3 * 4
-        return whole if self.encoded is None else self.encoded.nbytes
+        if self.encoded is None:
+            return min(self.tokens * _BYTES_PER_TOKEN, _BYTES_PER_PART)
+        return self.encoded.nbytes
 
     def forget(self) -> None:
         """Free all but its size."""
