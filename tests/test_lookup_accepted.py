@@ -88,6 +88,6 @@ def test_an_answer_to_a_slightly_changed_prompt_is_drafted_from_the_old_one(
             stats[remember] = runner.complete(CHANGED, max_tokens=100, sampling=SAMPLINGS[0])
     assert stats[True].tokens == stats[False].tokens
     assert stats[True].stats.rounds < 0.5 * stats[False].stats.rounds
-    # How often the two answers part is the processor's to say, whose kernels round in their own way:
-    # 0.8 of the tokens were accepted on one, 0.68 on another.
+    # Where the answers part is the processor's to say, whose kernels round in their own way: 0.8 of
+    # the tokens were accepted on one, 0.68 on another.
     assert stats[True].stats.accepted >= 0.6 * len(stats[True].tokens)
