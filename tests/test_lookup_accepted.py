@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import pytest
@@ -84,10 +85,18 @@ def test_an_answer_to_a_slightly_changed_prompt_is_drafted_from_the_old_one(
         with Runner.load(
             target=model_files[0], drafter="lookup", k=8, options=OPTIONS, remember=remember
         ) as runner:
-            runner.complete(PLANETS, max_tokens=100, sampling=SAMPLINGS[0])
+            old = runner.complete(PLANETS, max_tokens=100, sampling=SAMPLINGS[0])
             stats[remember] = runner.complete(CHANGED, max_tokens=100, sampling=SAMPLINGS[0])
     assert stats[True].tokens == stats[False].tokens
     assert stats[True].stats.rounds < 0.5 * stats[False].stats.rounds
-    # Where the answers part is the processor's to say, whose kernels round in their own way: 0.8 of
-    # the tokens were accepted on one, 0.68 on another.
-    assert stats[True].stats.accepted >= 0.6 * len(stats[True].tokens)
+    assert stats[True].stats.accepted >= 0.8 * known(old.tokens, stats[True].tokens)
+
+
+def known(old: Sequence[int], new: Sequence[int]) -> int:
+    """How many tokens of an answer can be looked up in an older one.
+
+    Where the two part, two tokens have to agree before lookup goes on. How often they part is the
+    processor's to say, whose kernels round in their own way.
+    """
+    blocks = SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks()
+    return sum(size if at == 0 else max(0, size - 2) for _old, at, size in blocks)
