@@ -24,20 +24,26 @@ class TextOnly:
         self.n_ctx, self.n_vocab = session.n_ctx, session.n_vocab
         self.max_rows = session.max_rows
         self.tokens: list[int] = []
+        self._texts = 0
+        """How many of them are no image's; counted along, as a round asks for it twice."""
 
     def evaluate(self, tokens: Sequence[int], rows: int = 1) -> Logits:
-        self._session.truncate(len(texts(self.tokens)))  # after an evaluation that was broken off
-        found = self._session.evaluate(texts(tokens), rows)
+        self._session.truncate(self._texts)  # after an evaluation that was broken off
+        new = texts(tokens)
+        found = self._session.evaluate(new, rows)
         self.tokens.extend(tokens)
+        self._texts += len(new)
         return found
 
     def mark(self, depth: int) -> None:
         self._session.mark(depth)
 
     def truncate(self, length: int) -> None:
+        self._texts -= len(texts(self.tokens[length:]))
         del self.tokens[length:]
-        self._session.truncate(len(texts(self.tokens)))
-        self._keep(self.tokens)
+        self._session.truncate(self._texts)
+        if len(self._session.tokens) < self._texts:  # it forgot more
+            self._keep(self.tokens)
 
     def sync(self, tokens: Sequence[int]) -> int:
         self._session.sync(texts(tokens))
@@ -46,7 +52,8 @@ class TextOnly:
 
     def _keep(self, tokens: Sequence[int]) -> None:
         """Hold what the session has of these: up to the first text that it lacks."""
-        left, held = len(self._session.tokens), list[int]()
+        self._texts = left = len(self._session.tokens)
+        held = list[int]()
         for token in tokens:
             if token >= 0:
                 if left == 0:

@@ -222,13 +222,13 @@ class Eyes:
                     model.path, model.header, model.options, False, encoder=self.path
                 )
             params = mtmd.mtmd_context_params_default()
-            params.use_gpu = self._model.options.n_gpu_layers != 0
-            params.n_threads = self._model.options.n_threads or default_threads()
+            params.use_gpu = model.options.n_gpu_layers != 0
+            params.n_threads = model.options.n_threads or default_threads()
             params.print_timings = params.warmup = False
             mtmd.mtmd_helper_log_set(log_callback, ctypes.c_void_p(0))
             with collected_errors() as errors:
                 self._context = mtmd.mtmd_init_from_file(
-                    os.fsencode(self.path), self._model.handle, params
+                    os.fsencode(self.path), model.handle, params
                 )
             if not self._context:
                 raise ModelFileError(
