@@ -97,7 +97,7 @@ class Story:
 class Stub:
     """A session (`EvaluationSession`) whose evaluations take a fixed time."""
 
-    n_ctx, n_vocab, max_rows = N_CTX, N_VOCAB, 33
+    n_ctx, n_vocab, max_rows, branches = N_CTX, N_VOCAB, 33, 1
 
     def __init__(
         self,
@@ -114,12 +114,17 @@ class Stub:
         self._story, self._writes = story, writes
         self._rows: Logits = np.empty((self.max_rows, N_VOCAB), np.float32).view(array)
 
-    def evaluate(self, tokens: Sequence[int], rows: int = 1) -> Logits:
+    def evaluate(
+        self, tokens: Sequence[int], rows: int = 1, parents: Sequence[int] | None = None
+    ) -> Logits:
         with self._clock.evaluation(self._seconds + self._row_seconds * (len(tokens) - 1)):
             self.tokens.extend(tokens)
             for i in range(rows):
                 self._story.write(self._rows[i], self._writes, len(self.tokens) - rows + 1 + i)
         return self._rows[:rows]
+
+    def keep(self, path: Sequence[int]) -> None:
+        pass
 
     def mark(self, depth: int) -> None:
         pass

@@ -17,6 +17,7 @@ import numpy as np
 from spec_local.engine.types import Draft, Verifier
 from spec_local.sampling.distribution import Distribution, Probabilities
 from spec_local.sampling.types import Logits
+from spec_local.util.tree import path_to
 
 Text = tuple[int, ...]
 Table = Callable[[Text], Probabilities]
@@ -94,10 +95,14 @@ class Setting:
     """The token that ends a text."""
     takes: Callable[[Probabilities, int], bool] = lambda _q, _token: True
     """Whether a token drawn from q is part of the draft; if not, the draft ends before it."""
+    parents: Text | None = None
+    """Of a tree of k nodes, whose siblings are drawn without replacement; None drafts chains."""
 
 
 def drafts(setting: Setting, text: Text) -> list[tuple[Draft, float]]:
     """Every draft that can follow the text, with its probability."""
+    if setting.parents is not None:
+        return _trees(setting, setting.parents, text)
     found: dict[tuple[Text, int | None], tuple[Draft, float]] = {}
     n_vocab = len(setting.drafter(text))
     for tokens in product(range(n_vocab), repeat=setting.k):
@@ -117,6 +122,28 @@ def drafts(setting: Setting, text: Text) -> list[tuple[Draft, float]]:
     return list(found.values())
 
 
+def _trees(setting: Setting, parents: Text, text: Text) -> list[tuple[Draft, float]]:
+    found = []
+    for tokens in product(range(len(setting.drafter(text))), repeat=len(parents)):
+        probability, drawn_from = 1.0, list[Distribution]()
+        for node, token in enumerate(tokens):
+            before = [tokens[n] for n in path_to(parents, parents[node])]
+            left = setting.drafter((*text, *before)).copy()
+            left[[tokens[n] for n in range(node) if parents[n] == parents[node]]] = 0
+            probability *= left[token] / left.sum()
+            drawn_from.append(_distribution(left))
+        if probability > 0:
+            draft = Draft(
+                tokens,
+                confidences=(0.5,) * len(tokens),
+                distributions=tuple(drawn_from) if setting.with_probabilities else None,
+                parents=parents,
+            )
+            draft = draft.before_end(lambda token: token == setting.end)
+            found.append((draft, probability))
+    return found
+
+
 def _distribution(probabilities: Probabilities) -> Distribution:
     return Distribution.of_weights(np.arange(len(probabilities), dtype=np.int32), probabilities)
 
@@ -125,7 +152,7 @@ def rounds(setting: Setting, text: Text) -> list[tuple[Text, float]]:
     """What one round emits after the text: all outcomes with their probabilities."""
     found = []
     for draft, drafted in drafts(setting, text):
-        contexts = [(*text, *draft.tokens[:i]) for i in range(len(draft.tokens) + 1)]
+        contexts = [text, *((*text, *_path(draft, node)) for node in range(len(draft.tokens)))]
         with np.errstate(divide="ignore"):
             rows = np.log(np.stack([setting.target(context) for context in contexts]))
         paths: list[Text] = [()]
@@ -133,9 +160,15 @@ def rounds(setting: Setting, text: Text) -> list[tuple[Text, float]]:
             dice = Dice(paths.pop())
             verdict = setting.rule(rows, draft, EnumeratedSampler(dice))  # type: ignore[arg-type]
             paths += dice.others
-            emitted = (*draft.tokens[: verdict.accepted], verdict.token)
+            emitted = (*(draft.tokens[node] for node in draft.path(verdict)), verdict.token)
             found.append((emitted, drafted * dice.probability))
     return found
+
+
+def _path(draft: Draft, node: int) -> Text:
+    """The drafted tokens that lead to one, itself included."""
+    parents = range(-1, node) if draft.parents is None else draft.parents
+    return tuple(draft.tokens[each] for each in path_to(parents, node))
 
 
 def expected_accepted(setting: Setting, text: Text = ()) -> float:

@@ -17,6 +17,7 @@ from spec_local.engine.types import (
     Draft,
     Drafter,
     EvaluationSession,
+    Outcome,
     Pace,
     Speculator,
     Verdict,
@@ -25,6 +26,7 @@ from spec_local.engine.verify import VERIFIERS
 from spec_local.sampling.sampler import TokenSampler
 from spec_local.sampling.settings import Sampling
 from spec_local.sampling.types import Logits, Sampler
+from spec_local.util.tree import ROOT, leaves, path_to
 from tests.table_chain import TableChain
 
 N_VOCAB = 24
@@ -53,7 +55,11 @@ class TableSession:
     n_ctx: int = 4096
     n_vocab: int = N_VOCAB
     max_rows: int = 33
+    branches: int = 16
     tokens: list[int] = field(default_factory=list)
+    node_tokens: list[int] = field(default_factory=list)
+    node_parents: list[int] = field(default_factory=list)
+    """Of a tree that is neither kept nor dropped yet."""
     calls: list[int] = field(default_factory=list)
     """Tokens evaluated by each call."""
     fail_at: int | None = None
@@ -63,21 +69,53 @@ class TableSession:
         sharpness, last = self.sharpness * self.sign, tuple(context[-2:])
         return _row(self.n_vocab, self.seed, sharpness, self.end_bias, last)
 
-    def evaluate(self, tokens: Sequence[int], rows: int = 1) -> Logits:
+    def evaluate(
+        self, tokens: Sequence[int], rows: int = 1, parents: Sequence[int] | None = None
+    ) -> Logits:
+        nodes = 0 if parents is None else len(parents)
         assert 0 < rows <= min(len(tokens), self.max_rows)
-        assert len(self.tokens) + len(tokens) <= self.n_ctx
+        assert nodes <= rows
+        if parents is None:
+            self._drop_tree()
+        assert len(self.tokens) + len(self.node_tokens) + len(tokens) <= self.n_ctx
         self.calls.append(len(tokens))
-        self.tokens.extend(tokens)
+        chain = len(tokens) - nodes
+        self.tokens.extend(tokens[:chain])
+        self.node_tokens.extend(tokens[chain:])
+        self.node_parents.extend(parents or ())
+        assert len(leaves(self.node_parents)) <= self.branches
         if self.fail_at == len(self.calls) - 1:
             raise KeyboardInterrupt
-        ends = range(len(self.tokens) - rows + 1, len(self.tokens) + 1)
-        return np.array([self.row(self.tokens[:end]) for end in ends])
+        ends = range(len(self.tokens) - (rows - nodes) + 1, len(self.tokens) + 1)
+        views = [self.tokens[:end] for end in ends]
+        new = range(len(self.node_tokens) - nodes, len(self.node_tokens))
+        paths = (path_to(self.node_parents, node) for node in new)
+        views += [[*self.tokens, *self._along(path)] for path in paths]
+        return np.array([self.row(view) for view in views])
+
+    def keep(self, path: Sequence[int]) -> None:
+        if not self.node_tokens:
+            return
+        assert all(
+            self.node_parents[node] == before
+            for before, node in zip((ROOT, *path), path, strict=False)
+        )
+        self.tokens.extend(self._along(path))
+        self._drop_tree()
+
+    def _along(self, path: Sequence[int]) -> list[int]:
+        return [self.node_tokens[node] for node in path]
+
+    def _drop_tree(self) -> None:
+        self.node_tokens.clear()
+        self.node_parents.clear()
 
     def mark(self, depth: int) -> None:
         pass
 
     def truncate(self, length: int) -> None:
         assert length >= 0
+        self._drop_tree()
         del self.tokens[length:]
 
     def sync(self, tokens: Sequence[int]) -> int:
@@ -108,8 +146,8 @@ class ScriptedDrafter:
         tokens = tuple(self._script(context, budget))
         return Draft(tokens, drafter=self.name) if tokens else NO_DRAFT
 
-    def observe(self, context: Sequence[int], verdict: Verdict) -> None:
-        self.verdicts.append(verdict)
+    def observe(self, context: Sequence[int], outcome: Outcome) -> None:
+        self.verdicts.append(outcome.verdict)
 
     def end(self, context: Sequence[int]) -> None:
         pass

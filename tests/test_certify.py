@@ -40,9 +40,11 @@ class Machine(TableSession):
     decode_seconds: float = 0.0
     _writes: int = 0
 
-    def evaluate(self, tokens: Sequence[int], rows: int = 1) -> Logits:
+    def evaluate(
+        self, tokens: Sequence[int], rows: int = 1, parents: Sequence[int] | None = None
+    ) -> Logits:
         context = len(self.tokens)
-        logits = super().evaluate(tokens, rows)
+        logits = super().evaluate(tokens, rows, parents)
         self.decode_seconds += len(tokens)
         if rows == len(tokens) and context >= self.from_context:
             if len(tokens) in self.faulty:
@@ -95,8 +97,10 @@ def test_rows_that_depend_on_their_neighbours_are_found() -> None:
 
 def test_a_logit_that_is_no_number_is_infinitely_far() -> None:
     class Broken(Machine):
-        def evaluate(self, tokens: Sequence[int], rows: int = 1) -> Logits:
-            logits = super().evaluate(tokens, rows)
+        def evaluate(
+            self, tokens: Sequence[int], rows: int = 1, parents: Sequence[int] | None = None
+        ) -> Logits:
+            logits = super().evaluate(tokens, rows, parents)
             if rows == 6:
                 logits[0, 0] = np.nan
             return logits

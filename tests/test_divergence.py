@@ -30,7 +30,9 @@ LOGITS = {266: 5.0, 268: 4.75, 280: 3.0}
 class Written(Session):
     """A real session that answers with the row above, and notes what it was asked."""
 
-    def evaluate(self, tokens: Sequence[int], rows: int = 1) -> Logits:
+    def evaluate(
+        self, tokens: Sequence[int], rows: int = 1, parents: Sequence[int] | None = None
+    ) -> Logits:
         self.asked = (list(self.tokens), list(tokens), rows)
         row = np.full((rows, self.n_vocab), -50.0, np.float32)
         row[:, list(LOGITS)] = list(LOGITS.values())

@@ -39,7 +39,9 @@ class Rounding(TableSession):
     shapes: list[int] = field(default_factory=list)
     """Of each token held, the shape it was evaluated in."""
 
-    def evaluate(self, tokens: Sequence[int], rows: int = 1) -> Logits:
+    def evaluate(
+        self, tokens: Sequence[int], rows: int = 1, parents: Sequence[int] | None = None
+    ) -> Logits:
         done = 0
         while len(tokens) - done > BATCH:
             self._evaluate(tokens[done : done + BATCH], 1)

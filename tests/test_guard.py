@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pytest
@@ -36,8 +36,10 @@ SAMPLINGS = [
 class Inexact(TableSession):
     """Evaluations of several tokens are off by up to DIFFERENCE."""
 
-    def evaluate(self, tokens: Sequence[int], rows: int = 1) -> Logits:
-        logits = super().evaluate(tokens, rows)
+    def evaluate(
+        self, tokens: Sequence[int], rows: int = 1, parents: Sequence[int] | None = None
+    ) -> Logits:
+        logits = super().evaluate(tokens, rows, parents)
         if rows > 1:
             rng = np.random.default_rng([len(self.tokens), rows])
             logits += rng.uniform(-DIFFERENCE, DIFFERENCE, logits.shape).astype(np.float32)
@@ -50,8 +52,8 @@ def write(
     """The rounds of a generation, and the row of each token as others see it afterwards."""
     target, context, seen = Inexact(sharpness=1.5), list(PROMPT), list[Logits]()
 
-    def inspect(rows: Logits, tokens: Sequence[int]) -> tuple[TokenLogprobs, ...]:
-        seen.extend(row.copy() for row in rows[: len(tokens)])
+    def inspect(rows: Iterable[Logits], _tokens: Sequence[int]) -> tuple[TokenLogprobs, ...]:
+        seen.extend(row.copy() for row in rows)
         return ()
 
     rounds = list(

@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from spec_local.drafters.lookahead import LookaheadDrafter
 from spec_local.drafters.lookup import LookupDrafter
+from spec_local.drafters.lookup_tree import LookupTreeDrafter
 from spec_local.drafters.model import ModelDrafter
+from spec_local.drafters.tree import TreeDrafter
 from spec_local.engine import verify
 from spec_local.engine.types import Drafter
 from spec_local.engine.verify import acceptance
@@ -42,6 +45,10 @@ DRAFTERS: dict[str, Callable[[], Drafter]] = {
     "bad": lambda: ModelDrafter(TableSession(seed=5, sharpness=0.7, end_bias=1.0)),
     "eager to end": lambda: ModelDrafter(TableSession(seed=4, sharpness=0.7, end_bias=1.5)),
     "lookup": lambda: LookupDrafter(min_match=1),
+    "lookup tree": lambda: LookupTreeDrafter(min_match=1),
+    "lookahead": LookaheadDrafter,
+    "tree": lambda: TreeDrafter(TableSession(seed=4, sharpness=0.5, end_bias=0.5)),
+    "bad tree": lambda: TreeDrafter(TableSession(seed=5, sharpness=0.7, end_bias=1.0)),
 }
 
 

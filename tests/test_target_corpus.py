@@ -60,9 +60,11 @@ def test_every_prompt_has_its_share_and_answers_end_where_they_end() -> None:
     asked: list[int] = []
 
     class Asked(TableSession):
-        def evaluate(self, tokens: Sequence[int], rows: int = 1) -> Logits:
+        def evaluate(
+            self, tokens: Sequence[int], rows: int = 1, parents: Sequence[int] | None = None
+        ) -> Logits:
             asked.append(len(tokens))
-            return super().evaluate(tokens, rows)
+            return super().evaluate(tokens, rows, parents)
 
     expected_counts(Asked(), PROMPTS, 30, lambda _token: False)
     assert asked == [2, *[1] * 9, 3, *[1] * 9, 1, *[1] * 9]
@@ -79,8 +81,10 @@ def test_unlikely_tokens_are_counted_but_not_drawn() -> None:
         return True
 
     class Fixed(TableSession):
-        def evaluate(self, tokens: Sequence[int], rows: int = 1) -> Logits:
-            super().evaluate(tokens, rows)
+        def evaluate(
+            self, tokens: Sequence[int], rows: int = 1, parents: Sequence[int] | None = None
+        ) -> Logits:
+            super().evaluate(tokens, rows, parents)
             probabilities = np.full(N_VOCAB, 0.02)  # below a twentieth of the likeliest one's
             probabilities[[5, 7]] = 0.46, 0.1
             logits: Logits = np.log(probabilities)[None].astype(np.float32)

@@ -127,11 +127,13 @@ class FailingSession(TableSession):
 
     done: int = 0
 
-    def evaluate(self, tokens: Sequence[int], rows: int = 1) -> Logits:
+    def evaluate(
+        self, tokens: Sequence[int], rows: int = 1, parents: Sequence[int] | None = None
+    ) -> Logits:
         if self.done >= 0:
             self.tokens.extend(tokens[: self.done])
             raise ContextOverflow("no")
-        return super().evaluate(tokens, rows)
+        return super().evaluate(tokens, rows, parents)
 
 
 @pytest.mark.parametrize(

@@ -50,8 +50,10 @@ def perturb(monkeypatch: pytest.MonkeyPatch, least: int) -> None:
     """
     honest = Session.evaluate
 
-    def evaluate(self: Session, tokens: Sequence[int], rows: int = 1) -> Logits:
-        logits = honest(self, tokens, rows)
+    def evaluate(
+        self: Session, tokens: Sequence[int], rows: int = 1, parents: Sequence[int] | None = None
+    ) -> Logits:
+        logits = honest(self, tokens, rows, parents)
         if rows >= least:
             logits[0, int(logits[0].argmin())] = logits[0].max() + np.float32(0.5)
         return logits
@@ -102,8 +104,10 @@ def test_fixed_pads_every_token_where_width_one_is_alone(
 ) -> None:
     honest, seen = Session.evaluate, set[int]()
 
-    def evaluate(self: Session, tokens: Sequence[int], rows: int = 1) -> Logits:
-        logits = honest(self, tokens, rows)
+    def evaluate(
+        self: Session, tokens: Sequence[int], rows: int = 1, parents: Sequence[int] | None = None
+    ) -> Logits:
+        logits = honest(self, tokens, rows, parents)
         if len(tokens) == 1 and self.model.path == exact_tiny:
             logits[0, :40] += np.float32(0.5)
         if rows > 1 or len(tokens) == 1:
@@ -131,8 +135,10 @@ def test_the_guard_decides_as_plain_decoding_does(
     """Wide evaluations are off by what the certificate then finds, and near ties are frequent."""
     honest = Session.evaluate
 
-    def evaluate(self: Session, tokens: Sequence[int], rows: int = 1) -> Logits:
-        logits = honest(self, tokens, rows)
+    def evaluate(
+        self: Session, tokens: Sequence[int], rows: int = 1, parents: Sequence[int] | None = None
+    ) -> Logits:
+        logits = honest(self, tokens, rows, parents)
         if rows > 1:
             places = len(self.tokens) - rows + np.arange(rows)
             logits += np.where((places % 3 == 0)[:, None], 1.5, 0.0).astype(np.float32) * (

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from spec_local.control.drafter_state import DrafterState
 from spec_local.drafters.model import ModelDrafter
 from spec_local.drafters.none import NoDrafter
 from spec_local.drafters.window import WindowDrafter
 from spec_local.engine.speculate import Adaptive
-from spec_local.engine.types import Verdict
+from spec_local.engine.types import NO_DRAFT, Outcome, Verdict
 from spec_local.errors import ContextOverflow
 from spec_local.sampling.settings import Sampling
 from spec_local.sampling.types import Logits
@@ -66,7 +68,7 @@ def test_the_whole_may_be_read_after_all_and_then_serves_alone() -> None:
     assert whole.behind(LONG) == len(LONG)
     whole.propose(LONG, 2)
     assert draft.tokens[: len(LONG)] == LONG
-    whole.observe([*LONG, 1], Verdict(0, 1))
+    whole.observe([*LONG, 1], Outcome(NO_DRAFT, Verdict(0, 1), np.zeros((1, 24), np.float32)))
     assert window.behind([*LONG, 1]) == 0
     assert whole.behind([*LONG, 1]) == 1
 
@@ -96,10 +98,12 @@ def test_a_text_longer_than_the_drafts_context_is_drafted_from_its_end() -> None
 class Spelled(TableSession):
     """Takes two positions for every token, and says so only of those it holds."""
 
-    def evaluate(self, tokens: Sequence[int], rows: int = 1) -> Logits:
+    def evaluate(
+        self, tokens: Sequence[int], rows: int = 1, parents: Sequence[int] | None = None
+    ) -> Logits:
         if 2 * (len(self.tokens) + len(tokens)) > 60:
             raise ContextOverflow("does not fit")
-        return super().evaluate(tokens, rows)
+        return super().evaluate(tokens, rows, parents)
 
 
 def test_what_does_not_fit_after_all_is_begun_anew_with_less() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from spec_local.errors import ModelFileError
+from spec_local.util.tree import path_to
 from tests.zoo.recipes import DIFFUSION, recipes, write
 
 pytestmark = pytest.mark.llama
@@ -108,6 +109,32 @@ class Caches(RuleBasedStateMachine):
         self.held = self.held + given[:kept]
         self.session.truncate(len(self.held))
         self.keep(len(self.held))
+
+    @precondition(lambda self: self.room() > 40 and self.session.branches > 1)
+    @rule(
+        pending=st.integers(260, 285),
+        nodes=st.lists(st.tuples(TOKENS, st.integers(-1, 20)), min_size=1, max_size=8),
+        more=st.lists(st.tuples(TOKENS, st.integers(-1, 20)), max_size=4),
+        last=st.integers(-1, 12),
+    )
+    def tree(
+        self,
+        pending: int,
+        nodes: list[tuple[int, int]],
+        more: list[tuple[int, int]],
+        last: int,
+    ) -> None:
+        """Several continuations at once, in one evaluation and another; one of them is kept."""
+        tokens = [token for token, _parent in (*nodes, *more)]
+        parents = [parent % (node + 1) - 1 for node, (_token, parent) in enumerate((*nodes, *more))]
+        first = len(nodes)
+        self.session.evaluate([pending, *tokens[:first]], first + 1, parents[:first])
+        if more:
+            self.session.evaluate(tokens[first:], len(more), parents[first:])
+        path = path_to(parents, min(last, len(tokens) - 1))
+        self.session.keep(path)
+        self.held = [*self.held, pending, *(tokens[node] for node in path)]
+        assert self.session.tokens == self.held
 
     @precondition(lambda self: self.held)
     @rule(other=st.lists(TOKENS, max_size=20), share=st.floats(0, 1))

@@ -38,6 +38,12 @@ RULES: Mapping[str, Rules] = {
     "none": Rules(),
     "lookup": Rules(looks_up=True),
     "model": Rules(uses_draft=True, needs_draft=True),
+    "tree": Rules(uses_draft=True, needs_draft=True),
+    "lookup-tree": Rules(looks_up=True),
+    "recycling": Rules(),
+    "logitspec": Rules(looks_up=True),
+    "lookahead": Rules(),
+    "lookup-and-model": Rules(uses_draft=True, needs_draft=True, looks_up=True),
     "lookup-then-model": Rules(uses_draft=True, needs_draft=True, looks_up=True),
 }
 

@@ -6,10 +6,16 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from spec_local.drafters.library import Library
+from spec_local.drafters.logitspec import LogitSpecDrafter
+from spec_local.drafters.lookahead import LookaheadDrafter
 from spec_local.drafters.lookup import LookupDrafter
+from spec_local.drafters.lookup_tree import LookupTreeDrafter
+from spec_local.drafters.merged import MergedDrafter
 from spec_local.drafters.model import ModelDrafter
 from spec_local.drafters.none import NoDrafter
+from spec_local.drafters.recycling import RecyclingDrafter
 from spec_local.drafters.staged import StagedDrafter
+from spec_local.drafters.tree import TreeDrafter
 from spec_local.drafters.window import WindowDrafter
 from spec_local.engine.types import Drafter, EvaluationSession
 
@@ -47,13 +53,28 @@ def _model(draft: DraftModel | None, _library: Library) -> Drafter:
     return ModelDrafter(*draft)
 
 
+def _tree(draft: DraftModel | None, _library: Library) -> Drafter:
+    assert draft is not None
+    return TreeDrafter(*draft)
+
+
 def _lookup_then_model(draft: DraftModel | None, library: Library) -> Drafter:
     return StagedDrafter([LookupDrafter(SURE_MATCH, library), _model(draft, library)])
+
+
+def _lookup_and_model(draft: DraftModel | None, library: Library) -> Drafter:
+    return MergedDrafter([LookupDrafter(library=library), _model(draft, library)])
 
 
 BUILDERS: Mapping[str, Callable[[DraftModel | None, Library], Drafter]] = {
     "none": lambda _draft, _library: NoDrafter(),
     "lookup": lambda _draft, library: LookupDrafter(library=library),
     "model": _model,
+    "tree": _tree,
+    "lookup-tree": lambda _draft, library: LookupTreeDrafter(library=library),
+    "recycling": lambda _draft, _library: RecyclingDrafter(),
+    "logitspec": lambda _draft, library: LogitSpecDrafter(library=library),
+    "lookahead": lambda _draft, _library: LookaheadDrafter(),
+    "lookup-and-model": _lookup_and_model,
     "lookup-then-model": _lookup_then_model,
 }

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from spec_local.drafters.library import Library
 from spec_local.drafters.suffix_index import BREAK, SuffixIndex
-from spec_local.engine.types import NO_DRAFT, Draft, Pace, Verdict
+from spec_local.engine.types import NO_DRAFT, Draft, Outcome, Pace
 from spec_local.errors import require
 from spec_local.sampling.types import Sampler
 
@@ -41,7 +41,7 @@ class LookupDrafter:
 
     def begin(self, context: Sequence[int], sampler: Sampler) -> None:
         known = self._text.tokens
-        if known != array("i", _broken(context[: len(known)])):
+        if known != array("i", broken(context[: len(known)])):
             self._text = SuffixIndex()
         self._sampler = sampler
 
@@ -49,7 +49,7 @@ class LookupDrafter:
         return 0
 
     def propose(self, context: Sequence[int], budget: int, pace: Pace | None = None) -> Draft:
-        self._text.extend(_broken(context[len(self._text) :]))
+        self._text.extend(broken(context[len(self._text) :]))
         best, beyond = NO_DRAFT, self._min_match - 1
         for text in self._library.texts(self._text):
             length, ends = text.longest(context, beyond)
@@ -67,7 +67,7 @@ class LookupDrafter:
         draft = Draft(tuple(tokens), drafter=self.name, confidences=tuple(confidences))
         return draft.first(possible)
 
-    def observe(self, context: Sequence[int], verdict: Verdict) -> None:
+    def observe(self, context: Sequence[int], outcome: Outcome) -> None:
         """Emitted tokens are indexed when the next draft is asked for."""
 
     def end(self, context: Sequence[int]) -> None:
@@ -78,7 +78,7 @@ class LookupDrafter:
         self._text = SuffixIndex()
 
 
-def _broken(context: Sequence[int]) -> Sequence[int]:
+def broken(context: Sequence[int]) -> Sequence[int]:
     """Images, whose tokens are below zero, are no text: matches and drafts end there."""
     if min(context, default=0) >= 0:  # as nearly always
         return context

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 
 from spec_local.drafters.cache import FAILURES, DraftCache
-from spec_local.engine.types import NO_DRAFT, Draft, EvaluationSession, Pace, Verdict
+from spec_local.engine.types import NO_DRAFT, Draft, EvaluationSession, Outcome, Pace
 from spec_local.errors import ContextOverflow, NoTokenAllowed
 from spec_local.sampling.distribution import Distribution
 from spec_local.sampling.types import Sampler
@@ -107,7 +107,7 @@ class ModelDrafter:
             steps=tuple(steps),
         )
 
-    def observe(self, context: Sequence[int], verdict: Verdict) -> None:
+    def observe(self, context: Sequence[int], outcome: Outcome) -> None:
         """Keep what was accepted, drop the rest and, should it be there, the pending token."""
         self.cache.keep_before(context)
 

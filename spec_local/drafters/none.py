@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spec_local.engine.types import NO_DRAFT, Draft, Pace, Verdict
+from spec_local.engine.types import NO_DRAFT, Draft, Outcome, Pace
 from spec_local.sampling.types import Sampler
 
 
@@ -22,7 +22,7 @@ class NoDrafter:
     def propose(self, context: Sequence[int], budget: int, pace: Pace | None = None) -> Draft:
         return NO_DRAFT
 
-    def observe(self, context: Sequence[int], verdict: Verdict) -> None:
+    def observe(self, context: Sequence[int], outcome: Outcome) -> None:
         pass
 
     def end(self, context: Sequence[int]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spec_local.engine.types import NO_DRAFT, Draft, Drafter, Pace, Verdict
+from spec_local.engine.types import NO_DRAFT, Draft, Drafter, Outcome, Pace
 from spec_local.sampling.types import Sampler
 
 
@@ -30,9 +30,9 @@ class StagedDrafter:
         drafts = (stage.propose(context, budget, pace) for stage in self._stages)
         return next((draft for draft in drafts if draft.tokens), NO_DRAFT)
 
-    def observe(self, context: Sequence[int], verdict: Verdict) -> None:
+    def observe(self, context: Sequence[int], outcome: Outcome) -> None:
         for stage in self._stages:
-            stage.observe(context, verdict)
+            stage.observe(context, outcome)
 
     def end(self, context: Sequence[int]) -> None:
         for stage in self._stages:

@@ -22,12 +22,18 @@ class TextOnly:
         """The session reads what is left of a context without its images."""
         self._session = session
         self.n_ctx, self.n_vocab = session.n_ctx, session.n_vocab
-        self.max_rows = session.max_rows
+        self.max_rows, self.branches = session.max_rows, 1
         self.tokens: list[int] = []
         self._texts = 0
         """How many of them are no image's; counted along, as a round asks for it twice."""
 
-    def evaluate(self, tokens: Sequence[int], rows: int = 1) -> Logits:
+    def keep(self, path: Sequence[int]) -> None:
+        """There is no tree."""
+
+    def evaluate(
+        self, tokens: Sequence[int], rows: int = 1, parents: Sequence[int] | None = None
+    ) -> Logits:
+        assert parents is None
         self._session.truncate(self._texts)  # after an evaluation that was broken off
         new = texts(tokens)
         found = self._session.evaluate(new, rows)

@@ -2,9 +2,10 @@
 
 Two invariants hold between rounds:
 
-- exactly one committed token, the *pending* one, has not been evaluated by the target (before the
-  first round it is the part of the prompt that is not cached yet, or not any more);
-- the target's cache holds exactly the committed tokens without the pending one, and the drafter's
+- the last committed token has not been evaluated by the target. It is the *pending* one; before the
+  first round the part of the prompt that is not cached is pending, and after a tree also the tokens
+  of the text that lie elsewhere in the cache than plain decoding would have put them;
+- the target's cache holds exactly the committed tokens before the pending ones, and the drafter's
   cache a prefix of them. This is also true after a cancelled, failed or abandoned generation.
 
 This module does not know llama.cpp, text, or how anything is drafted, judged or decided.
@@ -12,13 +13,14 @@ This module does not know llama.cpp, text, or how anything is drafted, judged or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from time import perf_counter
 
 from spec_local.engine.logprobs import TokenLogprobs
 from spec_local.engine.rounds import FinishReason, Round
-from spec_local.engine.types import NO_DRAFT, EvaluationSession, Speculator, Verifier
+from spec_local.engine.types import NO_DRAFT, EvaluationSession, Outcome, Speculator, Verifier
 from spec_local.sampling.types import Logits, Sampler
+from spec_local.util.tree import ROOT
 
 
 def generate(
@@ -30,7 +32,7 @@ def generate(
     *,
     max_tokens: int,
     is_end: Callable[[int], bool],
-    inspect: Callable[[Logits, Sequence[int]], tuple[TokenLogprobs, ...]] = lambda *_: (),
+    inspect: Callable[[Iterable[Logits], Sequence[int]], tuple[TokenLogprobs, ...]] = lambda *_: (),
 ) -> Generator[Round, None, None]:
     """Continue `context`, the committed tokens, in place; yield one record per target evaluation.
 
@@ -48,21 +50,25 @@ def generate(
             started = perf_counter()
             room = min(max_tokens - emitted, target.max_rows, target.n_ctx - len(context) + 1) - 1
             drafting = emitted > 0 and room > 0
-            draft = speculator.propose(context, room).before_end(is_end) if drafting else NO_DRAFT
+            draft = speculator.propose(context, room) if drafting else NO_DRAFT
+            draft = draft.fitting(target.branches).before_end(is_end)
             drafted = perf_counter()
 
             pending = context[len(target.tokens) :]
-            assert emitted == 0 or len(pending) == 1
-            rows = target.evaluate([*pending, *draft.tokens], rows=len(draft.tokens) + 1)
+            read, n_rows = [*pending, *draft.tokens], len(draft.tokens) + 1
+            rows = target.evaluate(read, n_rows, draft.parents)
             evaluated = perf_counter()
 
             verdict = verify(rows, draft, sampler)
-            tokens = (*draft.tokens[: verdict.accepted], verdict.token)
-            logprobs = inspect(rows, tokens)
+            path = draft.path(verdict)
+            tokens = (*map(draft.tokens.__getitem__, path), verdict.token)
+            logprobs = inspect([rows[node + 1] for node in (ROOT, *path)], tokens)
             sampled = perf_counter()
 
             context.extend(tokens)
-            speculator.observe(context, verdict, rows[0])
+            speculator.observe(context, Outcome(draft, verdict, rows))
+            # Attention adds up in the order of the cache, and quantized models make much of a bit.
+            target.keep([node for place, node in enumerate(path) if node == place])
             target.truncate(len(context) - 1)
 
             emitted += len(tokens)

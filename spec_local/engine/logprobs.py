@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ class TokenLogprobs:
 
 
 def token_logprobs(
-    rows: NDArray[np.float32], tokens: Sequence[int], n: int | None
+    rows: Iterable[NDArray[np.float32]], tokens: Sequence[int], n: int | None
 ) -> tuple[TokenLogprobs, ...]:
     """For each token, judged by its row of logits (n_vocab,), its log-probability and the top n.
 
@@ -28,7 +28,7 @@ def token_logprobs(
     """
     if n is None:
         return ()
-    return tuple(_of_row(row, token, n) for row, token in zip(rows, tokens, strict=False))
+    return tuple(_of_row(row, token, n) for row, token in zip(rows, tokens, strict=True))
 
 
 def _of_row(row: NDArray[np.float32], token: int, n: int) -> TokenLogprobs:

@@ -12,10 +12,10 @@ from spec_local.control.controller import Controller
 from spec_local.control.plan import Offer, Plan
 from spec_local.control.report import Judged, RoundReport
 from spec_local.engine.rounds import Round
-from spec_local.engine.types import NO_DRAFT, Draft, Drafter, Verdict
+from spec_local.engine.types import NO_DRAFT, Draft, Drafter, Outcome
 from spec_local.errors import require
 from spec_local.sampling.distribution import top_probability
-from spec_local.sampling.types import Logits, Sampler
+from spec_local.sampling.types import Sampler
 
 _COMPARED = 4
 """While a draft model drafts, the target's certainty is compared with its confidence once in so
@@ -38,8 +38,8 @@ class FixedK:
         budget = min(self.k, room)
         return self._drafter.propose(context, budget) if budget > 0 else NO_DRAFT
 
-    def observe(self, context: Sequence[int], verdict: Verdict, row: Logits) -> None:
-        self._drafter.observe(context, verdict)
+    def observe(self, context: Sequence[int], outcome: Outcome) -> None:
+        self._drafter.observe(context, outcome)
 
     def learn(self, round_: Round) -> None:
         """What is fixed learns nothing."""
@@ -99,13 +99,13 @@ class Adaptive:
         draft = self._drafts[drafter.name] = drafter.propose(context, room)
         return Offer(drafter.name, draft.confidences)
 
-    def observe(self, context: Sequence[int], verdict: Verdict, row: Logits) -> None:
+    def observe(self, context: Sequence[int], outcome: Outcome) -> None:
         self._length = len(context)
         self._uncompared = self._uncompared + 1 if self._plan.pace else _COMPARED
         if self._has_model and self._uncompared >= _COMPARED:
-            self._certainty, self._uncompared = top_probability(row), 0
+            self._certainty, self._uncompared = top_probability(outcome.rows[0]), 0
         for drafter in self._drafters.values():
-            drafter.observe(context, verdict)
+            drafter.observe(context, outcome)
 
     def learn(self, round_: Round) -> None:
         pending = round_.evaluated - round_.drafted

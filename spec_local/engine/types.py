@@ -11,10 +11,20 @@ from typing import NamedTuple, Protocol
 from spec_local.engine.rounds import Round
 from spec_local.sampling.distribution import Distribution
 from spec_local.sampling.types import Logits, Sampler
+from spec_local.util.tree import (
+    ROOT,
+    below,
+    first_born,
+    leaves,
+    likeliest,
+    path_to,
+    renumbered,
+    with_leaves,
+)
 
 
 class Draft(NamedTuple):
-    """Tokens a drafter proposes to follow the committed ones."""
+    """Tokens a drafter proposes to follow the committed ones: a chain, or a tree (`tree.py`)."""
 
     tokens: tuple[int, ...] = ()
     drafter: str = ""
@@ -29,6 +39,12 @@ class Draft(NamedTuple):
     """For each token, and `end`, what it was drawn from; None if the drafter does not draw."""
     end: int | None = None
     """An end-of-generation token drafted after the others: judged, but never evaluated."""
+    parents: tuple[int, ...] | None = None
+    """For each token the index of the one it follows, smaller than its own; ROOT follows the
+    committed ones. Of siblings the one drawn first comes first. None: each follows the one before.
+    Confidences and distributions are given that all before a token on its path are right."""
+    ends: frozenset[int] = frozenset()
+    """Indices of a tree's end-of-generation tokens, which nothing follows."""
 
     @property
     def evaluated(self) -> int:
@@ -47,7 +63,12 @@ class Draft(NamedTuple):
         return self.distributions[index]
 
     def first(self, count: int) -> Draft:
-        """The first `count` tokens of a draft that was looked up, not drawn."""
+        """The first `count` tokens of a chain that was looked up, not drawn.
+
+        Of a tree the likeliest, with the likeliest chain at the beginning.
+        """
+        if self.parents is not None:
+            return self._of(likeliest(self.parents, self.confidences, count))
         return Draft(self.tokens[:count], self.drafter, confidences=self.confidences[:count])
 
     def before_end(self, is_end: Callable[[int], bool]) -> Draft:
@@ -59,7 +80,74 @@ class Draft(NamedTuple):
         cut = next((i for i, token in enumerate(self.tokens) if is_end(token)), None)
         if cut is None:
             return self
-        return self._replace(tokens=self.tokens[:cut], end=self.tokens[cut])
+        if self.parents is None:
+            return self._replace(tokens=self.tokens[:cut], end=self.tokens[cut])
+        # In a tree it stays among its siblings, for their order counts, and is evaluated in vain.
+        ends = {i for i, token in enumerate(self.tokens) if is_end(token)}
+        kept = self._of(sorted(set(range(len(self.tokens))) - below(self.parents, ends)))
+        return kept._replace(ends=frozenset(i for i, t in enumerate(kept.tokens) if is_end(t)))
+
+    def child(self, node: int, token: int) -> int | None:
+        """The index of that token right after that node, or after the committed tokens (ROOT).
+
+        None if it is not there, or ends the text, so that nothing can follow it.
+        """
+        if self.parents is None:
+            follows = node + 1 < len(self.tokens) and self.tokens[node + 1] == token
+            return node + 1 if follows else None
+        found = (i for i in self.children(node) if self.tokens[i] == token)
+        return next((i for i in found if i not in self.ends), None)
+
+    def children(self, node: int) -> Sequence[int]:
+        """Indices of the tokens right after that node, the one drawn first at the beginning."""
+        if self.parents is None:
+            return range(node + 1, min(node + 2, len(self.tokens)))
+        return [i for i in range(node + 1, len(self.tokens)) if self.parents[i] == node]
+
+    def path(self, verdict: Verdict) -> Sequence[int]:
+        """Indices of the accepted tokens, in the order of the text."""
+        if self.parents is None:
+            return range(verdict.accepted)
+        return path_to(self.parents, verdict.last)
+
+    def fitting(self, branches: int) -> Draft:
+        """With at most so many leaves, as a session can hold; one is the best chain.
+
+        A drawn token must not be left out for what it is, or for what would follow it: if they do
+        not fit, only the first of any siblings is left, which is a chain.
+        """
+        if self.parents is None:
+            return self
+        if self.distributions is None:
+            fits = self._of(with_leaves(self.parents, self.confidences, branches))
+        elif len(leaves(self.parents)) > branches:
+            fits = self._of(first_born(self.parents))
+        else:
+            fits = self
+        return fits._replace(parents=None) if branches == 1 else fits
+
+    def where(self, possible: Callable[[Sequence[int]], int]) -> Draft:
+        """Without the tokens of a tree that cannot be, and all that follows them.
+
+        possible: how many of the tokens of a path, from its first one, can be.
+        """
+        assert self.parents is not None
+        paths = {leaf: path_to(self.parents, leaf) for leaf in leaves(self.parents)}
+        kept = set[int]()
+        for path in paths.values():
+            kept.update(path[: possible([self.tokens[node] for node in path])])
+        return self._of(sorted(kept))
+
+    def _of(self, nodes: Sequence[int]) -> Draft:
+        """Only these nodes, which are a tree of their own."""
+        assert self.parents is not None
+        drawn_from = self.distributions
+        return self._replace(
+            tokens=tuple(self.tokens[i] for i in nodes),
+            confidences=tuple(self.confidences[i] for i in nodes),
+            distributions=None if drawn_from is None else tuple(drawn_from[i] for i in nodes),
+            parents=renumbered(self.parents, nodes),
+        )
 
 
 NO_DRAFT = Draft()
@@ -73,10 +161,21 @@ class Verdict(NamedTuple):
 
     accepted: int
     token: int
+    last: int = ROOT
+    """In a tree, index of the last accepted token; ROOT if none was."""
     rechecked: bool = False
     """Whether the position of `token` was evaluated again, one token wide (`exact/guard.py`)."""
     guard_seconds: float = 0.0
     """Spent on that, and on finding out whether it is needed."""
+
+
+class Outcome(NamedTuple):
+    """What became of a round's draft, which may be empty."""
+
+    draft: Draft
+    verdict: Verdict
+    rows: Logits
+    """The target's logits (len(draft.tokens) + 1, n_vocab), of ROOT first; only a view."""
 
 
 class EvaluationSession(Protocol):
@@ -98,10 +197,25 @@ class EvaluationSession(Protocol):
     def tokens(self) -> Sequence[int]:
         """The tokens the cache holds."""
 
-    def evaluate(self, tokens: Sequence[int], rows: int = 1) -> Logits:
+    @property
+    def branches(self) -> int:
+        """Most leaves of a tree; 1 if the memory cannot branch."""
+
+    def evaluate(
+        self, tokens: Sequence[int], rows: int = 1, parents: Sequence[int] | None = None
+    ) -> Logits:
         """Evaluate tokens after those held; logits of the last `rows` of them, (rows, n_vocab).
 
+        parents: of the last so many tokens, which are nodes of a tree that begins after those held.
+        More may be added to it, as long as it is neither kept nor dropped; they are numbered in the
+        order of their evaluation. None: every token is held from here on.
         The result is a view, valid until the next evaluation.
+        """
+
+    def keep(self, path: Sequence[int]) -> None:
+        """Hold these nodes of the tree, in their order, and drop all others.
+
+        Where there is no tree it does nothing.
         """
 
     def mark(self, depth: int) -> None:
@@ -144,8 +258,9 @@ class Drafter(Protocol):
         pace: asked before and after every token that costs an evaluation.
         """
 
-    def observe(self, context: Sequence[int], verdict: Verdict) -> None:
-        """The target judged the last draft; `context` already holds what was emitted."""
+    def observe(self, context: Sequence[int], outcome: Outcome) -> None:
+        """The target judged a draft, this drafter's or another's; `context` already holds what was
+        emitted."""
 
     def end(self, context: Sequence[int]) -> None:
         """The generation is over, whichever way; drop what is not committed.
@@ -174,11 +289,8 @@ class Speculator(Protocol):
     def propose(self, context: Sequence[int], room: int) -> Draft:
         """At most `room` tokens to follow `context`, all committed tokens so far; perhaps none."""
 
-    def observe(self, context: Sequence[int], verdict: Verdict, row: Logits) -> None:
-        """The target judged the last draft; `context` already holds what was emitted.
-
-        row: the target's logits (n_vocab,) for the first token emitted; only a view.
-        """
+    def observe(self, context: Sequence[int], outcome: Outcome) -> None:
+        """The target judged the last draft; `context` already holds what was emitted."""
 
     def learn(self, round_: Round) -> None:
         """The round is over, this is what it cost."""

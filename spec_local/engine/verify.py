@@ -38,6 +38,13 @@ After τ < k tokens the recovered one is drawn from (w_τ p - q)₊, normalised.
 little unlikely under the target can be rescued by what follows it, so block verification never
 accepts fewer tokens than rejection in the mean.
 
+**A tree** (`tree.py`). Keyed verification walks down it for as long as a child carries the drawn
+token; nothing else changes (list coupling: Daliri et al., and arXiv 2506.05632). Rejection tries
+one sibling after the other (recursive rejection sampling, arXiv 2402.14903): they were drawn from q
+without replacement, so the j-th one from q without the j - 1 before it, and what the rejection of
+one leaves of p, the residual, is what the next is judged by. Block verification is of chains only;
+a tree is judged by rejection.
+
 For the last two, *q must be the distribution the drafted token was really drawn from*, with noise
 that is used for nothing else. A drafter without probabilities is a point mass on what it proposes.
 At temperature 0, p and q are point masses and all rules compare two argmaxes.
@@ -52,20 +59,23 @@ from spec_local.errors import NoTokenAllowed
 from spec_local.sampling.distribution import Distribution, on_common_support
 from spec_local.sampling.settings import AcceptanceRule
 from spec_local.sampling.types import Logits, Sampler
+from spec_local.util.tree import ROOT
 
 
 def keyed(rows: Logits, draft: Draft, sampler: Sampler) -> Verdict:
     """Accept drafted tokens for as long as the target draws the same ones.
 
-    rows: (k + 1, n_vocab) logits; row i is the target's view after i drafted tokens.
+    rows: (k + 1, n_vocab) logits; row i + 1 is the target's view after the draft's token i, row 0
+    its view before the draft.
     The sampler moves once per emitted position and never past the first mismatch, so stateful
     sampler chains (penalties, grammar) need no rollback.
     """
-    for accepted, token in enumerate(draft.tokens):
-        drawn = sampler.draw(rows[accepted])
-        if drawn != token:
-            return Verdict(accepted, token=drawn)  # recovered
-    return Verdict(len(draft.tokens), token=sampler.draw(rows[-1]))  # bonus
+    accepted, node = 0, ROOT
+    drawn = sampler.draw(rows[0])
+    while (child := draft.child(node, drawn)) is not None:
+        accepted, node = accepted + 1, child
+        drawn = sampler.draw(rows[node + 1])
+    return Verdict(accepted, token=drawn, last=node)  # recovered, or the bonus
 
 
 def rejection(rows: Logits, draft: Draft, sampler: Sampler) -> Verdict:
@@ -73,6 +83,8 @@ def rejection(rows: Logits, draft: Draft, sampler: Sampler) -> Verdict:
 
     rows as in `keyed`; the draft's distributions are the q.
     """
+    if draft.parents is not None:
+        return _rejection_on_tree(rows, draft, sampler)
     for accepted, token in enumerate(draft.judged):
         p, q = sampler.distribution(rows[accepted]), draft.distribution(accepted)
         if not sampler.chance(acceptance(p, q, token)):
@@ -83,11 +95,32 @@ def rejection(rows: Logits, draft: Draft, sampler: Sampler) -> Verdict:
     return Verdict(len(draft.tokens), token=sampler.emit(sampler.distribution(rows[-1])))  # bonus
 
 
+def _rejection_on_tree(rows: Logits, draft: Draft, sampler: Sampler) -> Verdict:
+    accepted, node, next_one = 0, ROOT, ROOT
+    while True:
+        p = sampler.distribution(rows[node + 1])
+        for child in draft.children(node):
+            q = draft.distribution(child)
+            if sampler.chance(acceptance(p, q, draft.tokens[child])):
+                next_one = child
+                break
+            p = residual(p, q)
+        if next_one == node:  # all children were rejected, or there are none
+            return Verdict(accepted, token=sampler.emit(p), last=node)
+        token = draft.tokens[next_one]
+        sampler.accept(token)
+        if next_one in draft.ends:
+            return Verdict(accepted, token=token, last=node)  # nothing follows it
+        accepted, node = accepted + 1, next_one
+
+
 def block(rows: Logits, draft: Draft, sampler: Sampler) -> Verdict:
     """Accept the longest prefix i of the draft whose coin shows at most h_i.
 
     rows as in `keyed`; the draft's distributions are the q.
     """
+    if draft.parents is not None:
+        return _rejection_on_tree(rows, draft, sampler)
     weights, targets = weigh_prefixes(rows, draft, sampler)
     length = len(weights) - 1
     while length > 0 and not sampler.chance(keep_probability(weights, targets, draft, length)):

@@ -30,6 +30,7 @@ class ExactSession:
         self._inner, self._batch = inner, batch
         self._read = 0
         """How many tokens from the start were evaluated as a prompt's whole batches."""
+        self.branches = 1
         self.n_vocab = inner.n_vocab
         self.max_rows = min(widths.widest, inner.max_rows)
 
@@ -58,8 +59,14 @@ class ExactSession:
     def mark(self, depth: int) -> None:
         self._inner.mark(depth)
 
-    def evaluate(self, tokens: Sequence[int], rows: int = 1) -> Logits:
+    def keep(self, path: Sequence[int]) -> None:
+        """There is no tree: what a branch leaves in a cache is not certified."""
+
+    def evaluate(
+        self, tokens: Sequence[int], rows: int = 1, parents: Sequence[int] | None = None
+    ) -> Logits:
         """As any session; several tokens with one row are a prompt, all others a round."""
+        assert parents is None
         if rows == 1 < len(tokens):
             return self._evaluate_prompt(tokens)
         return self._evaluate_round(tokens, rows)

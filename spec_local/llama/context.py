@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from spec_local.errors import ContextOverflow
 from spec_local.llama.backend import collected_errors, default_threads, lib
+from spec_local.llama.branches import branches_of
 from spec_local.llama.memory import KV_TYPES, require_memory
 from spec_local.llama.model import Model
 
@@ -36,8 +37,8 @@ def make_context(model: Model, n_ctx: int, max_rows: int) -> lib.llama_context_p
     params.n_ctx = n_ctx
     params.n_batch = options.n_batch
     params.n_ubatch = min(options.n_ubatch, options.n_batch)
-    params.n_seq_max = 1
     params.n_outputs_max = params.n_batch if model.wants_all_rows else min(max_rows, params.n_batch)
+    params.n_seq_max, params.kv_unified = branches_of(model, params.n_outputs_max), True
     params.swa_full = False  # a sliding window keeps what it needs, not the whole context
     most = min(_SNAPSHOTS, max_rows - 1, params.n_ubatch - _UBATCH_BEYOND_SNAPSHOTS)
     params.n_rs_seq = max(0, most) if model.is_recurrent else 0

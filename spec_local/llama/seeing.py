@@ -29,7 +29,9 @@ class SeeingSession(Session):
         self._cells = self.n_ctx
         """How many tokens the cache has room for; an image may take more of it than positions."""
 
-    def evaluate(self, tokens: Sequence[int], rows: int = 1) -> Logits:
+    def evaluate(
+        self, tokens: Sequence[int], rows: int = 1, parents: Sequence[int] | None = None
+    ) -> Logits:
         """As a session does; the last `rows` of the tokens are a text's."""
         tokens, done = [*self._mend(), *tokens], 0
         for start, end in runs(tokens, self.eyes.positions):
@@ -37,7 +39,7 @@ class SeeingSession(Session):
                 super().evaluate(tokens[done:start])
             self._look(tokens[start:end])
             done = end
-        return super().evaluate(tokens[done:], rows)
+        return super().evaluate(tokens[done:], rows, parents)
 
     def _look(self, tokens: Sequence[int]) -> None:
         """Evaluate a part of an image."""

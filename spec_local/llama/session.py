@@ -13,9 +13,11 @@ from time import perf_counter
 
 import numpy as np
 
-from spec_local.errors import ContextOverflow, EngineError
+from spec_local.errors import EngineError
 from spec_local.llama.abort import AbortFlag
 from spec_local.llama.backend import lib
+from spec_local.llama.batch import Batch
+from spec_local.llama.branches import Branches
 from spec_local.llama.capabilities import Checkpoint, capabilities_of
 from spec_local.llama.context import make_context
 from spec_local.llama.model import Model
@@ -28,17 +30,11 @@ from spec_local.llama.state import (
     state_bytes,
     write_state,
 )
-from spec_local.llama.status import require_evaluated
+from spec_local.llama.status import require_evaluated, require_room
 from spec_local.llama.team import Team
 from spec_local.sampling.types import Logits
 from spec_local.util.prefix import common_prefix
 from spec_local.util.process import OwnStack, Process, closed_when_dropped
-
-TokensProgress = Callable[[int, int], None]
-"""Called between the batches of a long evaluation with (tokens done, tokens in all).
-
-An exception it raises abandons the evaluation; what is done stays in the cache.
-"""
 
 
 class Session:
@@ -56,7 +52,9 @@ class Session:
         Raises ContextOverflow when there is not enough memory for it.
         """
         self.model, self._wants_all_rows = model, model.wants_all_rows
-        self.on_progress: TokensProgress | None = None
+        self.on_progress: Callable[[int, int], None] | None = None
+        """Called between the batches of a long evaluation with (tokens done, tokens in all). An
+        exception it raises abandons the evaluation; what is done stays in the cache."""
         self.decode_calls = 0
         """How often llama_decode was called, to check the promise of one per round."""
         self.decode_seconds = 0.0
@@ -78,18 +76,13 @@ class Session:
         """How many of the tokens evaluated last llama.cpp can take back from a recurrent state."""
         # llama.cpp rounds up to a multiple of 256; what was asked for is what counts.
         self.n_ctx = min(wanted, lib.llama_n_ctx(self.handle))
-        self.n_batch = lib.llama_n_batch(self.handle)
-        self.n_vocab = model.vocab.n_tokens
+        self.n_batch, self.n_vocab = lib.llama_n_batch(self.handle), model.vocab.n_tokens
         self.max_rows = min(max_rows, self.n_batch)
         self.capabilities = capabilities_of(model, self._snapshots, self.n_ctx, self.n_batch)
-        self._batch = lib.llama_batch_init(self.n_batch, 0, 1)
-        resources.callback(lib.llama_batch_free, self._batch)
-        self._batch_tokens = np.ctypeslib.as_array(self._batch.token, (self.n_batch,))
-        self._batch_positions = np.ctypeslib.as_array(self._batch.pos, (self.n_batch,))
-        self._batch_outputs = np.ctypeslib.as_array(self._batch.logits, (self.n_batch,))
-        for i in range(self.n_batch):
-            self._batch.n_seq_id[i] = 1
-            self._batch.seq_id[i][0] = SEQUENCE
+        self.branches = lib.llama_n_seq_max(self.handle)
+        self._tree = Branches(self._memory, self.branches)
+        self._batch = Batch(self.n_batch, self.branches)
+        resources.callback(self._batch.close)
 
     @property
     def handle(self) -> lib.llama_context_p:
@@ -103,9 +96,13 @@ class Session:
         """The tokens the memory holds; do not change the list."""
         return self._tokens
 
-    def evaluate(self, tokens: Sequence[int], rows: int = 1) -> Logits:
+    def evaluate(
+        self, tokens: Sequence[int], rows: int = 1, parents: Sequence[int] | None = None
+    ) -> Logits:
         """Evaluate tokens after those held; logits of the last `rows` of them, (rows, n_vocab).
 
+        parents: of the last so many tokens, at most `rows`, which are nodes of a tree that begins
+        after those held, or goes on. None: every token is held from here on.
         The result is a view into llama.cpp's buffer, valid until the next evaluation. More than
         n_batch tokens are evaluated in several batches. Raises ContextOverflow when they do not
         fit, EngineError when llama.cpp refuses, Interrupted when `interrupt` stopped it; the
@@ -116,11 +113,9 @@ class Session:
             raise EngineError("This session is closed; open another one.")
         if not 0 < rows <= min(len(tokens), self.max_rows):
             raise ValueError(f"{rows} rows of {len(tokens)} tokens, at most {self.max_rows}")
-        if len(self._tokens) + len(tokens) > self.n_ctx:
-            raise ContextOverflow(
-                f"{len(self._tokens) + len(tokens):,} tokens do not fit into the context of "
-                f"{self.n_ctx:,}; ask for a larger one with --ctx-size."
-            )
+        if parents is None and self._tree:
+            self._forget_after(len(self._tokens))
+        require_room(len(self._tokens) + len(self._tree.tokens) + len(tokens), self.n_ctx)
         if lost := self._mend():
             tokens = [*lost, *tokens]
         if rows - 1 > self._snapshots:
@@ -133,27 +128,27 @@ class Session:
             if self.on_progress is not None:
                 self.on_progress(done, len(tokens))
         given = len(tokens) - done if self._wants_all_rows else rows
-        self._decode(tokens[done:], given)
+        self._decode(tokens[done:], given, parents or ())
         started = perf_counter()
         logits = lib.llama_get_logits(self.handle)  # waits for the device
         self.decode_seconds += perf_counter() - started
         return np.ctypeslib.as_array(logits, (given, self.n_vocab))[-rows:]
 
-    def _decode(self, tokens: Sequence[int], rows: int) -> None:
+    def _decode(self, tokens: Sequence[int], rows: int, parents: Sequence[int] = ()) -> None:
         count, start = len(tokens), len(self._tokens)
-        self._batch_tokens[:count] = tokens
-        self._batch_positions[:count] = np.arange(start, start + count)
-        self._batch_outputs[: count - rows] = 0
-        self._batch_outputs[count - rows : count] = 1
-        self._batch.n_tokens = count
+        chain = count - len(parents)  # tokens of the text itself
         self._dirty, self._removable = True, 0
+        self._batch.fill(tokens, start, rows)
+        if parents:
+            depths, sequences = self._tree.grow(tokens[chain:], parents, start)
+            self._batch.place(chain, [start + chain - 1 + each for each in depths], sequences)
         started = perf_counter()
         with self._team.computing(start + count):
-            status = lib.llama_decode(self.handle, self._batch)
+            status = lib.llama_decode(self.handle, self._batch.struct)
         self.decode_seconds += perf_counter() - started
         self.decode_calls += 1
         require_evaluated(status, count, was_stopped=self._abort.is_set)
-        self._tokens.extend(tokens)
+        self._tokens.extend(tokens[:chain])
         self._dirty, self._removable = False, min(self._snapshots, count - 1)
 
     def truncate(self, length: int) -> None:
@@ -166,6 +161,13 @@ class Session:
         if 0 < len(lost) <= self.max_rows and not self._abort.is_set:
             self._decode(lost, rows=0)
 
+    def keep(self, path: Sequence[int]) -> None:
+        """Hold these nodes of the tree, in their order, and drop all others."""
+        if self._tree and not self._dirty:
+            self._dirty = True
+            self._tokens += self._tree.keep(path, len(self._tokens))
+            self._dirty = False
+
     def sync(self, tokens: Sequence[int]) -> int:
         """Keep what the memory can of the common prefix with `tokens`, and return its length.
 
@@ -176,7 +178,7 @@ class Session:
 
     def _forget_after(self, length: int) -> list[int]:
         """Bring the memory to the first `length` tokens, or before; what is missing then."""
-        if length < len(self._tokens):
+        if length < len(self._tokens) or self._tree:
             self._dirty = True
             del self._tokens[length:]
         return self._mend()
@@ -191,6 +193,7 @@ class Session:
         if not self._dirty or self._handle is None or not self._process.is_this:
             return []
         lost: list[int] = []
+        self._tree.drop()
         if not self._remove_after(len(self._tokens)):
             saved = self._checkpoint
             start = 0 if saved is None else saved.length

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spec_local.errors import EngineError, Interrupted
+from spec_local.errors import ContextOverflow, EngineError, Interrupted
 
 _STOPPED = 2
 """What was evaluated until then stays in the memory."""
@@ -28,3 +28,12 @@ def require_evaluated(status: int, tokens: int, *, was_stopped: bool) -> None:
     raise EngineError(
         f"llama.cpp could not evaluate {tokens:,} tokens (status {status}): {reason}."
     )
+
+
+def require_room(tokens: int, n_ctx: int) -> None:
+    """Raise ContextOverflow if a context cannot hold so many tokens."""
+    if tokens > n_ctx:
+        raise ContextOverflow(
+            f"{tokens:,} tokens do not fit into the context of {n_ctx:,}; ask for a larger one "
+            "with --ctx-size."
+        )

@@ -38,7 +38,7 @@ class MappedSession:
         n_vocab: how many tokens the target has. The pieces are the bytes tokens write.
         """
         self.n_vocab = n_vocab
-        self.max_rows = inner.max_rows
+        self.max_rows, self.branches = inner.max_rows, inner.branches
         self._inner = inner
         self._columns = np.array(token_map)
         self._draft_piece = draft_piece
@@ -49,6 +49,8 @@ class MappedSession:
         self._by_piece: dict[bytes, int] = {}
         self._longest_piece = 0
         self._logits = np.full((1, n_vocab), -np.inf, np.float32)
+        self._nodes: list[int] = []
+        """Of a tree, which the inner session has as well."""
         self._tokens: list[int] = []
         self._ends: list[int] = []  # for each of the tokens, how many of the draft's lead up to it
 
@@ -66,9 +68,12 @@ class MappedSession:
         self._follow()
         return self._tokens
 
-    def evaluate(self, tokens: Sequence[int], rows: int = 1) -> Logits:
+    def evaluate(
+        self, tokens: Sequence[int], rows: int = 1, parents: Sequence[int] | None = None
+    ) -> Logits:
         """Evaluate tokens after those held; logits of the last `rows` of them, (rows, n_vocab).
 
+        parents: of all these tokens, which are the draft's own, as drafted ones are.
         The result is a view, valid until the next evaluation; -inf where the draft has no such
         token. Raises what the inner session raises; what that then holds is held here.
         """
@@ -76,8 +81,22 @@ class MappedSession:
             raise ValueError(f"{rows} rows of {len(tokens)} tokens, at most {self.max_rows}")
         if len(self._logits) < rows:
             self._logits = np.full((rows, self.n_vocab), -np.inf, np.float32)
-        self._evaluate_into(self._logits[:rows], tokens)
+        if parents is None:
+            self._nodes.clear()
+            self._evaluate_into(self._logits[:rows], tokens)
+        else:
+            own = [new for token in tokens for new in self._spelled(token)]
+            self._logits[:rows, self._columns] = self._inner.evaluate(own, rows, parents)
+            self._nodes += tokens
         return self._logits[:rows]
+
+    def keep(self, path: Sequence[int]) -> None:
+        """Hold these nodes of the tree, in their order, and drop all others."""
+        held, kept = len(self._inner.tokens), [self._nodes[node] for node in path]
+        self._nodes.clear()
+        self._ends += range(held + 1, held + 1 + len(kept))  # before they are held, as above
+        self._tokens += kept
+        self._inner.keep(path)
 
     def _evaluate_into(self, out: Logits, tokens: Sequence[int]) -> None:
         """Evaluate tokens; logits of the last len(out) of them go to `out`, (rows, n_vocab)."""
@@ -108,6 +127,7 @@ class MappedSession:
     def truncate(self, length: int) -> None:
         """Forget everything after the first `length` tokens; fewer are left as they are."""
         self._follow()
+        self._nodes.clear()
         del self._ends[length:], self._tokens[length:]
         self._inner.truncate(self._ends[-1] if self._ends else 0)
 

@@ -12,7 +12,8 @@ from typing import Protocol
 
 import numpy as np
 
-from spec_local.errors import EngineError, NoTokenAllowed
+from spec_local.errors import NoTokenAllowed
+from spec_local.sampling.alternatives import drawn_apart, drawn_with_noise, most_probable
 from spec_local.sampling.certainty import MOST_RIVALS, cut_rivals, worst_cases
 from spec_local.sampling.constraints import (
     Constraint,
@@ -24,6 +25,7 @@ from spec_local.sampling.distribution import Distribution, Ids, top_probability,
 from spec_local.sampling.noise import draft_seed, keyed_coin, keyed_gumbel, xtc_coin
 from spec_local.sampling.prefilter import NO_IDS, candidates
 from spec_local.sampling.settings import Sampling
+from spec_local.sampling.top import require_possible, top_of
 from spec_local.sampling.types import Logits, Proposal, Sampler
 
 
@@ -104,7 +106,7 @@ class TokenSampler:
         Constraints are asked about the drawn token first. With Gumbel-max that is no approximation:
         what wins among all tokens and is allowed also wins among the allowed ones.
         """
-        token = _top_of(row) if self._takes_top else self._best(row)[0]
+        token = top_of(row) if self._takes_top else self._best(row)[0]
         self.accept(token)
         return token
 
@@ -134,7 +136,7 @@ class TokenSampler:
         if self._sampling.acceptance == "keyed":
             if self._takes_top:
                 token, confidence = top_token(row)
-                _require_possible(row[token], row)
+                require_possible(row[token], row)
             else:
                 token, free = self._best(row)
                 confidence = top_probability(row) if self._greedy else free.probability(token)
@@ -144,6 +146,16 @@ class TokenSampler:
         top = float(distribution.probabilities.max())
         confidence = top_probability(row) if self._greedy else top
         return Proposal(self.emit(distribution), confidence, distribution)
+
+    def alternatives(self, row: Logits, count: int) -> list[Proposal]:
+        if self._greedy:
+            first = top_of(row) if self._takes_top else self._best(row)[0]
+            found = most_probable(row, first, self._chain.banned, count)
+            return [each for each in found if all_allow_token(self._constraints, each.token)]
+        drawn = self.distribution(row)
+        noise = keyed_gumbel(self._draw_seed, self._position, drawn.ids)
+        keyed = self._sampling.acceptance == "keyed"
+        return (drawn_with_noise if keyed else drawn_apart)(drawn, noise, count)
 
     def chance(self, probability: float) -> bool:
         coin = keyed_coin(self._sampling.seed, self._position, self._coins)
@@ -185,6 +197,13 @@ class TokenSampler:
         twin._draw_seed, twin._coins = self._draw_seed, self._coins
         return twin
 
+    def after(self, token: int) -> TokenSampler:
+        twin = self.copy()
+        if self._sampling.acceptance != "keyed":
+            twin._draw_seed = draft_seed(self._draw_seed, token)
+        twin.accept(token)
+        return twin
+
     def follow(self, other: Sampler) -> None:
         assert isinstance(other, TokenSampler)
         self._position = other._position
@@ -224,7 +243,7 @@ class TokenSampler:
         sampling = self._sampling
         shifted = self._shifted(len(row))
         if self._greedy and not len(shifted) and not sampling.reorders:
-            return Distribution.point(_top_of(row))
+            return Distribution.point(top_of(row))
         return self._through_chain(row, candidates(row, sampling, shifted))
 
     def _through_chain(self, row: Logits, ids: Ids) -> Distribution:
@@ -232,7 +251,7 @@ class TokenSampler:
         sampling = self._sampling
         logits, banned = row[ids], self._chain.banned
         possible = logits[~np.isin(ids, banned)] if len(banned) else logits
-        _require_possible(possible.max(initial=-np.inf), row)
+        require_possible(possible.max(initial=-np.inf), row)
         if len(ids) == 1:  # no sampler removes the last one
             return Distribution.point(int(ids[0]))
         exclude_top = sampling.excludes_top and (
@@ -263,22 +282,3 @@ class TokenSampler:
         shifted = self._shifted(len(row))
         ids = allowed_candidates(row, self._sampling, self._constraints, shifted)
         return self._through_chain(row, ids)
-
-
-def _top_of(row: Logits) -> int:
-    """The most probable token; raises NoTokenAllowed if there is none."""
-    token = int(row.argmax())
-    _require_possible(row[token], row)
-    return token
-
-
-def _require_possible(best: np.float32, row: Logits) -> None:
-    """Raise NoTokenAllowed unless a token can be drawn; best: the greatest logit of those that may.
-
-    llama.cpp's samplers end the process when they are given nothing to choose from.
-    """
-    if -np.inf < best < np.inf:
-        return
-    if best == np.inf or np.isnan(row).any():
-        raise EngineError("The model's logits are not numbers; the file may be damaged.")
-    raise NoTokenAllowed("No token is allowed here; loosen the grammar, the bans or the biases.")

@@ -51,6 +51,16 @@ class Sampler(Protocol):
     def propose(self, row: Logits) -> Proposal:
         """Draw for a draft and move on."""
 
+    def alternatives(self, row: Logits, count: int) -> list[Proposal]:
+        """What `propose` would draw, what without that one, and so on; at most `count`, the first
+        one first. It does not move on."""
+
+    def after(self, token: int) -> Sampler:
+        """A copy that stands after that token, to draft with; the caller closes it.
+
+        Copies after different tokens draw independently of each other where verification needs it.
+        """
+
     def chance(self, probability: float) -> bool:
         """Whether something of that probability happens; independent of all draws."""
 

@@ -1,0 +1,69 @@
+"""LogitSpec: the last logits guess the next token, and lookup says what follows each guess.
+
+The row that the pending token was drawn from names other candidates. Often one of them is what
+comes right after it (Liu et al., arXiv 2507.01449: the last logits as a guess of the next but one
+token). Each candidate extends the end of the text, and where the extended end stood before, what
+followed it is drafted. So lookup finds matches that do not exist yet. It costs one look at a row
+and some searches; it helps a little where lookup helps, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spec_local.drafters.library import Library
+from spec_local.drafters.lookup import LookupDrafter, broken, vote
+from spec_local.drafters.recycling import candidates
+from spec_local.drafters.trie import Trie
+from spec_local.engine.types import NO_DRAFT, Draft, Outcome, Pace
+from spec_local.sampling.types import Sampler
+
+GUESSES = 8
+"""Candidates that are tried."""
+
+_GUESS_RIGHT = 0.08
+"""How often a guess is the next token, about, before lookup has confirmed it."""
+
+_LONGEST = 4
+"""Tokens that are drafted after a guess."""
+
+
+class LogitSpecDrafter(LookupDrafter):
+    """Drafts what lookup finds, and what it finds after each of the last row's candidates."""
+
+    name = "logitspec"
+
+    def __init__(self, min_match: int = 2, library: Library | None = None) -> None:
+        """As for lookup."""
+        super().__init__(min_match, library)
+        self._guesses: list[int] = []
+
+    def begin(self, context: Sequence[int], sampler: Sampler) -> None:
+        super().begin(context, sampler)
+        self._guesses = []
+
+    def propose(self, context: Sequence[int], budget: int, pace: Pace | None = None) -> Draft:
+        if budget < 1:
+            return NO_DRAFT
+        assert self._sampler is not None
+        plain = super().propose(context, budget)  # it also indexes the text
+        trie = Trie()
+        trie.add_chain(zip(plain.tokens, plain.confidences, strict=True))
+        for guess in self._guesses:
+            ending = [*broken(context[-8:]), guess]
+            for text in self._library.texts(self._text):
+                length, ends = text.longest(ending, self._min_match - 1)
+                tokens, shares = vote(text.tokens, ends, _LONGEST)
+                if tokens:
+                    sure = [share * (1 - 1 / (length + i)) for i, share in enumerate(shares, 1)]
+                    trie.add_chain([(guess, _GUESS_RIGHT), *zip(tokens, sure, strict=True)])
+                    break
+        if not len(trie):
+            return NO_DRAFT
+        return trie.draft(self.name, budget).where(self._sampler.possible)
+
+    def observe(self, context: Sequence[int], outcome: Outcome) -> None:
+        """The row that the pending token was drawn from guesses the one after it."""
+        last = outcome.draft.path(outcome.verdict)
+        row = outcome.rows[last[-1] + 1 if last else 0]
+        self._guesses = [token for token in candidates(row, GUESSES) if token != context[-1]]

@@ -1,0 +1,60 @@
+"""Several drafters at once: what they propose is merged into one tree, and the target decides.
+
+Multi-drafter speculation (SpecInfer, arXiv 2305.09781): drafters that are right in different
+places cover more together than each alone. Where two agree, the node is drafted once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spec_local.drafters.trie import Trie
+from spec_local.engine.types import NO_DRAFT, Draft, Drafter, Outcome, Pace
+from spec_local.sampling.types import Sampler
+from spec_local.util.tree import ROOT
+
+
+class MergedDrafter:
+    """Asks all of them in every round, so it costs what they cost together."""
+
+    def __init__(self, drafters: Sequence[Drafter]) -> None:
+        """Drafted tokens whose distribution verification needs cannot be merged with others: where
+        the first drafter that has something to say draws them, it drafts alone.
+        """
+        self._drafters = tuple(drafters)
+        self.name = "-and-".join(drafter.name for drafter in drafters)
+
+    def begin(self, context: Sequence[int], sampler: Sampler) -> None:
+        for drafter in self._drafters:
+            drafter.begin(context, sampler)
+
+    def behind(self, context: Sequence[int]) -> int:
+        return max(drafter.behind(context) for drafter in self._drafters)
+
+    def propose(self, context: Sequence[int], budget: int, pace: Pace | None = None) -> Draft:
+        drafts = [drafter.propose(context, budget, pace) for drafter in self._drafters]
+        steps = tuple(step for draft in drafts for step in draft.steps)
+        apart = next((draft for draft in drafts if draft.distributions is not None), None)
+        if apart is not None:
+            return apart._replace(steps=steps)
+        trie = Trie()
+        for draft in drafts:
+            nodes = {ROOT: ROOT}
+            parents = draft.parents or range(ROOT, len(draft.tokens) - 1)
+            each = zip(parents, draft.tokens, draft.confidences, strict=False)
+            for node, (parent, token, confidence) in enumerate(each):
+                nodes[node] = trie.add(nodes[parent], token, confidence)
+        merged = trie.draft(self.name, budget) if len(trie) else NO_DRAFT
+        return merged._replace(steps=steps)
+
+    def observe(self, context: Sequence[int], outcome: Outcome) -> None:
+        for drafter in self._drafters:
+            drafter.observe(context, outcome)
+
+    def end(self, context: Sequence[int]) -> None:
+        for drafter in self._drafters:
+            drafter.end(context)
+
+    def close(self) -> None:
+        for drafter in self._drafters:
+            drafter.close()
