@@ -22,8 +22,8 @@ import numpy as np
 
 from spec_local import Runner, Sampling
 from spec_local.drafters.model import ModelDrafter
+from spec_local.engine.draft import Draft, Verdict
 from spec_local.engine.speculate import FixedK
-from spec_local.engine.types import Draft, Verdict
 from spec_local.engine.verify import (
     VERIFIERS,
     acceptance,

@@ -18,8 +18,9 @@ from spec_local.drafters.lookup import LookupDrafter
 from spec_local.drafters.model import ModelDrafter
 from spec_local.drafters.none import NoDrafter
 from spec_local.engine.decode import generate
+from spec_local.engine.draft import Draft, Verdict
 from spec_local.engine.speculate import Adaptive, FixedK
-from spec_local.engine.types import Draft, Pace, Speculator, Verdict
+from spec_local.engine.types import Pace, Speculator
 from spec_local.engine.verify import keyed
 from spec_local.generation import to_chunks
 from spec_local.llama.chain import LlamaChain

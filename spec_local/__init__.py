@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spec_local.chat import Chat
+    from spec_local.engine.draft import Draft
     from spec_local.engine.logprobs import TokenLogprobs
     from spec_local.engine.rounds import Stats
-    from spec_local.engine.types import Draft, Drafter
+    from spec_local.engine.types import Drafter
     from spec_local.errors import (
         ConfigError,
         ContextOverflow,

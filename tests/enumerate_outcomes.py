@@ -14,7 +14,8 @@ from itertools import product
 
 import numpy as np
 
-from spec_local.engine.types import Draft, Verifier
+from spec_local.engine.draft import Draft
+from spec_local.engine.types import Verifier
 from spec_local.sampling.distribution import Distribution, Probabilities
 from spec_local.sampling.types import Logits
 from spec_local.util.tree import path_to

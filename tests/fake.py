@@ -10,18 +10,10 @@ from typing import cast
 import numpy as np
 
 from spec_local.engine.decode import generate
+from spec_local.engine.draft import NO_DRAFT, Draft, Outcome, Verdict
 from spec_local.engine.rounds import Round
 from spec_local.engine.speculate import FixedK
-from spec_local.engine.types import (
-    NO_DRAFT,
-    Draft,
-    Drafter,
-    EvaluationSession,
-    Outcome,
-    Pace,
-    Speculator,
-    Verdict,
-)
+from spec_local.engine.types import Drafter, EvaluationSession, Pace, Speculator
 from spec_local.engine.verify import VERIFIERS
 from spec_local.sampling.sampler import TokenSampler
 from spec_local.sampling.settings import Sampling

@@ -21,7 +21,8 @@ from spec_local.bench.run.schedule import Schedule
 from spec_local.control.costs import MAX_WIDTH
 from spec_local.drafters import build as drafters
 from spec_local.drafters.lookup import LookupDrafter
-from spec_local.engine.types import Draft, Pace
+from spec_local.engine.draft import Draft
+from spec_local.engine.types import Pace
 from spec_local.generation import Chunk
 from spec_local.llama.model import Model
 from spec_local.sampling.settings import Sampling

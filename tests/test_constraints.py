@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from spec_local import ConfigError, LoadOptions, Runner, Sampling
 from spec_local.drafters.build import BUILDERS
 from spec_local.drafters.model import ModelDrafter
-from spec_local.engine.types import Draft, Verdict
+from spec_local.engine.draft import Draft, Verdict
 from spec_local.engine.verify import block
 from spec_local.errors import EngineError, NoTokenAllowed
 from spec_local.llama.chain import LlamaChain

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from spec_local.drafters.library import Library
 from spec_local.drafters.lookup import LookupDrafter
 from spec_local.drafters.none import NoDrafter
-from spec_local.engine.types import Draft
+from spec_local.engine.draft import Draft
 from spec_local.sampling.settings import Sampling
 from tests.fake import PROMPT, TableSession, run, sampler_for, tokens_of
 

@@ -60,7 +60,7 @@ def test_scoring_ends_by_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     runner = StubRunner()
     inner = runner.session.evaluate
 
-    def slow(tokens: Sequence[int], rows: int = 1) -> Any:
+    def slow(tokens: Sequence[int], rows: int = 1, _parents: Sequence[int] | None = None) -> Any:
         time.sleep(0.05)
         return inner(tokens, rows)
 

@@ -14,7 +14,8 @@ from spec_local.drafters import tree
 from spec_local.drafters.model import ModelDrafter
 from spec_local.drafters.none import NoDrafter
 from spec_local.drafters.tree import TreeDrafter
-from spec_local.engine.types import NO_DRAFT, Draft, Outcome, Pace
+from spec_local.engine.draft import NO_DRAFT, Draft, Outcome
+from spec_local.engine.types import Pace
 from spec_local.engine.verify import block, keyed, rejection
 from spec_local.sampling.distribution import Distribution
 from spec_local.sampling.settings import AcceptanceRule, Sampling

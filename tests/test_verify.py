@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spec_local.engine.types import Draft, Verifier
+from spec_local.engine.draft import Draft
+from spec_local.engine.types import Verifier
 from spec_local.engine.verify import acceptance, block, keyed, rejection, residual
 from spec_local.sampling.distribution import Distribution, Probabilities
 from spec_local.sampling.noise import keyed_gumbel

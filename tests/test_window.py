@@ -10,8 +10,8 @@ from spec_local.control.drafter_state import DrafterState
 from spec_local.drafters.model import ModelDrafter
 from spec_local.drafters.none import NoDrafter
 from spec_local.drafters.window import WindowDrafter
+from spec_local.engine.draft import NO_DRAFT, Outcome, Verdict
 from spec_local.engine.speculate import Adaptive
-from spec_local.engine.types import NO_DRAFT, Outcome, Verdict
 from spec_local.errors import ContextOverflow
 from spec_local.sampling.settings import Sampling
 from spec_local.sampling.types import Logits

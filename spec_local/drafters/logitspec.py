@@ -15,7 +15,8 @@ from spec_local.drafters.library import Library
 from spec_local.drafters.lookup import LookupDrafter, broken, vote
 from spec_local.drafters.recycling import candidates
 from spec_local.drafters.trie import Trie
-from spec_local.engine.types import NO_DRAFT, Draft, Outcome, Pace
+from spec_local.engine.draft import NO_DRAFT, Draft, Outcome
+from spec_local.engine.types import Pace
 from spec_local.sampling.types import Sampler
 
 GUESSES = 8

@@ -16,7 +16,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spec_local.drafters.trie import Trie
-from spec_local.engine.types import Draft, Outcome, Pace
+from spec_local.engine.draft import Draft, Outcome
+from spec_local.engine.types import Pace
 from spec_local.sampling.types import Sampler
 from spec_local.util.tree import ROOT
 

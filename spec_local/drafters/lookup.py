@@ -14,7 +14,8 @@ from collections.abc import Sequence
 
 from spec_local.drafters.library import Library
 from spec_local.drafters.suffix_index import BREAK, SuffixIndex
-from spec_local.engine.types import NO_DRAFT, Draft, Outcome, Pace
+from spec_local.engine.draft import NO_DRAFT, Draft, Outcome
+from spec_local.engine.types import Pace
 from spec_local.errors import require
 from spec_local.sampling.types import Sampler
 

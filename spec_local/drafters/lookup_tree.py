@@ -16,7 +16,8 @@ from heapq import heappop, heappush
 from spec_local.drafters.lookup import LookupDrafter, broken
 from spec_local.drafters.suffix_index import BREAK
 from spec_local.drafters.trie import Trie
-from spec_local.engine.types import NO_DRAFT, Draft, Pace
+from spec_local.engine.draft import NO_DRAFT, Draft
+from spec_local.engine.types import Pace
 from spec_local.util.tree import ROOT
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spec_local.drafters.trie import Trie
-from spec_local.engine.types import NO_DRAFT, Draft, Drafter, Outcome, Pace
+from spec_local.engine.draft import NO_DRAFT, Draft, Outcome
+from spec_local.engine.types import Drafter, Pace
 from spec_local.sampling.types import Sampler
 from spec_local.util.tree import ROOT
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 
 from spec_local.drafters.cache import FAILURES, DraftCache
-from spec_local.engine.types import NO_DRAFT, Draft, EvaluationSession, Outcome, Pace
+from spec_local.engine.draft import NO_DRAFT, Draft, Outcome
+from spec_local.engine.types import EvaluationSession, Pace
 from spec_local.errors import ContextOverflow, NoTokenAllowed
 from spec_local.sampling.distribution import Distribution
 from spec_local.sampling.types import Sampler

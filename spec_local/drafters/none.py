@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spec_local.engine.types import NO_DRAFT, Draft, Outcome, Pace
+from spec_local.engine.draft import NO_DRAFT, Draft, Outcome
+from spec_local.engine.types import Pace
 from spec_local.sampling.types import Sampler
 
 

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from spec_local.drafters.trie import Trie
-from spec_local.engine.types import NO_DRAFT, Draft, Outcome, Pace
+from spec_local.engine.draft import NO_DRAFT, Draft, Outcome
+from spec_local.engine.types import Pace
 from spec_local.sampling.types import Logits, Sampler
 from spec_local.util.tree import ROOT
 

@@ -16,7 +16,8 @@ from time import perf_counter
 
 from spec_local.drafters.cache import FAILURES
 from spec_local.drafters.model import ModelDrafter
-from spec_local.engine.types import NO_DRAFT, Draft, EvaluationSession, Outcome, Pace
+from spec_local.engine.draft import NO_DRAFT, Draft, Outcome
+from spec_local.engine.types import EvaluationSession, Pace
 from spec_local.errors import ContextOverflow, NoTokenAllowed
 from spec_local.sampling.types import Logits, Proposal, Sampler
 from spec_local.util.tree import ROOT, likeliest, likely

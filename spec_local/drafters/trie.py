@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from spec_local.engine.types import Draft
+from spec_local.engine.draft import Draft
 from spec_local.util.tree import ROOT
 
 

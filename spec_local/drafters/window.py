@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spec_local.drafters.model import ModelDrafter
-from spec_local.engine.types import NO_DRAFT, Draft, Pace
+from spec_local.engine.draft import NO_DRAFT, Draft
+from spec_local.engine.types import Pace
 
 WINDOW = 128
 """Tokens of the context's end that are read at first; the window grows with the answer."""

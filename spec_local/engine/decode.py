@@ -16,9 +16,10 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from time import perf_counter
 
+from spec_local.engine.draft import NO_DRAFT, Outcome
 from spec_local.engine.logprobs import TokenLogprobs
 from spec_local.engine.rounds import FinishReason, Round
-from spec_local.engine.types import NO_DRAFT, EvaluationSession, Outcome, Speculator, Verifier
+from spec_local.engine.types import EvaluationSession, Speculator, Verifier
 from spec_local.sampling.types import Logits, Sampler
 from spec_local.util.tree import ROOT
 

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from spec_local.control.controller import Controller
 from spec_local.control.plan import Offer, Plan
 from spec_local.control.report import Judged, RoundReport
+from spec_local.engine.draft import NO_DRAFT, Draft, Outcome
 from spec_local.engine.rounds import Round
-from spec_local.engine.types import NO_DRAFT, Draft, Drafter, Outcome
+from spec_local.engine.types import Drafter
 from spec_local.errors import require
 from spec_local.sampling.distribution import top_probability
 from spec_local.sampling.types import Sampler

@@ -54,7 +54,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from spec_local.engine.types import Draft, Verdict, Verifier
+from spec_local.engine.draft import Draft, Verdict
+from spec_local.engine.types import Verifier
 from spec_local.errors import NoTokenAllowed
 from spec_local.sampling.distribution import Distribution, on_common_support
 from spec_local.sampling.settings import AcceptanceRule

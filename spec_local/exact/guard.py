@@ -16,7 +16,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from time import perf_counter
 
-from spec_local.engine.types import Draft, EvaluationSession, Verdict
+from spec_local.engine.draft import Draft, Verdict
+from spec_local.engine.types import EvaluationSession
 from spec_local.engine.verify import keyed
 from spec_local.sampling.types import Logits, Sampler
 
