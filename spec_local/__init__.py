@@ -71,7 +71,7 @@ _HOMES = {
     "Stats": "engine.rounds",
     "Chat": "chat",
     "ChatTemplate": "llama.template",
-    "Draft": "engine.types",
+    "Draft": "engine.draft",
     "Drafter": "engine.types",
     "Chunk": "generation",
     "Completion": "generation",
