@@ -16,7 +16,7 @@ from spec_local.drafters.lookup_tree import LookupTreeDrafter, follow
 from spec_local.drafters.merged import MergedDrafter
 from spec_local.drafters.model import ModelDrafter
 from spec_local.drafters.none import NoDrafter
-from spec_local.drafters.recycling import RecyclingDrafter, candidates
+from spec_local.drafters.recycling import RecyclingDrafter
 from spec_local.drafters.tree import TreeDrafter
 from spec_local.drafters.trie import Trie
 from spec_local.engine.draft import Draft, Outcome, Verdict
@@ -112,11 +112,6 @@ def test_nothing_is_drafted_where_nothing_stood_before() -> None:
 
 
 # ---- what rows of logits tell -------------------------------------------------------------------
-
-
-def test_candidates_are_the_most_probable_tokens() -> None:
-    assert candidates(row_of(5, 3, 9), 3) == [5, 3, 9]
-    assert candidates(row_of(5)[:4], 8) == [0, 1, 2, 3]
 
 
 def test_a_guess_finds_what_followed_it() -> None:

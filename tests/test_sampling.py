@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from spec_local.llama.chain import LlamaChain
-from spec_local.sampling.distribution import Probabilities, top_probability, top_token
+from spec_local.sampling.distribution import Probabilities, top_probability, top_token, top_tokens
 from spec_local.sampling.noise import keyed_gumbel
 from spec_local.sampling.prefilter import candidates
 from spec_local.sampling.sampler import TokenSampler
@@ -179,6 +179,20 @@ def test_a_token_that_min_p_is_sure_to_leave_alone_is_alone(
     assert (candidates(row, sampling).tolist() == [7]) == alone
     full, filtered = full_chain(row, sampling, ()), filtered_chain(row, sampling, ())
     assert filtered == pytest.approx(full, abs=1e-5)
+
+
+@pytest.mark.parametrize("n_vocab", [1, 5, 4096, 5000, 40_000])
+def test_top_tokens_are_those_of_a_sort(n_vocab: int) -> None:
+    rng = np.random.default_rng(n_vocab)
+    for row in (
+        rng.normal(size=n_vocab),
+        rng.integers(0, 3, n_vocab),  # ties
+        np.where(rng.random(n_vocab) < 0.9, -np.inf, rng.normal(size=n_vocab)),
+    ):
+        logits = row.astype(np.float32)
+        for count in (1, 8, 300):
+            wanted = np.argsort(-logits, kind="stable")[:count].tolist()
+            assert top_tokens(logits, count) == wanted
 
 
 @pytest.mark.parametrize("n_vocab", [300, 20_000, 151_936])

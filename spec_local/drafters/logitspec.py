@@ -13,10 +13,10 @@ from collections.abc import Sequence
 
 from spec_local.drafters.library import Library
 from spec_local.drafters.lookup import LookupDrafter, broken, vote
-from spec_local.drafters.recycling import candidates
 from spec_local.drafters.trie import Trie
 from spec_local.engine.draft import NO_DRAFT, Draft, Outcome
 from spec_local.engine.types import Pace
+from spec_local.sampling.distribution import top_tokens
 from spec_local.sampling.types import Sampler
 
 GUESSES = 8
@@ -67,4 +67,4 @@ class LogitSpecDrafter(LookupDrafter):
         """The row that the pending token was drawn from guesses the one after it."""
         last = outcome.draft.path(outcome.verdict)
         row = outcome.rows[last[-1] + 1 if last else 0]
-        self._guesses = [token for token in candidates(row, GUESSES) if token != context[-1]]
+        self._guesses = [token for token in top_tokens(row, GUESSES) if token != context[-1]]

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from spec_local.drafters.trie import Trie
 from spec_local.engine.draft import NO_DRAFT, Draft, Outcome
 from spec_local.engine.types import Pace
-from spec_local.sampling.types import Logits, Sampler
+from spec_local.sampling.distribution import top_tokens
+from spec_local.sampling.types import Sampler
 from spec_local.util.tree import ROOT
 
 CANDIDATES = 8
@@ -70,7 +69,7 @@ class RecyclingDrafter:
             self._learn(self._followers.get(last, ()), token)
         tokens = (before[0], *draft.tokens) if before else ()
         for token, row in zip(tokens, outcome.rows, strict=False):
-            self._followers[token] = candidates(row)
+            self._followers[token] = top_tokens(row, CANDIDATES)
 
     def _learn(self, followers: Sequence[int], token: int) -> None:
         """Which of the candidates was right."""
@@ -85,11 +84,3 @@ class RecyclingDrafter:
 
     def close(self) -> None:
         self._followers = {}
-
-
-def candidates(row: Logits, count: int = CANDIDATES) -> list[int]:
-    """The most probable tokens by logits (n_vocab,), the first one first."""
-    count = min(count, len(row))
-    best = np.argpartition(row, len(row) - count)[len(row) - count :]
-    found: list[int] = best[np.argsort(-row[best], kind="stable")].tolist()
-    return found

@@ -70,6 +70,19 @@ def top_token(row: NDArray[np.float32]) -> tuple[int, float]:
     return int(blocks.reaching(best)[0]), _best_share(blocks, best)
 
 
+def top_tokens(row: NDArray[np.float32], count: int) -> list[int]:
+    """The most probable tokens by a logits row (n_vocab,), at most `count`, the best first."""
+    blocks, count = Blocks.of(row, _BLOCKS), min(count, len(row))
+    maxima = np.concatenate((blocks.maxima, blocks.rest))
+    if count < len(maxima):  # so many logits reach the count-th greatest maximum, or more
+        ids = blocks.reaching(np.partition(maxima, -count)[-count])
+    else:
+        ids = np.arange(len(row))
+    order = np.lexsort((ids, -row[ids]))  # of equal ones the first
+    found: list[int] = ids[order[:count]].tolist()
+    return found
+
+
 def top_probability(row: NDArray[np.float32]) -> float:
     """About the probability of the most probable token, by a logits row (n_vocab,)."""
     blocks = Blocks.of(row, _BLOCKS)
