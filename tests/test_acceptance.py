@@ -8,6 +8,7 @@ import pytest
 
 from spec_local.control.acceptance import Acceptance, overall
 from spec_local.control.constants import Tuning
+from spec_local.control.report import Judged
 
 
 def test_without_evidence_a_drafter_is_believed() -> None:
@@ -24,33 +25,33 @@ def test_without_evidence_a_drafter_is_believed() -> None:
 def test_evidence_overrules_confidence() -> None:
     acceptance = Acceptance()
     for i in range(400):
-        acceptance.observe([0.95], accepted=i % 2, rejected=i % 2 == 0)
+        acceptance.observe(*(([0.95], []) if i % 2 else ([], [0.95])))
     assert acceptance.rate(0.95) == pytest.approx(0.5, abs=0.03)
     assert acceptance.rate(0.2) == pytest.approx(0.2)  # another bucket
 
 
 def test_tokens_after_the_first_rejected_one_are_censored() -> None:
-    acceptance = Acceptance()
-    acceptance.observe([0.95, 0.7, 0.2], accepted=1, rejected=True)
+    acceptance, judged = Acceptance(), Judged.of_chain([0.95, 0.7, 0.2], 1, rejected=True)
+    acceptance.observe(judged.right, judged.wrong)
     assert acceptance.rate(0.95) > 0.95
     assert acceptance.rate(0.7) < 0.7
     assert acceptance.rate(0.2) == pytest.approx(0.2)
 
 
 def test_a_draft_nobody_judged_to_the_end_has_no_rejected_token() -> None:
-    acceptance = Acceptance()
-    acceptance.observe([0.95, 0.7], accepted=1, rejected=False)
+    acceptance, judged = Acceptance(), Judged.of_chain([0.95, 0.7], 1, rejected=False)
+    acceptance.observe(judged.right, judged.wrong)
     assert acceptance.rate(0.7) == pytest.approx(0.7)
 
 
 def test_a_new_text_starts_from_the_pair_and_departs_from_it_within_a_few_sentences() -> None:
     acceptance = Acceptance()
     for _ in range(400):
-        acceptance.observe([0.95], accepted=1, rejected=False)
+        acceptance.observe([0.95], [])
     acceptance.begin()
     assert acceptance.rate(0.95) > 0.97
     for _ in range(24):
-        acceptance.observe([0.95], accepted=0, rejected=True)
+        acceptance.observe([], [0.95])
     assert acceptance.rate(0.95) < 0.4
     acceptance.begin()
     assert acceptance.rate(0.95) > 0.9
@@ -59,10 +60,10 @@ def test_a_new_text_starts_from_the_pair_and_departs_from_it_within_a_few_senten
 def test_what_a_text_taught_fades() -> None:
     acceptance = Acceptance()
     for _ in range(400):
-        acceptance.observe([0.95], accepted=1, rejected=False)
+        acceptance.observe([0.95], [])
     acceptance.begin()
     for _ in range(8):
-        acceptance.observe([0.95], accepted=0, rejected=True)
+        acceptance.observe([], [0.95])
     low = acceptance.rate(0.95)
     acceptance.fade(0.5)
     assert low < acceptance.rate(0.95) < 0.95
@@ -82,7 +83,7 @@ def test_what_is_known_of_a_pair_survives_being_written_and_read() -> None:
     acceptance = Acceptance()
     for _ in range(50):
         acceptance.drafted(0.95)
-        acceptance.observe([0.95, 0.7], accepted=1, rejected=True)
+        acceptance.observe([0.95], [0.7])
     read = Acceptance.from_dict(json.loads(json.dumps(acceptance.as_dict())))
     acceptance.begin()
     assert read.rate(0.7) == pytest.approx(acceptance.rate(0.7))
@@ -131,5 +132,5 @@ def test_how_alike_target_and_draft_are_is_learned_and_kept() -> None:
 def test_a_models_probabilities_are_doubted_later_than_the_length_of_a_match() -> None:
     drawn, looked_up = Acceptance(drawn=True), Acceptance()
     for acceptance in (drawn, looked_up):
-        acceptance.observe([0.95] * 3, accepted=2, rejected=True)
+        acceptance.observe([0.95] * 2, [0.95])
     assert drawn.rate(0.95) > looked_up.rate(0.95)

@@ -154,7 +154,7 @@ def test_a_refused_token_is_judged_by_what_the_text_became() -> None:
     speculator = adaptive(draft, verify_cost=0.05)
     model = speculator.controller.drafters["model"]
     for _ in range(100):  # but thought to be wrong when it is unsure
-        model.acceptance.observe([0.2], accepted=0, rejected=True)
+        model.acceptance.observe([], [0.2])
     before = model.acceptance.rate(0.2)
     run(
         TableSession(seed=0, end_bias=-60),

@@ -72,7 +72,7 @@ def test_whatever_the_verdicts_answers_in_a_row_lose_no_more(
         k = len(confidences)
         accepted = next((i for i in range(k) if rng.random() >= honesty), k)
         tokens = accepted + 1
-        verdict = Judged(confidences, accepted, rejected=accepted < k)
+        verdict = Judged.of_chain(confidences, accepted, rejected=accepted < k)
         controller.learn(
             RoundReport(
                 tokens=tokens,

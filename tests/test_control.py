@@ -43,7 +43,7 @@ def trusted(confidence: float = 0.995, share: float = 0.99) -> Acceptance:
     acceptance = Acceptance()
     for i in range(400):
         right = i % 100 < share * 100
-        acceptance.observe([confidence], accepted=int(right), rejected=not right)
+        acceptance.observe(*(([confidence], []) if right else ([], [confidence])))
         acceptance.drafted(confidence)
     return acceptance
 
@@ -89,7 +89,7 @@ def play(
 
 def fail(controller: Controller, plan: Plan, cost: Callable[[int], float]) -> None:
     """A round in which the first drafted token was wrong."""
-    judged = {plan.drafter: Judged((0.5,) * plan.k, 0, rejected=True)} if plan.k else {}
+    judged = {plan.drafter: Judged.of_chain((0.5,) * plan.k, 0, rejected=True)} if plan.k else {}
     play(controller, plan, cost, judged=judged)
 
 
@@ -316,7 +316,7 @@ def test_a_model_that_failed_is_tried_again_later_and_later() -> None:
     useless = Acceptance()
     for _ in range(400):
         useless.drafted(0.2)
-        useless.observe([0.2], accepted=0, rejected=True)
+        useless.observe([], [0.2])
     controller = a_controller(flat, model_step=0.05, acceptance=useless)
     probes, behind = [], 1
     for token in range(800):
@@ -326,7 +326,7 @@ def test_a_model_that_failed_is_tried_again_later_and_later() -> None:
             probes.append(token)
             assert plan.k <= Tuning().probe_tokens
         behind = 1 if plan.pace else behind + 1
-        judged = {"model": Judged((0.2,) * plan.k, 0, rejected=True)} if plan.pace else {}
+        judged = {"model": Judged.of_chain((0.2,) * plan.k, 0, rejected=True)} if plan.pace else {}
         play(controller, plan, flat, steps=steps, judged=judged)
     gaps = [later - earlier for earlier, later in pairwise(probes)]
     assert 2 <= len(probes) <= 6

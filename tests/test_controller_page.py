@@ -30,11 +30,11 @@ def choices(controller: Controller) -> list[str]:
     """The lines of one decision: acceptance, the gain and risk of every k, the plan."""
     state, budget = controller.drafters["lookup"], controller.budget
     rates = [state.acceptance.rate(confidence) for confidence in CONFIDENCES]
-    survivals = state.survivals(CONFIDENCES)
+    odds = state.odds(CONFIDENCES)
     lines, left = [", ".join(f"{rate:.3f}" for rate in rates)], {}
-    for k, expected in enumerate(accumulate(survivals), start=1):
+    for k, expected in enumerate(accumulate(odds.chances), start=1):
         price = controller.target.row(100)[k + 1] - 1.0
-        gain, risk = expected - price, budget.risk(price, survivals[:k])
+        gain, risk = expected - price, budget.risk(price, odds.survivals(k))
         left[k] = gain - risk
         lines.append(
             f"gain({k})     = {expected:.3f} - {price:.1f} = {gain:.3f}"
@@ -65,7 +65,7 @@ def worked_example() -> list[str]:
             context=100,
             evaluate_seconds=cost,
             drafter="lookup",
-            judged={"lookup": Judged(CONFIDENCES, accepted=0, rejected=True)},
+            judged={"lookup": Judged.of_chain(CONFIDENCES, 0, rejected=True)},
         )
     )
     lines += [

@@ -58,7 +58,7 @@ def learn(store: ProfileStore, target: Path, name: str, right: int, of: int = 20
     store.save_draft_curve(theirs, flat(0.02), mine, store.curve(mine))
     known = Acceptance(drawn=True)
     for i in range(of):
-        known.observe([0.5], int(i < right), i >= right)
+        known.observe(*(([0.5], []) if i < right else ([], [0.5])))
     store.save_pair(pair_of(mine, theirs), {"model": {"greedy": known}} if of else {}, 0.0)
 
 

@@ -76,7 +76,7 @@ def test_a_draft_is_compared_with_its_target_at_one_moment(tmp_path: Path) -> No
 def test_acceptance_is_kept_by_drafter_and_kind_of_confidence(tmp_path: Path) -> None:
     store, known = ProfileStore(tmp_path), Acceptance()
     for _ in range(30):
-        known.observe([0.9], accepted=0, rejected=True)
+        known.observe([], [0.9])
     store.save_pair(IDENTITY, {"lookup": {"greedy": known, "drawn": Acceptance()}}, credit=1.5)
     assert store.credit(IDENTITY) == 1.5
     found = store.acceptance(IDENTITY, "lookup", drawn=False)

@@ -23,7 +23,7 @@ def calibrated(high: float = 0.95, low: float = 0.3, sure: float = 0.7) -> Accep
     for i in range(3000):
         for confidence in (high, low):
             right = i % 100 < confidence * 100
-            acceptance.observe([confidence], accepted=int(right), rejected=not right)
+            acceptance.observe(*(([confidence], []) if right else ([], [confidence])))
         acceptance.drafted(high if i % 10 < sure * 10 else low)
     return acceptance
 

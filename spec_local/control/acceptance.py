@@ -127,16 +127,17 @@ class Acceptance:
         bucket = self._bucket(certainty)
         return _shrunk_shares(self._alike[bucket], self._near[bucket], self._tuning.first_weight)
 
-    def observe(self, confidences: Sequence[float], accepted: int, rejected: bool) -> None:
-        """The first `accepted` tokens of a draft were accepted; was the next one rejected?"""
-        if confidences and self._left < 1.0:
+    def observe(self, right: Sequence[float], wrong: Sequence[float]) -> None:
+        """Tokens of these confidences were judged."""
+        if (right or wrong) and self._left < 1.0:
             self._text = [[self._left * count for count in counts] for counts in self._text]
             self._left = 1.0
-        for index, confidence in enumerate(confidences[: accepted + rejected]):
-            bucket = self._bucket(confidence)
-            for counts, memory in self._both(self._pair[bucket], self._text[bucket]):
-                _add_verdict(counts, float(index < accepted), memory)
-            self._rates = None
+        for confidences, success in ((right, 1.0), (wrong, 0.0)):
+            for confidence in confidences:
+                bucket = self._bucket(confidence)
+                for counts, memory in self._both(self._pair[bucket], self._text[bucket]):
+                    _add_verdict(counts, success, memory)
+                self._rates = None
 
     def fade(self, keep: float) -> None:
         """Trust what the present text has taught less: the text has moved on since."""

@@ -139,12 +139,12 @@ class Controller:
     def _drafted(self, offer: Offer, moment: Moment) -> Iterator[tuple[float, Plan]]:
         """Every k of a draft that is there and beats all shorter ones, with its gain."""
         offered, best = (offer.confidences or ())[: moment.room], 0.0
-        survivals = self.drafters[offer.drafter].survivals(offered)
-        for k, expected in enumerate(accumulate(survivals), start=1):
+        odds = self.drafters[offer.drafter].odds(offered, offer.parents)
+        for k, expected in enumerate(accumulate(odds.chances), start=1):
             price = moment.costs[k + 1] - 1.0
             gain = expected - moment.rate * price  # Σ Π a  -  r (V(k + 1) - V(1))
             if gain > best:  # no risk is below 0, so only then it is worth computing
-                gain -= self.budget.risk(price, survivals[:k])
+                gain -= self.budget.risk(price, odds.survivals(k))
                 if gain > best:
                     best = gain
                     yield gain, Plan(offer.drafter, k)
@@ -190,10 +190,11 @@ class Controller:
         """
         if plan.pace is not None or plan.k + 1 != (widest := self.target.widest):
             return plan
-        offered = next(o.confidences for o in moment.offers if o.drafter == plan.drafter) or ()
+        offer = next(offer for offer in moment.offers if offer.drafter == plan.drafter)
+        offered = offer.confidences or ()
         k = min(self.tuning.stretch * widest - 1, len(offered), moment.room)
-        survivals = self.drafters[plan.drafter].survivals(offered[:k])
-        bearable = self.budget.is_worth(moment.costs[k + 1] - 1.0, survivals)
+        odds = self.drafters[plan.drafter].odds(offered, offer.parents)
+        bearable = self.budget.is_worth(moment.costs[k + 1] - 1.0, odds.survivals(k))
         return Plan(plan.drafter, k) if bearable else plan
 
     def _probe_of(self, offer: Offer, moment: Moment) -> Plan | None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from math import floor
-from operator import mul
 from typing import NamedTuple
 
 from spec_local.control.acceptance import Acceptance
 from spec_local.control.constants import Tuning
 from spec_local.control.costs import CostCurve
+from spec_local.control.odds import Odds
 from spec_local.control.report import Judged
 from spec_local.control.stopping import DraftPace
 
@@ -82,9 +81,9 @@ class DrafterState:
         self.started, self.failures, self.idle, self.asleep, self._run = False, 0, 0, 0, 0.0
         self._held, self._hold = None, 0
 
-    def survivals(self, confidences: Sequence[float]) -> list[float]:
-        """Probabilities that at least 1, 2 … of tokens of these confidences are accepted."""
-        return list(accumulate(map(self.acceptance.rate, confidences), mul))
+    def odds(self, confidences: Sequence[float], parents: Sequence[int] | None = None) -> Odds:
+        """How much of a draft with these confidences will be accepted."""
+        return Odds.of(self.acceptance.rate, confidences, parents)
 
     def prices(self, behind: int, context: int, plain: float) -> DraftPrices:
         """What drafting costs now, for a model that has `behind` tokens to evaluate first.
@@ -124,11 +123,11 @@ class DrafterState:
 
         certainty: how sure the target was of the first token; None if nobody looked.
         """
-        self.acceptance.observe(verdict.confidences, verdict.accepted, verdict.rejected)
+        self.acceptance.observe(verdict.right, verdict.wrong)
         if self.cost is None or certainty is None:
             return
-        if verdict.confidences:
-            self.acceptance.relate(certainty, verdict.confidences[0])
+        if verdict.first is not None:
+            self.acceptance.relate(certainty, verdict.first)
         else:
             self.acceptance.foresee(certainty)
 

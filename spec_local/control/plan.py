@@ -16,6 +16,8 @@ class Offer(NamedTuple):
     """Confidence of each token drafted already, for free; None: to be drafted one by one."""
     behind: int = 0
     """Tokens its model has to evaluate before the first drafted one is there."""
+    parents: tuple[int, ...] | None = None
+    """Of a tree that is drafted the index of the token before each, -1 after the text."""
 
 
 class Moment(NamedTuple):

@@ -8,15 +8,25 @@ from typing import NamedTuple
 
 
 class Judged(NamedTuple):
-    """What became of a draft, whether it was submitted or only watched."""
+    """What became of a draft, whether it was submitted or only watched: the confidences of tokens.
 
-    confidences: Sequence[float]
-    accepted: int
-    rejected: bool
-    """Whether the token after the accepted ones was judged, and wrong."""
+    What comes after a wrong token is not judged.
+    """
+
+    right: Sequence[float] = ()
+    wrong: Sequence[float] = ()
+    first: float | None = None
+    """Of the first token drafted; None if nothing was."""
+
+    @classmethod
+    def of_chain(cls, confidences: Sequence[float], accepted: int, rejected: bool) -> Judged:
+        """The first `accepted` tokens were right; whether the next one was judged, and wrong."""
+        first = confidences[0] if confidences else None
+        end = accepted + rejected
+        return cls(confidences[:accepted], confidences[accepted:end], first)
 
 
-UNJUDGED = Judged((), 0, rejected=False)
+UNJUDGED = Judged()
 
 
 class RoundReport(NamedTuple):

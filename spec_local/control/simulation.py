@@ -240,7 +240,7 @@ def _judge(track: Track | Looked, position: int, emitted: int, drafted: int) -> 
     """What the emitted tokens show of a drafter: one that is free is watched in every round."""
     confidences = track.confidences(position, emitted if track.free else min(drafted, emitted))
     right = track.accepted(position, len(confidences))
-    return Judged(confidences, right, right < len(confidences))
+    return Judged.of_chain(confidences, right, right < len(confidences))
 
 
 def static(drafter: str, k: int, machine: SimulatedMachine, text: Text, length: int) -> Outcome:

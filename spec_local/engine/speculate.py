@@ -17,6 +17,7 @@ from spec_local.engine.types import Drafter
 from spec_local.errors import require
 from spec_local.sampling.distribution import top_probability
 from spec_local.sampling.types import Sampler
+from spec_local.util.tree import ROOT
 
 _COMPARED = 4
 """While a draft model drafts, the target's certainty is compared with its confidence once in so
@@ -98,7 +99,7 @@ class Adaptive:
         if behind:
             return Offer(drafter.name, behind=behind)
         draft = self._drafts[drafter.name] = drafter.propose(context, room)
-        return Offer(drafter.name, draft.confidences)
+        return Offer(drafter.name, draft.confidences, parents=draft.parents)
 
     def observe(self, context: Sequence[int], outcome: Outcome) -> None:
         self._length = len(context)
@@ -118,7 +119,7 @@ class Adaptive:
             evaluate_seconds=round_.evaluate_seconds,
             drafter=self._plan.drafter,
             steps=steps,
-            judged={name: _judge(draft, round_.tokens) for name, draft in self._drafts.items()},
+            judged={name: judge(draft, round_.tokens) for name, draft in self._drafts.items()},
             certainty=self._certainty,
             other_seconds=round_.seconds
             - round_.evaluate_seconds
@@ -141,13 +142,29 @@ class Adaptive:
             drafter.close()
 
 
-def _judge(draft: Draft, emitted: Sequence[int]) -> Judged:
+def judge(draft: Draft, emitted: Sequence[int]) -> Judged:
     """How far the text went on as drafted: under keyed verification exactly what is accepted.
 
     Under the other rules the same holds of a draft that was submitted; of one that was only
     watched, it counts somewhat too few.
     """
+    if draft.parents is not None:
+        return _judge_tree(draft, emitted)
     drafted = draft.judged if draft.refused is None else (*draft.judged, draft.refused)
     judged = min(len(drafted), len(emitted))
     right = next((i for i in range(judged) if drafted[i] != emitted[i]), judged)
-    return Judged(draft.confidences, right, rejected=right < judged)
+    return Judged.of_chain(draft.confidences, right, rejected=right < judged)
+
+
+def _judge_tree(draft: Draft, emitted: Sequence[int]) -> Judged:
+    """Of each place in the text that the tree reached, all its guesses, of which one was right."""
+    right, wrong, node = list[float](), list[float](), ROOT
+    for token in emitted:
+        guesses = draft.children(node)
+        for guess in guesses:
+            (right if draft.tokens[guess] == token else wrong).append(draft.confidences[guess])
+        found = next((guess for guess in guesses if draft.tokens[guess] == token), None)
+        if found is None:
+            break
+        node = found
+    return Judged(right, wrong, draft.confidences[0] if draft.confidences else None)

@@ -229,7 +229,7 @@ def calibrated(drafts: Iterable[tuple[Sequence[float], int]]) -> Callable[[float
     """From confidence to acceptance, over all drafts (confidences, right ones)."""
     acceptance = Acceptance(Tuning(pair_memory=1e9))  # every position counts alike
     for confidences, right in drafts:
-        acceptance.observe(confidences, min(right, len(confidences)), right < len(confidences))
+        acceptance.observe(confidences[:right], confidences[right : right + 1])
     acceptance.begin()
     return acceptance.rate
 

@@ -1,0 +1,71 @@
+"""What the controller expects of trees that are there, and what it learns from them."""
+
+from __future__ import annotations
+
+import pytest
+
+from spec_local.control.controller import Controller
+from spec_local.control.drafter_state import DrafterState
+from spec_local.control.odds import Odds
+from spec_local.control.plan import Offer, Plan
+from spec_local.engine.draft import Draft
+from spec_local.engine.speculate import Adaptive, judge
+from spec_local.sampling.settings import Sampling
+from spec_local.util.tree import ROOT
+from tests.fake import PROMPT, TableSession, run, tokens_of
+from tests.test_adaptive import Unteachable, curve
+from tests.test_tree import RandomTrees, plain
+
+#      0     1
+#     / \     \
+#    2   3     4
+PARENTS = (ROOT, ROOT, 0, 0, 1)
+CONFIDENCES = (0.6, 0.3, 0.5, 0.25, 0.9)
+
+
+def test_the_likeliest_nodes_are_counted_first() -> None:
+    odds = Odds.of(lambda confidence: confidence, CONFIDENCES, PARENTS)
+    assert odds.chances == pytest.approx([0.6, 0.3, 0.3, 0.27, 0.15])
+    assert odds.survivals(1) == pytest.approx([0.6])
+    assert odds.survivals(2) == pytest.approx([0.9])
+    assert odds.survivals(5) == pytest.approx([0.9, 0.72])
+    for k in range(6):  # the mean number of accepted tokens, counted in two ways
+        assert sum(odds.survivals(k)) == pytest.approx(sum(odds.chances[:k]))
+
+
+def test_a_tree_without_branches_is_a_chain() -> None:
+    chain = Odds.of(lambda confidence: confidence, (0.9, 0.5, 0.8), None)
+    tree = Odds.of(lambda confidence: confidence, (0.9, 0.5, 0.8), (ROOT, 0, 1))
+    assert chain.chances == tree.chances
+    assert [chain.survivals(k) for k in range(4)] == [tree.survivals(k) for k in range(4)]
+
+
+def test_all_guesses_where_the_text_went_are_judged() -> None:
+    draft = Draft((7, 8, 5, 6, 9), "", confidences=CONFIDENCES, parents=PARENTS)
+    found = judge(draft, (7, 6, 1))
+    assert (list(found.right), list(found.wrong), found.first) == ([0.6, 0.25], [0.3, 0.5], 0.6)
+    nothing_right = judge(draft, (2,))
+    assert (list(nothing_right.right), list(nothing_right.wrong)) == ([], [0.6, 0.3])
+    ended_early = judge(draft, (8,))
+    assert (list(ended_early.right), list(ended_early.wrong)) == ([0.3], [0.6])
+
+
+def test_a_second_guess_is_drafted_where_it_pays() -> None:
+    """Two siblings that are right half of the time each; a row costs a tenth, or six."""
+    for price, k in ((0.1, 2), (0.6, 0)):
+        controller = Controller(curve(price), {"it": DrafterState()})
+        controller.begin(100)
+        offer = Offer("it", (0.5, 0.45), parents=(ROOT, ROOT))
+        assert controller.plan([offer], 100, 8) == Plan("it" if k else "", k)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_auto_with_trees_writes_the_same_text(temperature: float) -> None:
+    for seed in range(4):
+        controller = Unteachable(curve(0.05), {"random trees": DrafterState()})
+        auto = Adaptive([RandomTrees(seed)], controller)
+        sampling = Sampling(temperature=temperature, seed=seed)
+        context = list(PROMPT)
+        rounds = run(TableSession(), auto, sampling=sampling, max_tokens=60, context=context)
+        assert tokens_of(rounds) == plain(sampling)
+        assert sum(round_.accepted for round_ in rounds) > 0
