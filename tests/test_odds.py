@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from spec_local.cli.summary import summary
 from spec_local.control.controller import Controller
 from spec_local.control.drafter_state import DrafterState
 from spec_local.control.odds import Odds
 from spec_local.control.plan import Offer, Plan
 from spec_local.engine.draft import Draft
+from spec_local.engine.rounds import Earned, Round, Stats
 from spec_local.engine.speculate import Adaptive, judge
 from spec_local.sampling.settings import Sampling
 from spec_local.util.tree import ROOT
@@ -69,3 +71,16 @@ def test_auto_with_trees_writes_the_same_text(temperature: float) -> None:
         rounds = run(TableSession(), auto, sampling=sampling, max_tokens=60, context=context)
         assert tokens_of(rounds) == plain(sampling)
         assert sum(round_.accepted for round_ in rounds) > 0
+
+
+def test_statistics_name_who_earned_what() -> None:
+    first = Round((1,), 0, 0, "", 8, 0, 0.0, 1.0, 0.0, 1.0)
+    lookup = Round((1, 2, 3), 2, 4, "lookup", 5, 0, 0.0, 1.0, 0.0, 1.0)
+    model = Round((4,), 0, 2, "model", 3, 2, 0.5, 1.0, 0.0, 1.5)
+    stats = Stats()
+    for round_ in (first, lookup, model, lookup):
+        stats = stats.plus(round_)
+    assert stats.by_drafter == {"lookup": Earned(2, 8, 4), "model": Earned(1, 2, 0)}
+    assert stats.as_dict()["by_drafter"]["lookup"] == {"rounds": 2, "drafted": 8, "accepted": 4}
+    assert "40% of 10 drafted accepted (lookup 4 of 8, model 0 of 2)," in summary(stats)
+    assert "lookup" not in summary(Stats().plus(first).plus(lookup))

@@ -26,7 +26,7 @@ def summary(stats: Stats, reason: FinishReason | None = None) -> str:
     )
     if stats.drafted:
         line += (
-            f"; {stats.acceptance_rate:.0%} of {stats.drafted:,} drafted accepted, "
+            f"; {stats.acceptance_rate:.0%} of {stats.drafted:,} drafted accepted{_by(stats)}, "
             f"{stats.mean_accepted_length:.2f} tokens per evaluation"
         )
         if stats.speedup:
@@ -54,6 +54,14 @@ def gain(stats: Stats, reason: FinishReason | None = None, drafter: str = "auto"
     if stats.speedup < 1.0 + _ALIKE:
         return f"{line} · as fast as plain decoding: {share}"
     return f"{line} · {stats.speedup:.2f}x plain decoding, {share}"
+
+
+def _by(stats: Stats) -> str:
+    """Who drafted, where that was more than one."""
+    if len(stats.by_drafter) < 2:
+        return ""
+    each = (f"{name} {e.accepted:,} of {e.drafted:,}" for name, e in stats.by_drafter.items())
+    return f" ({', '.join(each)})"
 
 
 def _written(stats: Stats) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from spec_local.engine.logprobs import TokenLogprobs
@@ -38,6 +40,24 @@ class Round(NamedTuple):
     """For each token, if asked for."""
 
 
+class Earned(NamedTuple):
+    """What one drafter did in a generation."""
+
+    rounds: int = 0
+    """Rounds in which it drafted."""
+    drafted: int = 0
+    accepted: int = 0
+
+    def plus(self, round_: Round) -> Earned:
+        """The same with one more round of its own."""
+        return Earned(
+            self.rounds + 1, self.drafted + round_.drafted, self.accepted + round_.accepted
+        )
+
+
+NOTHING: Mapping[str, Earned] = MappingProxyType({})
+
+
 class Stats(NamedTuple):
     """Counts and times of one generation (or of many, added up); times are seconds.
 
@@ -66,12 +86,17 @@ class Stats(NamedTuple):
     """What plain decoding would take, by the cost curve, for the tokens whose cost is known."""
     estimated_seconds: float = 0.0
     """What those tokens took."""
+    by_drafter: Mapping[str, Earned] = NOTHING
+    """Who drafted how much, and what of it was accepted; empty if nobody did."""
 
     def plus(self, round_: Round) -> Stats:
         """These stats with one more round; the first round's time is the prompt's."""
         first = self.rounds == 0
         estimated = round_.plain_seconds > 0 and not first
         plain = len(round_.tokens) * round_.plain_seconds + round_.sample_seconds
+        earned = self.by_drafter
+        if name := round_.drafter:
+            earned = {**earned, name: earned.get(name, Earned()).plus(round_)}
         return Stats(
             prompt_tokens=self.prompt_tokens,
             cached_tokens=self.cached_tokens,
@@ -90,6 +115,7 @@ class Stats(NamedTuple):
             guard_seconds=self.guard_seconds + round_.guard_seconds,
             plain_seconds=self.plain_seconds + (plain if estimated else 0.0),
             estimated_seconds=self.estimated_seconds + (round_.seconds if estimated else 0.0),
+            by_drafter=earned,
         )
 
     @property
@@ -120,7 +146,9 @@ class Stats(NamedTuple):
     def as_dict(self) -> dict[str, Any]:
         """Every count, time and rate under its own name, ready for JSON."""
         rates = ["decode_seconds", "tokens_per_second", "acceptance_rate", "mean_accepted_length"]
-        return self._asdict() | {name: getattr(self, name) for name in (*rates, "speedup")}
+        found = {name: getattr(self, name) for name in (*rates, "speedup")}
+        earned = {name: each._asdict() for name, each in self.by_drafter.items()}
+        return self._asdict() | found | {"by_drafter": earned}
 
 
 def _ratio(part: float, whole: float) -> float:
