@@ -12,7 +12,7 @@ import pytest
 from spec_local.drafters.lookup import LookupDrafter
 from spec_local.drafters.model import ModelDrafter
 from spec_local.drafters.none import NoDrafter
-from spec_local.drafters.staged import StagedDrafter
+from spec_local.drafters.preference import FirstThatDrafts
 from spec_local.drafters.window import WindowDrafter
 from spec_local.engine.rounds import Round
 from spec_local.engine.types import Drafter
@@ -33,7 +33,7 @@ DRAFTERS: dict[str, Callable[[], Drafter]] = {
     "model with a small context": lambda: ModelDrafter(TableSession(seed=0, n_ctx=14)),
     "model that reads the end": lambda: WindowDrafter(ModelDrafter(TableSession(seed=0)), width=2),
     "model that wants to end": lambda: ModelDrafter(TableSession(seed=0, end_bias=4.0)),
-    "lookup then model": lambda: StagedDrafter(
+    "lookup then model": lambda: FirstThatDrafts(
         [LookupDrafter(min_match=2), ModelDrafter(TableSession(seed=0, sharpness=1.5))]
     ),
     "empty": lambda: ScriptedDrafter(lambda context, budget: ()),

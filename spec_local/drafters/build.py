@@ -9,7 +9,7 @@ from spec_local.drafters.library import Library
 from spec_local.drafters.lookup import LookupDrafter
 from spec_local.drafters.model import ModelDrafter
 from spec_local.drafters.none import NoDrafter
-from spec_local.drafters.staged import StagedDrafter
+from spec_local.drafters.preference import FirstThatDrafts
 from spec_local.drafters.window import WindowDrafter
 from spec_local.engine.types import Drafter, EvaluationSession
 
@@ -48,7 +48,7 @@ def _model(draft: DraftModel | None, _library: Library) -> Drafter:
 
 
 def _lookup_then_model(draft: DraftModel | None, library: Library) -> Drafter:
-    return StagedDrafter([LookupDrafter(SURE_MATCH, library), _model(draft, library)])
+    return FirstThatDrafts([LookupDrafter(SURE_MATCH, library), _model(draft, library)])
 
 
 BUILDERS: Mapping[str, Callable[[DraftModel | None, Library], Drafter]] = {
