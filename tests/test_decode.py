@@ -13,6 +13,7 @@ from spec_local.drafters.lookup import LookupDrafter
 from spec_local.drafters.model import ModelDrafter
 from spec_local.drafters.none import NoDrafter
 from spec_local.drafters.preference import FirstThatDrafts
+from spec_local.drafters.staged import StagedDrafter
 from spec_local.drafters.window import WindowDrafter
 from spec_local.engine.rounds import Round
 from spec_local.engine.types import Drafter
@@ -36,6 +37,7 @@ DRAFTERS: dict[str, Callable[[], Drafter]] = {
     "lookup then model": lambda: FirstThatDrafts(
         [LookupDrafter(min_match=2), ModelDrafter(TableSession(seed=0, sharpness=1.5))]
     ),
+    "staged": lambda: StagedDrafter(TableSession(seed=0, sharpness=1.5), lookup=LookupDrafter(1)),
     "empty": lambda: ScriptedDrafter(lambda context, budget: ()),
     "only end tokens": lambda: ScriptedDrafter(lambda context, budget: [END] * budget),
     "one token": lambda: ScriptedDrafter(lambda context, budget: [context[-1]]),

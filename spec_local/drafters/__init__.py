@@ -39,6 +39,7 @@ RULES: Mapping[str, Rules] = {
     "lookup": Rules(looks_up=True),
     "model": Rules(uses_draft=True, needs_draft=True),
     "lookup-then-model": Rules(uses_draft=True, needs_draft=True, looks_up=True),
+    "staged": Rules(uses_draft=True, needs_draft=True, looks_up=True),
 }
 
 

@@ -10,6 +10,7 @@ from spec_local.drafters.lookup import LookupDrafter
 from spec_local.drafters.model import ModelDrafter
 from spec_local.drafters.none import NoDrafter
 from spec_local.drafters.preference import FirstThatDrafts
+from spec_local.drafters.staged import StagedDrafter
 from spec_local.drafters.window import WindowDrafter
 from spec_local.engine.types import Drafter, EvaluationSession
 
@@ -51,9 +52,15 @@ def _lookup_then_model(draft: DraftModel | None, library: Library) -> Drafter:
     return FirstThatDrafts([LookupDrafter(SURE_MATCH, library), _model(draft, library)])
 
 
+def _staged(draft: DraftModel | None, library: Library) -> Drafter:
+    assert draft is not None
+    return StagedDrafter(*draft, lookup=LookupDrafter(library=library))
+
+
 BUILDERS: Mapping[str, Callable[[DraftModel | None, Library], Drafter]] = {
     "none": lambda _draft, _library: NoDrafter(),
     "lookup": lambda _draft, library: LookupDrafter(library=library),
     "model": _model,
     "lookup-then-model": _lookup_then_model,
+    "staged": _staged,
 }

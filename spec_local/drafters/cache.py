@@ -55,18 +55,19 @@ class DraftCache:
 
         What comes before `start` was not read, so it may differ.
         """
-        with self._surviving():
+        with self.surviving():
             if not self.failed and self.session.sync(context[self.start :]) == 0:
                 self.start = 0
 
     def keep_before(self, context: Sequence[int]) -> None:
         """Drop the context's last token, should it be there, and what was drafted after it."""
-        with self._surviving():
+        with self.surviving():
             if not self.failed:
                 self.session.truncate(max(0, len(context) - 1 - self.start))
 
     @contextmanager
-    def _surviving(self) -> Iterator[None]:
+    def surviving(self) -> Iterator[None]:
+        """Should the model fail in this block, that is said and no error."""
         try:
             yield
         except FAILURES as error:
