@@ -31,6 +31,7 @@ from spec_local.models.loading import BEST_DRAFT, choose_pair
 from spec_local.models.registry import PairSpec
 from spec_local.pair import open_pair
 from spec_local.partners import with_best_draft
+from spec_local.policies.policy import Policy
 from spec_local.prompt import Prompt, Templating, is_conversation, predicted_tokens, prompt_tokens
 from spec_local.reading import batches_told, ends_told
 from spec_local.request import Request, checked_request
@@ -58,7 +59,7 @@ class Runner:
         drafter: str | Drafter = drafters.AUTO,
         *,
         draft: Session | None = None,
-        k: int | None = None,
+        k: int | Policy | None = None,
         sampling: Sampling | None = None,
         profiles: ProfileStore | None = None,
         exact: Exactness | None = None,
@@ -67,8 +68,9 @@ class Runner:
         """Use sessions that are already open; the caller closes them and their models after it.
 
         drafter, k: as for `Runner.load`, which opens everything by name, and then the runner owns
-        it. draft: left alone by drafters that use none. profiles: where what is learned is kept;
-        None keeps it as long as the runner lives. exact: of the target. library: what lookup has.
+        it; k may also be a policy, for benchmarks. draft: left alone by drafters that use none.
+        profiles: where what is learned is kept; None keeps it as long as the runner lives. exact:
+        of the target. library: what lookup has.
         """
         drafters.check(drafter, has_draft=draft is not None, k=k)
         self.target = target

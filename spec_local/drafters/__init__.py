@@ -12,6 +12,7 @@ from spec_local.errors import require
 
 if TYPE_CHECKING:
     from spec_local.engine.types import Drafter
+    from spec_local.policies.policy import Policy
 
 AUTO = "auto"
 """Not a drafter but all that can be had, and a controller that chooses."""
@@ -53,7 +54,7 @@ def needs_draft(drafter: str | Drafter) -> bool:
     return _rules(drafter).needs_draft
 
 
-def check(drafter: str | Drafter, *, has_draft: bool, k: int | None = None) -> None:
+def check(drafter: str | Drafter, *, has_draft: bool, k: int | Policy | None = None) -> None:
     """Raise ConfigError if that drafter cannot run like that; k: None if nobody asked for one."""
     rules = _rules(drafter)
     require(
