@@ -34,7 +34,7 @@ from spec_local import LoadOptions, Runner, Sampling
 from spec_local.machine.profile import ProfileStore
 from tests.zoo.recipes import recipes, write
 
-DRAFTERS = ("none", "lookup", "model", "lookup-then-model", "auto")
+DRAFTERS = ("none", "lookup", "model", "lookup-then-model", "staged", "auto")
 PROMPTS = (
     "hello hello hello, there",
     "the letter: dear sir, dear madam. and again the letter:",

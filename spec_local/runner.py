@@ -31,6 +31,7 @@ from spec_local.models.loading import BEST_DRAFT, choose_pair
 from spec_local.models.registry import PairSpec
 from spec_local.pair import open_pair
 from spec_local.partners import with_best_draft
+from spec_local.policies.policy import Policy
 from spec_local.prompt import Prompt, Templating, is_conversation, predicted_tokens, prompt_tokens
 from spec_local.reading import batches_told, ends_told
 from spec_local.request import Request, checked_request
@@ -58,7 +59,7 @@ class Runner:
         drafter: str | Drafter = drafters.AUTO,
         *,
         draft: Session | None = None,
-        k: int | None = None,
+        k: int | Policy | None = None,
         sampling: Sampling | None = None,
         profiles: ProfileStore | None = None,
         exact: Exactness | None = None,
@@ -67,8 +68,9 @@ class Runner:
         """Use sessions that are already open; the caller closes them and their models after it.
 
         drafter, k: as for `Runner.load`, which opens everything by name, and then the runner owns
-        it. draft: left alone by drafters that use none. profiles: where what is learned is kept;
-        None keeps it as long as the runner lives. exact: of the target. library: what lookup has.
+        it; k may also be a policy, for benchmarks. draft: left alone by drafters that use none.
+        profiles: where what is learned is kept; None keeps it as long as the runner lives. exact:
+        of the target. library: what lookup has.
         """
         drafters.check(drafter, has_draft=draft is not None, k=k)
         self.target = target
@@ -125,9 +127,9 @@ class Runner:
         What is not there yet is pulled. Raises SpecLocalError. mmproj: the target's image encoder;
         None takes the one that lies beside it, if any. draft: None is the pair's own; "auto" where
         it has none the best one at hand, which `runner.pair` tells; "none" does without. One that
-        nobody named may fail to load. drafter: auto, none, lookup, model, lookup-then-model, or a
-        `Drafter` of your own, which the runner closes. auto decides by what each costs here and
-        earns. None is the pair's. k: tokens drafted per round by any other drafter, 3 by default.
+        nobody named may fail to load. drafter: auto, none, lookup, model, lookup-then-model, staged
+        or a `Drafter` of your own, which the runner closes. auto decides by what each costs and
+        earns here. None is the pair's. k: tokens drafted per round by any other drafter, or 3.
         profiles: where what is learned of the machine is kept; None is the user's cache directory.
         exact: the same text, bit for bit, whatever is drafted, by a mode of `exact/modes.py`; True
         is "certified", which for the first time examines the machine, for minutes. remember: keep

@@ -9,6 +9,7 @@ from spec_local.control.widths import ANY
 from spec_local.drafters.build import DraftModel, build, build_all
 from spec_local.drafters.library import Library
 from spec_local.drafters.text_only import TextOnly
+from spec_local.engine.paced import Paced
 from spec_local.engine.speculate import Adaptive, FixedK
 from spec_local.engine.types import Drafter, Speculator
 from spec_local.errors import require
@@ -17,6 +18,7 @@ from spec_local.llama.session import Session
 from spec_local.machine.learned import LearnedController
 from spec_local.machine.profile import ProfileStore
 from spec_local.models.loading import in_target_tokens
+from spec_local.policies.policy import Policy
 
 
 class Speculation(NamedTuple):
@@ -32,7 +34,7 @@ def speculation(
     draft: Session | None,
     library: Library,
     *,
-    k: int | None,
+    k: int | Policy | None,
     profiles: ProfileStore | None,
     exact: Exactness | None,
 ) -> Speculation:
@@ -43,6 +45,8 @@ def speculation(
         if target.model.eyes is not None:
             session = TextOnly(session)
         model = DraftModel(session, target.n_vocab, target.model.vocab.is_end)
+    if isinstance(k, Policy):
+        return Speculation(Paced(build(drafter, model, library), k), None)
     if drafter != drafters.AUTO:
         fixed = FixedK(build(drafter, model, library), drafters.DEFAULT_K if k is None else k)
         most = target.max_rows - 1

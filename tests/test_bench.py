@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from spec_local.bench.record.result import PLAIN, Result
+from spec_local.bench.report.markdown import markdown
 from spec_local.bench.run.contenders import line_up
 from spec_local.bench.run.draft_trial import DraftTrial, run_winner, winner_schedule
 from spec_local.bench.run.measure import Benchmark
@@ -25,6 +26,7 @@ from spec_local.engine.draft import Draft
 from spec_local.engine.types import Pace
 from spec_local.generation import Chunk
 from spec_local.llama.model import Model
+from spec_local.policies.named import POLICIES
 from spec_local.sampling.settings import Sampling
 from spec_local.util.progress import no_progress
 from spec_local.workloads.workloads import WorkloadPrompt
@@ -99,6 +101,27 @@ def test_everything_that_was_asked_for_is_measured(tiny: Path, tiny_draft: Path)
         (workload, temperature) for workload in ("short", "talk") for temperature in (0.0, 0.8)
     }
     assert [each.answers for each in result.lossless] == [2 * 4] * 4  # turns of both prompts
+
+
+def test_policies_and_staged_drafts_are_measured_like_any_contender(
+    tiny: Path, tiny_draft: Path, tmp_path: Path
+) -> None:
+    names = [*POLICIES, "staged"]
+    with benchmark(schedule(names, temperatures=(0.0,)), tiny, tiny_draft) as bench:
+        bench.run()
+        result = bench.result("spec-local bench")
+    everyone = {PLAIN, *POLICIES, "staged k=3"}
+    assert {each.name for each in result.contenders} == everyone
+    assert {cell.contender for cell in result.cells} == everyone
+    assert {each.contender: each.identical for each in result.lossless} == dict.fromkeys(
+        everyone - {PLAIN}, 2 * 4
+    )
+    longest = {run.contender: len(run.offered_at) for run in result.runs}
+    assert longest["assisted"] >= 1
+    assert 1 <= longest["dynamic"] <= 4
+    result.save(tmp_path / "a.json")
+    assert Result.load(tmp_path / "a.json") == result
+    assert "| disco |" in markdown(result)
 
 
 def test_all_contenders_write_the_same_text_in_lockstep(tiny: Path, tiny_draft: Path) -> None:

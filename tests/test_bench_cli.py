@@ -78,7 +78,7 @@ def test_drafts_are_ranked(tiny: Path, tiny_draft: Path, questions: Path, tmp_pa
     [
         (["--workload", "chta"], "There is no workload 'chta'; did you mean chat?"),
         (["--contender", "model"], "The drafter model needs a draft model"),
-        (["--contender", "fast"], "There is no drafter 'fast'"),
+        (["--contender", "fast"], "There is no contender 'fast'; choose from: auto, "),
         (["--sweep-k", "1,two"], "--sweep-k 1,two: give whole numbers, as in 1,2,4,8."),
         (["--json", "nowhere/a.json"], "There is no directory nowhere; make it first."),
         (["--prompts", "missing.jsonl"], "missing.jsonl cannot be read"),

@@ -172,14 +172,31 @@ def test_the_line_up() -> None:
     assert [each.name for each in line_up(["none", "auto"], [], True)] == ["none", "auto"]
 
 
+def test_policies_are_contenders_and_a_contender_is_known_by_its_name_in_a_report() -> None:
+    named = ["assisted", "p-min=0.75", "p-min 0.75", "staged", "model k=5", "model=5"]
+    found = [(each.name, each.drafter, each.k, each.policy) for each in line_up(named, [], True)]
+    assert found == [
+        ("none", "none", None, ""),
+        ("assisted", "model", None, "assisted"),
+        ("p-min 0.75", "model", None, "p-min 0.75"),
+        ("staged k=3", "staged", 3, ""),
+        ("model k=5", "model", 5, ""),
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [
-        ("modle", "There is no drafter"),
+        (
+            "modle",
+            "There is no contender 'modle'; choose from: auto, none, lookup, .*, assisted, disco, ",
+        ),
         ("model=x", "k must be a whole number"),
         ("model=0", "k must be 1 to 32"),
         ("auto=3", "auto has no k"),
         ("model", "needs a draft model"),
+        ("assisted", "needs a draft model"),
+        ("p-min=2", "p-min 2: the least probability must be from 0 to 1"),
     ],
 )
 def test_who_cannot_run(name: str, complaint: str) -> None:

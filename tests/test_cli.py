@@ -188,7 +188,7 @@ def test_the_drafter_does_not_change_the_text(tiny: Path, tiny_draft: Path) -> N
         "5",
         "hello",
     ]
-    drafters = ("none", "lookup", "model", "lookup-then-model")
+    drafters = ("none", "lookup", "model", "lookup-then-model", "staged")
     outputs = {spec_local("generate", "--drafter", name, *how).stdout for name in drafters}
     again = spec_local("generate", "--drafter", "none", *how[:-3], "--seed", "6", "hello").stdout
     assert len(outputs) == 1

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.llama
 N_CTX = 64
 MEMORIES = ("llama", "gemma3", "mamba", "lfm2")
 """Dense, with a sliding window, recurrent, and both attention and a recurrent state."""
-DRAFTERS = ("none", "lookup", "model", "lookup-then-model", "auto")
+DRAFTERS = ("none", "lookup", "model", "lookup-then-model", "staged", "auto")
 SAMPLINGS = (Sampling(temperature=0), Sampling(temperature=1, seed=3))
 
 

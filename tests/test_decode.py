@@ -16,6 +16,7 @@ from spec_local.drafters.lookup_tree import LookupTreeDrafter
 from spec_local.drafters.merged import MergedDrafter
 from spec_local.drafters.model import ModelDrafter
 from spec_local.drafters.none import NoDrafter
+from spec_local.drafters.preference import FirstThatDrafts
 from spec_local.drafters.recycling import RecyclingDrafter
 from spec_local.drafters.staged import StagedDrafter
 from spec_local.drafters.tree import TreeDrafter
@@ -50,9 +51,10 @@ DRAFTERS: dict[str, Callable[[], Drafter]] = {
     "lookup and model": lambda: MergedDrafter(
         [LookupDrafter(min_match=1), ModelDrafter(TableSession(seed=0, sharpness=1.5))]
     ),
-    "lookup then model": lambda: StagedDrafter(
+    "lookup then model": lambda: FirstThatDrafts(
         [LookupDrafter(min_match=2), ModelDrafter(TableSession(seed=0, sharpness=1.5))]
     ),
+    "staged": lambda: StagedDrafter(TableSession(seed=0, sharpness=1.5), lookup=LookupDrafter(1)),
     "empty": lambda: ScriptedDrafter(lambda context, budget: ()),
     "only end tokens": lambda: ScriptedDrafter(lambda context, budget: [END] * budget),
     "one token": lambda: ScriptedDrafter(lambda context, budget: [context[-1]]),

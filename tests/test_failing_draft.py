@@ -23,7 +23,7 @@ pytestmark = pytest.mark.llama
 
 OPTIONS = LoadOptions(n_ctx=512)
 SAMPLING = Sampling(temperature=1.0, seed=3)
-DRAFTERS = ("model", "lookup-then-model", "auto")
+DRAFTERS = ("model", "lookup-then-model", "staged", "auto")
 PROMPT = "abc abc abc abc"
 
 

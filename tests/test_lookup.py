@@ -93,3 +93,12 @@ def test_growing_token_by_token_proposes_what_a_fresh_index_does(context: list[i
     for length in range(1, len(context) + 1):
         part = context[:length]
         assert list(grown.propose(part, 3).tokens) == propose(part, 3)
+
+
+def test_what_is_ahead_of_the_text_is_looked_up_and_not_entered() -> None:
+    drafter, context = LookupDrafter(), [1, 2, 3, 4, 5, 9]
+    begin(drafter, context)
+    assert drafter.after(context, [1, 2], 3).tokens == (3, 4, 5)
+    assert drafter.after(context, [1, 2], 9).tokens == (3, 4, 5, 9, 1, 2, 3, 4, 5)  # and round
+    assert not drafter.after(context, [7, 8, 7, 8], 2).tokens
+    assert drafter.propose([*context, 4, 5], 2).tokens == (9, 4)

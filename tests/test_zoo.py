@@ -234,7 +234,7 @@ def test_drafting_changes_no_text(arch: str, tmp_path: Path) -> None:
     options = LoadOptions(n_ctx=N_CTX, n_threads=1, trial=False)
     prompt = "hello hello hello there, hello"
     texts: dict[float, str] = {}
-    for drafter in ("none", "lookup", "model", "lookup-then-model", "auto"):
+    for drafter in ("none", "lookup", "model", "lookup-then-model", "staged", "auto"):
         with Runner.load(target=target, draft=draft, drafter=drafter, options=options) as runner:
             for temperature in (0.0, 1.0):
                 sampling = Sampling(temperature=temperature, seed=3)

@@ -90,7 +90,7 @@ def run(
         list[str] | None,
         _whom(
             "--contender",
-            help="A drafter, or with its k, as in model=5; repeatable.",
+            help="A drafter or policy, or with its number: model=5; repeatable.",
             show_default="lookup, model, auto; sampled only auto",
         ),
     ] = None,

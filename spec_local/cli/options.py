@@ -96,7 +96,7 @@ class ModelOptions(PairOptions):
         _often(
             "--drafter",
             metavar="WHO",
-            help="auto, none, lookup, model or lookup-then-model.",
+            help="auto, none, lookup, model, lookup-then-model or staged.",
             default="the pair's",
         ),
     ] = None

@@ -12,6 +12,7 @@ from spec_local.errors import require
 
 if TYPE_CHECKING:
     from spec_local.engine.types import Drafter
+    from spec_local.policies.policy import Policy
 
 AUTO = "auto"
 """Not a drafter but all that can be had, and a controller that chooses."""
@@ -45,6 +46,7 @@ RULES: Mapping[str, Rules] = {
     "lookahead": Rules(),
     "lookup-and-model": Rules(uses_draft=True, needs_draft=True, looks_up=True),
     "lookup-then-model": Rules(uses_draft=True, needs_draft=True, looks_up=True),
+    "staged": Rules(uses_draft=True, needs_draft=True, looks_up=True),
 }
 
 
@@ -58,7 +60,7 @@ def needs_draft(drafter: str | Drafter) -> bool:
     return _rules(drafter).needs_draft
 
 
-def check(drafter: str | Drafter, *, has_draft: bool, k: int | None = None) -> None:
+def check(drafter: str | Drafter, *, has_draft: bool, k: int | Policy | None = None) -> None:
     """Raise ConfigError if that drafter cannot run like that; k: None if nobody asked for one."""
     rules = _rules(drafter)
     require(

@@ -13,6 +13,7 @@ from spec_local.drafters.lookup_tree import LookupTreeDrafter
 from spec_local.drafters.merged import MergedDrafter
 from spec_local.drafters.model import ModelDrafter
 from spec_local.drafters.none import NoDrafter
+from spec_local.drafters.preference import FirstThatDrafts
 from spec_local.drafters.recycling import RecyclingDrafter
 from spec_local.drafters.staged import StagedDrafter
 from spec_local.drafters.tree import TreeDrafter
@@ -59,7 +60,12 @@ def _tree(draft: DraftModel | None, _library: Library) -> Drafter:
 
 
 def _lookup_then_model(draft: DraftModel | None, library: Library) -> Drafter:
-    return StagedDrafter([LookupDrafter(SURE_MATCH, library), _model(draft, library)])
+    return FirstThatDrafts([LookupDrafter(SURE_MATCH, library), _model(draft, library)])
+
+
+def _staged(draft: DraftModel | None, library: Library) -> Drafter:
+    assert draft is not None
+    return StagedDrafter(*draft, lookup=LookupDrafter(library=library))
 
 
 def _lookup_and_model(draft: DraftModel | None, library: Library) -> Drafter:
@@ -77,4 +83,5 @@ BUILDERS: Mapping[str, Callable[[DraftModel | None, Library], Drafter]] = {
     "lookahead": lambda _draft, _library: LookaheadDrafter(),
     "lookup-and-model": _lookup_and_model,
     "lookup-then-model": _lookup_then_model,
+    "staged": _staged,
 }

@@ -67,6 +67,7 @@ class DraftCache:
 
     @contextmanager
     def surviving(self) -> Iterator[None]:
+        """Should the model fail in this block, that is said and no error."""
         try:
             yield
         except FAILURES as error:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spec_local.drafters.library import Library
-from spec_local.drafters.lookup import LookupDrafter, broken, vote
+from spec_local.drafters.lookup import LookupDrafter
 from spec_local.drafters.trie import Trie
 from spec_local.engine.draft import NO_DRAFT, Draft, Outcome
 from spec_local.engine.types import Pace
@@ -47,18 +47,14 @@ class LogitSpecDrafter(LookupDrafter):
         if budget < 1:
             return NO_DRAFT
         assert self._sampler is not None
-        plain = super().propose(context, budget)  # it also indexes the text
+        plain = self.after(context, (), budget)
         trie = Trie()
         trie.add_chain(zip(plain.tokens, plain.confidences, strict=True))
         for guess in self._guesses:
-            ending = [*broken(context[-8:]), guess]
-            for text in self._library.texts(self._text):
-                length, ends = text.longest(ending, self._min_match - 1)
-                tokens, shares = vote(text.tokens, ends, _LONGEST)
-                if tokens:
-                    sure = [share * (1 - 1 / (length + i)) for i, share in enumerate(shares, 1)]
-                    trie.add_chain([(guess, _GUESS_RIGHT), *zip(tokens, sure, strict=True)])
-                    break
+            found = self.after(context, (guess,), _LONGEST)
+            if found.tokens:
+                sure = zip(found.tokens, found.confidences, strict=True)
+                trie.add_chain([(guess, _GUESS_RIGHT), *sure])
         if not len(trie):
             return NO_DRAFT
         return trie.draft(self.name, budget).where(self._sampler.possible)

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from spec_local.drafters.library import Library
-from spec_local.drafters.suffix_index import BREAK, SuffixIndex
+from spec_local.drafters.suffix_index import BREAK, DEPTH, SuffixIndex
 from spec_local.engine.draft import NO_DRAFT, Draft, Outcome
 from spec_local.engine.types import Pace
 from spec_local.errors import require
@@ -50,23 +50,31 @@ class LookupDrafter:
         return 0
 
     def propose(self, context: Sequence[int], budget: int, pace: Pace | None = None) -> Draft:
+        draft = self.after(context, (), budget)
+        if not draft.tokens:
+            return NO_DRAFT
+        assert self._sampler is not None
+        return draft.first(self._sampler.possible(draft.tokens))
+
+    def after(self, context: Sequence[int], ahead: Sequence[int], budget: int) -> Draft:
+        """What could follow tokens `ahead` of the context, which may be dropped again: they are
+        looked up, and not entered. Nothing is asked of grammar and bans.
+        """
         self._text.extend(broken(context[len(self._text) :]))
+        ending = [*context[-DEPTH:], *ahead]
         best, beyond = NO_DRAFT, self._min_match - 1
         for text in self._library.texts(self._text):
-            length, ends = text.longest(context, beyond)
-            tokens, shares = vote(text.tokens, ends, budget)
+            length, ends = text.longest(ending, beyond)
+            tokens, shares = vote(text.tokens, ends, budget, ahead)
             if tokens:
                 best, beyond = self._draft(tokens, shares, length), length
         return best
 
     def _draft(self, tokens: Sequence[int], shares: Sequence[float], length: int) -> Draft:
-        assert self._sampler is not None
-        possible = self._sampler.possible(tokens)
         # A long match goes on more often than a short one, and if the first drafted token is right,
         # the match of the second is one longer. n / (n + 1) is the rule of succession.
         confidences = (share * (1 - 1 / (length + i)) for i, share in enumerate(shares, start=1))
-        draft = Draft(tuple(tokens), drafter=self.name, confidences=tuple(confidences))
-        return draft.first(possible)
+        return Draft(tuple(tokens), drafter=self.name, confidences=tuple(confidences))
 
     def observe(self, context: Sequence[int], outcome: Outcome) -> None:
         """Emitted tokens are indexed when the next draft is asked for."""
@@ -86,36 +94,40 @@ def broken(context: Sequence[int]) -> Sequence[int]:
     return [max(BREAK, token) for token in context]
 
 
-def vote(text: array[int], ends: Sequence[int], budget: int) -> tuple[list[int], list[float]]:
+def vote(
+    text: array[int], ends: Sequence[int], budget: int, ahead: Sequence[int] = ()
+) -> tuple[list[int], list[float]]:
     """Follow all matches at once; those that disagree with the majority drop out.
 
-    ends: positions in the text that follow the matches, the latest last. Returns at most `budget`
-    tokens, and the share of the votes that each got.
+    ends: positions in the text that follow the matches, the latest last. ahead: tokens after the
+    text that belong to what was matched. Returns at most `budget` tokens, and the share of the
+    votes that each got.
 
-    A match that reaches the end of the text goes on into the draft itself, so a repetition is
-    continued however short its period.
+    A match that reaches the end of the text goes on into what is ahead and the draft itself, so a
+    repetition is continued however short its period.
     """
-    known = len(text)
-    draft, shares = list[int](), list[float]()
+    known, first, most = len(text), len(ahead), len(ahead) + budget
+    draft, shares = [*ahead], list[float]()
     if not ends:
-        return draft, shares
-    while len(ends) > 1 and len(draft) < budget:
+        return [], shares
+    while len(ends) > 1 and len(draft) < most:
         followers = [text[end] if end < known else draft[end - known] for end in ends]
         votes = Counter(followers)
-        most = max(votes.values())
-        chosen = next(token for token in reversed(followers) if votes[token] == most)
+        most_votes = max(votes.values())
+        chosen = next(token for token in reversed(followers) if votes[token] == most_votes)
         if chosen == BREAK:
-            return draft, shares
-        shares.append(most / len(ends))
+            return draft[first:], shares
+        shares.append(most_votes / len(ends))
         draft.append(chosen)
         ends = [end + 1 for end, token in zip(ends, followers, strict=True) if token == chosen]
     end = ends[0]
-    while len(draft) < budget:
-        left = budget - len(draft)
+    while len(draft) < most:
+        left = most - len(draft)
         run = list(text[end : end + left]) if end < known else draft[end - known :][:left]
         if BREAK in run:
             draft += run[: run.index(BREAK)]
             break
         draft += run
         end += len(run)
-    return draft, shares + [1.0] * (len(draft) - len(shares))
+    drafted = draft[first:]
+    return drafted, shares + [1.0] * (len(drafted) - len(shares))

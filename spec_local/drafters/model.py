@@ -10,7 +10,7 @@ from spec_local.engine.draft import NO_DRAFT, Draft, Outcome
 from spec_local.engine.types import EvaluationSession, Pace
 from spec_local.errors import ContextOverflow, NoTokenAllowed
 from spec_local.sampling.distribution import Distribution
-from spec_local.sampling.types import Sampler
+from spec_local.sampling.types import Logits, Sampler
 
 
 class ModelDrafter:
@@ -64,9 +64,9 @@ class ModelDrafter:
         return cache.start if begun else len(context) - max(1, cache.capacity // 2)
 
     def propose(self, context: Sequence[int], budget: int, pace: Pace | None = None) -> Draft:
-        cache, session, start = self.cache, self.cache.session, self._start(context)
+        cache, start = self.cache, self._start(context)
         missing = context[len(context) - cache.behind(context, start) :]
-        if cache.failed or any(token >= session.n_vocab for token in missing):
+        if cache.failed or any(token >= cache.session.n_vocab for token in missing):
             return NO_DRAFT
         cache.move(start)
         budget = min(budget, cache.room(context))
@@ -77,18 +77,15 @@ class ModelDrafter:
         try:
             while len(tokens) < budget and (pace is None or pace.more()):
                 started = perf_counter()
-                rows = session.evaluate(missing)
-                if not tokens:
-                    session.mark(budget - 1)
-                steps.append((len(missing), perf_counter() - started))
-                proposal = sampler.propose(rows[-1, : self.n_vocab])
-                steps[-1] = (len(missing), perf_counter() - started)  # drawing costs as well
+                row, evaluated = self._row(context, tokens, budget)
+                steps.append((evaluated, perf_counter() - started))
+                proposal = sampler.propose(row[: self.n_vocab])
+                steps[-1] = (evaluated, perf_counter() - started)  # drawing costs as well
                 confidences.append(proposal.confidence)
                 if pace is not None and not pace.take(proposal.confidence):
                     refused = proposal.token
                     break
                 tokens.append(proposal.token)
-                missing = [proposal.token]
                 if proposal.distribution is not None:
                     distributions.append(proposal.distribution)
                 if self.is_end(proposal.token):
@@ -107,6 +104,21 @@ class ModelDrafter:
             refused=refused,
             steps=tuple(steps),
         )
+
+    def _row(
+        self, context: Sequence[int], drafted: Sequence[int], budget: int
+    ) -> tuple[Logits, int]:
+        """The model's logits (n_vocab,) after what was drafted, and how many tokens that took."""
+        session, missing = self.cache.session, self._missing(context, drafted)
+        row = session.evaluate(missing)[-1]
+        if not drafted:
+            session.mark(budget - 1)
+        return row, len(missing)
+
+    def _missing(self, context: Sequence[int], drafted: Sequence[int]) -> list[int]:
+        """What the session does not hold yet of the context and what was drafted after it."""
+        held = self.cache.start + len(self.cache.session.tokens)
+        return [*context[held:], *drafted[max(0, held - len(context)) :]]
 
     def observe(self, context: Sequence[int], outcome: Outcome) -> None:
         """Keep what was accepted, drop the rest and, should it be there, the pending token."""

@@ -115,7 +115,9 @@ class SamplingParameters(Wire):
 class Speculative(Wire):
     """How this answer is drafted; its text stays the same."""
 
-    drafter: str | None = Field(None, description="auto, none, lookup, model, lookup-then-model.")
+    drafter: str | None = Field(
+        None, description="auto, none, lookup, model, lookup-then-model, staged."
+    )
     k: int | None = Field(None, ge=0, le=32, description="Tokens that a named drafter drafts.")
     off: bool = Field(False, description="Draft nothing.")
 

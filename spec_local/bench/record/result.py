@@ -75,6 +75,8 @@ class Contender:
     """A drafter of spec-local, or the program measured beside it."""
     k: int | None = None
     """Tokens drafted per round; None where the contender decides."""
+    policy: str = ""
+    """What decides instead of a k, where that is a policy of the literature (`policies/`)."""
     flags: str = ""
     """How a peer was started."""
     error: str | None = None

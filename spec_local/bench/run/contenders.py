@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from spec_local import drafters
 from spec_local.bench.record.result import PLAIN, Contender
 from spec_local.errors import ConfigError, require
+from spec_local.policies.named import POLICIES, policy
 
 HEAT = 4
 """Most contenders that run side by side; each has contexts of its own."""
 
 
 def line_up(named: Sequence[str], sweep: Sequence[int], has_draft: bool) -> list[Contender]:
-    """Plain decoding first, then the contenders named (`auto`, `model`, `model=5` …), then a sweep.
+    """Plain decoding first, then the contenders named (`auto`, `model=5`, `p-min` …), then a sweep.
 
     Without names, every drafter there is and `auto`. sweep: values of k, for the draft model or,
     without one, for lookup. Raises ConfigError for what cannot run.
@@ -28,9 +29,17 @@ def line_up(named: Sequence[str], sweep: Sequence[int], has_draft: bool) -> list
 
 
 def contender(text: str) -> Contender:
-    """A drafter, or a drafter and how many tokens it drafts per round, as in `model=5`."""
-    name, _, number = text.partition("=")
-    drafters.check(name, has_draft=True)
+    """A drafter or a policy, perhaps with its number, as in `model=5` or `p-min=0.9`.
+
+    The name a report gives it is understood as well: `model k=5`, `p-min 0.9`.
+    """
+    name, _, number = text.replace(" k=", "=").replace(" ", "=").partition("=")
+    known = [*drafters.RULES, *POLICIES]
+    require(name in known, f"There is no contender {name!r}; choose from: {', '.join(known)}.")
+    if name in POLICIES:
+        named = f"{name} {number}" if number else name
+        policy(named)
+        return Contender(named, "model", policy=named)
     if name in (PLAIN, drafters.AUTO):
         require(not number, f"{name} has no k; leave out ={number}.")
         return Contender(name, name)

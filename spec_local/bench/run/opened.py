@@ -23,6 +23,7 @@ from spec_local.llama.session import Session
 from spec_local.machine.profile import ProfileStore
 from spec_local.machine.tune import compare, keep, tune
 from spec_local.models.loading import draft_session
+from spec_local.policies.named import policy
 from spec_local.runner import Runner
 from spec_local.util.progress import Progress
 
@@ -63,7 +64,7 @@ class Field:
                         targets[slot],
                         contender.drafter,
                         draft=drafts[slot] if drafts else None,
-                        k=contender.k,
+                        k=policy(contender.policy) if contender.policy else contender.k,
                         profiles=profiles,
                     )
                     stack.enter_context(runner)
