@@ -17,7 +17,8 @@ from spec_local.errors import ContextOverflow, EngineError
 from spec_local.llama.abort import AbortFlag
 from spec_local.llama.backend import lib
 from spec_local.llama.capabilities import Checkpoint, capabilities_of
-from spec_local.llama.context import make_context
+from spec_local.llama.context import free_context, make_context
+from spec_local.llama.hidden import HiddenStates
 from spec_local.llama.model import Model
 from spec_local.llama.state import (
     ALL,
@@ -64,12 +65,14 @@ class Session:
         self._tokens: list[int] = []
         self._dirty = False
         self._checkpoint: Checkpoint | None = None
+        self.hidden: HiddenStates | None = None
+        """Of the last tokens, for what drafts from them; None: nothing does."""
         self._process = Process()
         wanted = model.context_size(model.options.n_ctx if n_ctx is None else n_ctx)
         self._handle: lib.llama_context_p | None = make_context(model, wanted, max_rows)
         resources = OwnStack()
         self._free = closed_when_dropped(self, resources)
-        resources.callback(_free_context, model, self._handle)
+        resources.callback(free_context, model, self._handle)
         self._abort = AbortFlag(self.handle)
         self._team = Team(self.handle, model.options, model.header.architecture)
         self._memory = lib.llama_get_memory(self.handle)
@@ -153,6 +156,8 @@ class Session:
         self.decode_seconds += perf_counter() - started
         self.decode_calls += 1
         require_evaluated(status, count, was_stopped=self._abort.is_set)
+        if self.hidden is not None:
+            self.hidden.take(start, count, rows)
         self._tokens.extend(tokens)
         self._dirty, self._removable = False, min(self._snapshots, count - 1)
 
@@ -268,6 +273,8 @@ class Session:
         if not write_state(self.handle, ALL, held.state):
             raise EngineError("llama.cpp cannot take back the state of this model's memory.")
         self._tokens, self._dirty = list(held.tokens), False
+        if self.hidden is not None:
+            self.hidden.forget()
 
     def interrupt(self, stop: bool = True) -> None:
         """Stop the evaluation that runs and those to come, from any thread, or let them run again.
@@ -290,9 +297,3 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _free_context(model: Model, handle: lib.llama_context_p) -> None:
-    """Of a context; that its model is named here keeps this one alive for as long."""
-    if not model.closed:
-        lib.llama_free(handle)
