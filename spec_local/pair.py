@@ -117,7 +117,10 @@ def open_pair(
         options = exact_options(exact, options or LoadOptions())
     registry, profiles = load_registry(), profiles or ProfileStore.of_user()
     with ExitStack() as stack:
-        target = stack.enter_context(load_model(spec.target, registry, options, progress))
+        heads = any(map(rules.uses_heads, running))
+        target = stack.enter_context(
+            load_model(spec.target, registry, options, progress, heads=heads)
+        )
         give_eyes(target, spec.mmproj, registry, progress)
         draft, may_lack = None, may_lack_draft and not any(map(rules.needs_draft, running))
         if spec.draft is not None and any(map(rules.uses_draft, running)):

@@ -6,13 +6,17 @@ from typing import NamedTuple
 
 from spec_local import drafters
 from spec_local.control.widths import ANY
-from spec_local.drafters.build import DraftModel, build, build_all
+from spec_local.drafters.build import DraftModel, Heads, build, build_all
 from spec_local.drafters.library import Library
+from spec_local.drafters.mtp import MtpDrafter
+from spec_local.drafters.pard import MASK_KEY, PardDrafter
 from spec_local.drafters.text_only import TextOnly
 from spec_local.engine.speculate import Adaptive, FixedK
 from spec_local.engine.types import Drafter, Speculator
 from spec_local.errors import require
 from spec_local.exact.modes import Exactness
+from spec_local.llama.heads import keeps_bits
+from spec_local.llama.mtp import HeadSession
 from spec_local.llama.session import Session
 from spec_local.machine.learned import LearnedController
 from spec_local.machine.profile import ProfileStore
@@ -42,13 +46,49 @@ def speculation(
         session = in_target_tokens(draft, target)
         if target.model.eyes is not None:
             session = TextOnly(session)
-        model = DraftModel(session, target.n_vocab, target.model.vocab.is_end)
+        mask = _mask_of(draft)
+        require(
+            mask is not None or drafter != PardDrafter.name,
+            f"The drafter pard needs a draft trained with a mask token, and "
+            f"{draft.model.path.name} names none ({MASK_KEY}); take the drafter model.",
+        )
+        model = DraftModel(session, target.n_vocab, target.model.vocab.is_end, mask)
+    heads = _heads(drafter, target, exact)
     if drafter != drafters.AUTO:
-        fixed = FixedK(build(drafter, model, library), drafters.DEFAULT_K if k is None else k)
+        built_one = build(drafter, model, library, heads)
+        fixed = FixedK(built_one, drafters.DEFAULT_K if k is None else k)
         most = target.max_rows - 1
         require(fixed.k <= most, f"k can be at most {most}, not {fixed.k}.")
         return Speculation(fixed, None)
     widths = ANY if exact is None else exact.widths
-    built = build_all(model, library)
+    built = build_all(model, library, heads)
     learned = LearnedController(target, draft, built, profiles, widths)
     return Speculation(Adaptive(built, learned.controller), learned)
+
+
+def _mask_of(draft: Session) -> int | None:
+    """The mask token a draft names; None if that is none of its tokens, or it was trimmed."""
+    mask = draft.model.header.metadata.get(MASK_KEY)
+    known = isinstance(mask, int) and 0 <= mask < draft.n_vocab and draft.model.token_map is None
+    return mask if known else None
+
+
+def _heads(drafter: str | Drafter, target: Session, exact: Exactness | None) -> Heads | None:
+    """The target's multi-token prediction layers, opened; None where nothing drafts with them."""
+    model, named = target.model, drafter == MtpDrafter.name
+    if not drafters.uses_heads(drafter):
+        return None
+    require(
+        model.has_heads or not named,
+        f"The drafter mtp needs a target with one multi-token prediction layer, and "
+        f"{model.path.name} has none that was loaded; take another drafter.",
+    )
+    require(
+        model.eyes is None or not named,
+        "The drafter mtp does not read images; take another drafter for a model that sees.",
+    )
+    if not model.has_heads or model.eyes is not None:
+        return None
+    # In exact modes nothing may be computed otherwise than without a drafter.
+    masked = exact is not None and not keeps_bits(model.header.architecture)
+    return Heads(HeadSession(target, masked=masked), model.vocab.is_end)

@@ -8,7 +8,9 @@ from typing import NamedTuple
 from spec_local.drafters.library import Library
 from spec_local.drafters.lookup import LookupDrafter
 from spec_local.drafters.model import ModelDrafter
+from spec_local.drafters.mtp import HeadSession, MtpDrafter
 from spec_local.drafters.none import NoDrafter
+from spec_local.drafters.pard import PardDrafter
 from spec_local.drafters.staged import StagedDrafter
 from spec_local.drafters.window import WindowDrafter
 from spec_local.engine.types import Drafter, EvaluationSession
@@ -26,25 +28,59 @@ class DraftModel(NamedTuple):
     """How many token ids target and draft share."""
     is_end: Callable[[int], bool]
     """Tells end-of-generation tokens."""
+    mask: int | None = None
+    """The mask token it was trained with; None if it was not."""
+
+    @property
+    def plainly(self) -> tuple[EvaluationSession, int, Callable[[int], bool]]:
+        """What drafting token by token takes."""
+        return self.session, self.n_vocab, self.is_end
 
 
-def build(drafter: str | Drafter, draft: DraftModel | None, library: Library) -> Drafter:
+class Heads(NamedTuple):
+    """The target's multi-token prediction layers."""
+
+    session: HeadSession
+    is_end: Callable[[int], bool]
+    """Tells end-of-generation tokens."""
+
+
+def build(
+    drafter: str | Drafter, draft: DraftModel | None, library: Library, heads: Heads | None = None
+) -> Drafter:
     """The drafter of that name or the one given; its rules have been checked (`drafters.check`)."""
-    return BUILDERS[drafter](draft, library) if isinstance(drafter, str) else drafter
+    if not isinstance(drafter, str):
+        return drafter
+    if drafter == MtpDrafter.name:
+        assert heads is not None
+        return _mtp(heads)
+    if drafter == PardDrafter.name:
+        assert draft is not None
+        assert draft.mask is not None
+        return PardDrafter(draft.session, draft.mask, draft.n_vocab, draft.is_end)
+    return BUILDERS[drafter](draft, library)
 
 
-def build_all(draft: DraftModel | None, library: Library) -> list[Drafter]:
+def build_all(
+    draft: DraftModel | None, library: Library, heads: Heads | None = None
+) -> list[Drafter]:
     """Those that a controller chooses from."""
-    lookup = LookupDrafter(library=library)
-    if draft is None:
-        return [lookup]
-    whole = ModelDrafter(*draft)
-    return [lookup, whole, WindowDrafter(whole)]
+    found: list[Drafter] = [LookupDrafter(library=library)]
+    if draft is not None:
+        whole = ModelDrafter(*draft.plainly)
+        found += [whole, WindowDrafter(whole)]
+    if heads is not None:
+        found.append(_mtp(heads))
+    return found
+
+
+def _mtp(heads: Heads) -> Drafter:
+    return MtpDrafter(heads.session, is_end=heads.is_end)
 
 
 def _model(draft: DraftModel | None, _library: Library) -> Drafter:
     assert draft is not None
-    return ModelDrafter(*draft)
+    return ModelDrafter(*draft.plainly)
 
 
 def _lookup_then_model(draft: DraftModel | None, library: Library) -> Drafter:
@@ -57,3 +93,4 @@ BUILDERS: Mapping[str, Callable[[DraftModel | None, Library], Drafter]] = {
     "model": _model,
     "lookup-then-model": _lookup_then_model,
 }
+"""Those that any pair can have; `mtp` and `pard` want files that were trained for them."""

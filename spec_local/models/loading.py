@@ -89,15 +89,24 @@ def is_name(word: str) -> bool:
 
 
 def load_model(
-    name: str, registry: Registry, options: LoadOptions | None, progress: Progress
+    name: str,
+    registry: Registry,
+    options: LoadOptions | None,
+    progress: Progress,
+    *,
+    heads: bool = False,
 ) -> Model:
-    """Load a model by name or path; it is pulled if it is not there yet."""
+    """Load a model by name or path; it is pulled if it is not there yet.
+
+    heads: with its multi-token prediction layers, if it has any.
+    """
     path = pulled(name, registry, progress)
     return Model(
         path,
         options,
         progress,
         vouched=was_verified(name, path, registry),
+        heads=heads,
     )
 
 
