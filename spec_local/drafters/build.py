@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from spec_local.drafters.library import Library
@@ -38,22 +38,24 @@ class DraftModel(NamedTuple):
 
 
 class Heads(NamedTuple):
-    """The target's multi-token prediction layers."""
+    """What drafts from the target's hidden states."""
 
+    drafter: type[MtpDrafter]
     session: HeadSession
+    n_vocab: int
+    """How many token ids the target has."""
     is_end: Callable[[int], bool]
     """Tells end-of-generation tokens."""
 
 
 def build(
-    drafter: str | Drafter, draft: DraftModel | None, library: Library, heads: Heads | None = None
+    drafter: str | Drafter, draft: DraftModel | None, library: Library, heads: Sequence[Heads] = ()
 ) -> Drafter:
     """The drafter of that name or the one given; its rules have been checked (`drafters.check`)."""
     if not isinstance(drafter, str):
         return drafter
-    if drafter == MtpDrafter.name:
-        assert heads is not None
-        return _mtp(heads)
+    if heads:
+        return _of_heads(heads[0])
     if drafter == PardDrafter.name:
         assert draft is not None
         assert draft.mask is not None
@@ -62,20 +64,18 @@ def build(
 
 
 def build_all(
-    draft: DraftModel | None, library: Library, heads: Heads | None = None
+    draft: DraftModel | None, library: Library, heads: Sequence[Heads] = ()
 ) -> list[Drafter]:
     """Those that a controller chooses from."""
     found: list[Drafter] = [LookupDrafter(library=library)]
     if draft is not None:
         whole = ModelDrafter(*draft.plainly)
         found += [whole, WindowDrafter(whole)]
-    if heads is not None:
-        found.append(_mtp(heads))
-    return found
+    return [*found, *map(_of_heads, heads)]
 
 
-def _mtp(heads: Heads) -> Drafter:
-    return MtpDrafter(heads.session, is_end=heads.is_end)
+def _of_heads(heads: Heads) -> Drafter:
+    return heads.drafter(heads.session, heads.n_vocab, heads.is_end)
 
 
 def _model(draft: DraftModel | None, _library: Library) -> Drafter:
@@ -93,4 +93,4 @@ BUILDERS: Mapping[str, Callable[[DraftModel | None, Library], Drafter]] = {
     "model": _model,
     "lookup-then-model": _lookup_then_model,
 }
-"""Those that any pair can have; `mtp` and `pard` want files that were trained for them."""
+"""Those that any pair can have; others want files that were trained for them."""

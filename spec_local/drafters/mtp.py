@@ -56,3 +56,9 @@ class MtpDrafter(ModelDrafter):
     def close(self) -> None:
         super().close()
         self._heads.close()
+
+
+class EagleDrafter(MtpDrafter):
+    """The same with an EAGLE-3 head, which is trained for a target and in a file of its own."""
+
+    name = "eagle3"

@@ -26,11 +26,17 @@ of it is bf16: of that type it is not divided between threads either."""
 
 
 def make_context(
-    model: Model, n_ctx: int, max_rows: int, *, heads: bool = False
+    model: Model,
+    n_ctx: int,
+    max_rows: int,
+    *,
+    heads: bool = False,
+    beside: lib.llama_context_p | None = None,
 ) -> lib.llama_context_p:
     """A context for one sequence of n_ctx tokens, whose evaluations give at most max_rows rows.
 
-    heads: of the model's multi-token prediction layers alone.
+    heads: of the model's multi-token prediction layers alone. beside: the context of the target
+    whose embeddings and output the model may use.
     Raises ContextOverflow when there is not enough memory for it.
     """
     options = model.options
@@ -45,6 +51,8 @@ def make_context(
     params.swa_full = heads  # a sliding window keeps what it needs, not the whole context
     if heads:
         params.ctx_type = lib.LLAMA_CONTEXT_TYPE_MTP
+    if beside is not None:
+        params.ctx_other = beside
     most = min(_SNAPSHOTS, max_rows - 1, params.n_ubatch - _UBATCH_BEYOND_SNAPSHOTS)
     params.n_rs_seq = max(0, most) if model.is_recurrent and not heads else 0
     params.n_threads = params.n_threads_batch = options.n_threads or default_threads()

@@ -14,7 +14,8 @@ from typing import Any
 from spec_local.errors import ModelFileError
 from spec_local.llama.backend import lib
 
-_CONTEXT = _MODEL = ctypes.c_void_p
+_LIBRARY = vars(lib.llama_cpp)["_lib"]
+_CONTEXT = ctypes.c_void_p
 _FLOATS = ctypes.POINTER(ctypes.c_float)
 _SIGNATURES: dict[str, tuple[str, str, list[Any], Any]] = {
     # By name: the parameters as GCC and Clang mangle them, result and parameters as MSVC does.
@@ -30,16 +31,24 @@ _SIGNATURES: dict[str, tuple[str, str, list[Any], Any]] = {
         [_CONTEXT],
         _FLOATS,
     ),
-    "llama_set_nextn_layer_offset": (
-        "P13llama_contexti",
-        "XPEAUllama_context@@H@Z",
-        [_CONTEXT, ctypes.c_int32],
+    "llama_set_embeddings_layer_inp": (
+        "P13llama_contextjb",
+        "XPEAUllama_context@@I_N@Z",
+        [_CONTEXT, ctypes.c_uint32, ctypes.c_bool],
         None,
+    ),
+    "llama_get_embeddings_layer_inp": (
+        "P13llama_contextj",
+        "PEAMPEAUllama_context@@I@Z",
+        [_CONTEXT, ctypes.c_uint32],
+        _FLOATS,
     ),
 }
 
-MTP = tuple(_SIGNATURES)
+MTP = ("llama_set_embeddings_nextn", "llama_get_embeddings_nextn")
 """What multi-token prediction layers need."""
+EAGLE = (*MTP, "llama_set_embeddings_layer_inp", "llama_get_embeddings_layer_inp")
+"""What a head of another file needs."""
 
 
 def lacks(names: Iterable[str]) -> list[str]:
@@ -62,7 +71,7 @@ def call(name: str, *arguments: Any) -> Any:
 def _found(name: str) -> Callable[..., Any] | None:
     gcc, msvc, parameters, result = _SIGNATURES[name]
     for symbol in (name, f"_Z{len(name)}{name}{gcc}", f"?{name}@@YA{msvc}"):
-        if (function := getattr(lib.llama_cpp._lib, symbol, None)) is not None:
+        if (function := getattr(_LIBRARY, symbol, None)) is not None:
             function.argtypes, function.restype = parameters, result
             return function  # type: ignore[no-any-return]
     return None

@@ -23,6 +23,10 @@ _CROPS = frozenset({"deepseek2", "deepseek32", "glm-dsa", "glm4moe", "mimo2"})
 states of all. Elsewhere all are there anyway."""
 
 
+HEAD_FILES = frozenset({"eagle3"})
+"""Architectures of files that hold nothing but a head for another model."""
+
+
 def heads_of(header: GGUFHeader) -> bool:
     """Whether the file has a multi-token prediction layer that can be evaluated here.
 

@@ -5,6 +5,9 @@ llama.cpp gives them for every token of a batch once it is asked to (src/llama-e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,19 +36,25 @@ class HiddenStates:
         """Positions [first, end) are kept."""
         self._context = context
         self._ring = np.zeros((HELD, width), np.float32)
-        extension.call("llama_set_embeddings_nextn", context, True, masked)
+        self._begin()
+
+    def _begin(self) -> None:
+        extension.call("llama_set_embeddings_nextn", self._context, True, self.masked)
+
+    def _given(self, count: int) -> NDArray[np.float32]:
+        """The states of the last evaluation, (count, width)."""
+        found = extension.call("llama_get_embeddings_nextn", self._context)
+        return np.ctypeslib.as_array(found, (count, self.width))
 
     def take(self, start: int, count: int, rows: int) -> None:
         """Keep what the evaluation of `count` tokens from `start` on left; it had so many rows."""
-        kept = min(rows if self.masked else count, HELD)
+        given = rows if self.masked else count
+        kept = min(given, HELD)
         if kept == 0:
             return
-        given = rows if self.masked else count
-        found = extension.call("llama_get_embeddings_nextn", self._context)
-        states = np.ctypeslib.as_array(found, (given, self.width))[-kept:]
         end = start + count
         begin = end - kept
-        self._ring[np.arange(begin, end) % HELD] = states
+        self._ring[np.arange(begin, end) % HELD] = self._given(given)[-kept:]
         if not self.first <= begin <= self.end:  # nothing is known of what lies between
             self.first = begin
         self.first, self.end = max(self.first, end - HELD), end
@@ -62,3 +71,23 @@ class HiddenStates:
     def forget(self) -> None:
         """What the context holds was not evaluated by it."""
         self.first = self.end = 0
+
+
+class LayerInputs(HiddenStates):
+    """What some of the layers were given, side by side."""
+
+    def __init__(self, context: lib.llama_context_p, n_embd: int, layers: Sequence[int]) -> None:
+        """layers: by number, from 0 on. n_embd: numbers that each is given."""
+        self._layers, self._n_embd = layers, n_embd
+        super().__init__(context, n_embd * len(layers))
+
+    def _begin(self) -> None:
+        for layer in self._layers:
+            extension.call("llama_set_embeddings_layer_inp", self._context, layer, True)
+
+    def _given(self, count: int) -> NDArray[np.float32]:
+        found: list[Any] = [
+            extension.call("llama_get_embeddings_layer_inp", self._context, layer)
+            for layer in self._layers
+        ]
+        return np.hstack([np.ctypeslib.as_array(each, (count, self._n_embd)) for each in found])

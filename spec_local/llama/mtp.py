@@ -20,6 +20,7 @@ from spec_local.llama import extension
 from spec_local.llama.backend import lib
 from spec_local.llama.context import free_context, make_context
 from spec_local.llama.hidden import HiddenStates
+from spec_local.llama.model import Model
 from spec_local.llama.session import Session
 from spec_local.llama.state import SEQUENCE
 from spec_local.llama.status import require_evaluated
@@ -39,17 +40,18 @@ class HeadSession:
 
     max_rows = 1
 
-    def __init__(self, target: Session, *, masked: bool = False) -> None:
+    def __init__(self, target: Session, *, masked: bool = False, head: Model | None = None) -> None:
         """Make a context of the layers alone, and have the target keep its hidden states.
 
         masked: only those of tokens whose logits are asked for, so not those of a prompt.
+        head: what has the layers, if that is not the target's own file.
         Raises ContextOverflow when there is not enough memory for it.
         """
-        model = target.model
-        self._target = target
+        self._target, self._model = target, head or target.model
+        model = self._model
         width = lib.llama_model_n_embd_out(model.handle)
-        target.hidden = self._states = HiddenStates(target.handle, width, masked=masked)
-        self.n_ctx, self.n_vocab = target.n_ctx, target.n_vocab
+        self._states = self._kept_states(width, masked)
+        self.n_ctx, self.n_vocab = target.n_ctx, model.vocab.n_tokens
         self._tokens: list[int] = []
         self._first = 0
         """Position of the first token held."""
@@ -57,8 +59,8 @@ class HeadSession:
         """How many of the tokens held were evaluated with the target's hidden states."""
         self._own = np.zeros(width, np.float32)
         """The layers' own state of the token evaluated last."""
-        self._handle: lib.llama_context_p | None = make_context(model, self.n_ctx, 1, heads=True)
-        resources = OwnStack()
+        self._handle: lib.llama_context_p | None = self._make_context()
+        self._resources = resources = OwnStack()
         self._free = closed_when_dropped(self, resources)
         resources.callback(free_context, model, self._handle)
         extension.call("llama_set_embeddings_nextn", self._handle, True, True)
@@ -75,6 +77,20 @@ class HeadSession:
         for i in range(self._n_batch):
             self._batch.n_seq_id[i] = 1
             self._batch.seq_id[i][0] = SEQUENCE
+
+    def _kept_states(self, width: int, masked: bool) -> HiddenStates:
+        """The target's states that are read; all drafters on its session share them."""
+        hidden = self._target.hidden
+        if () not in hidden:
+            hidden[()] = HiddenStates(self._target.handle, width, masked=masked)
+        return hidden[()]
+
+    def _make_context(self) -> lib.llama_context_p:
+        return make_context(self._model, self.n_ctx, 1, heads=True)
+
+    def _fused(self, states: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the layers read of the target's states."""
+        return states
 
     @property
     def tokens(self) -> Sequence[int]:
@@ -101,10 +117,11 @@ class HeadSession:
             self._exact = 0
         start = self._first + len(self._tokens)
         known = min(count, max(0, reached + 1 - start))
-        states = np.zeros((count, self._states.width), np.float32)
-        states[:known] = self._states.rows(start - 1, start - 1 + known)
+        states = np.zeros((count, len(self._own)), np.float32)
         if known == 0:
             states[0] = self._own
+        else:
+            states[:known] = self._fused(self._states.rows(start - 1, start - 1 + known))
         last = count - 1
         for done in range(0, last, self._n_batch):
             step = slice(done, min(last, done + self._n_batch))
@@ -153,9 +170,7 @@ class HeadSession:
         return len(self._tokens)
 
     def close(self) -> None:
-        """Free the context, as dropping it does; the target keeps hidden states no more."""
-        if self._target.hidden is self._states:
-            self._target.hidden = None
+        """Free the context, as dropping it does; others may read the target's states yet."""
         self._handle = None
         self._free()
 

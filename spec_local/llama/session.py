@@ -65,8 +65,8 @@ class Session:
         self._tokens: list[int] = []
         self._dirty = False
         self._checkpoint: Checkpoint | None = None
-        self.hidden: HiddenStates | None = None
-        """Of the last tokens, for what drafts from them; None: nothing does."""
+        self.hidden: dict[tuple[int, ...], HiddenStates] = {}
+        """Of the last tokens, for what drafts from them: behind all layers (), or before some."""
         self._process = Process()
         wanted = model.context_size(model.options.n_ctx if n_ctx is None else n_ctx)
         self._handle: lib.llama_context_p | None = make_context(model, wanted, max_rows)
@@ -156,8 +156,8 @@ class Session:
         self.decode_seconds += perf_counter() - started
         self.decode_calls += 1
         require_evaluated(status, count, was_stopped=self._abort.is_set)
-        if self.hidden is not None:
-            self.hidden.take(start, count, rows)
+        for states in self.hidden.values():
+            states.take(start, count, rows)
         self._tokens.extend(tokens)
         self._dirty, self._removable = False, min(self._snapshots, count - 1)
 
@@ -273,8 +273,8 @@ class Session:
         if not write_state(self.handle, ALL, held.state):
             raise EngineError("llama.cpp cannot take back the state of this model's memory.")
         self._tokens, self._dirty = list(held.tokens), False
-        if self.hidden is not None:
-            self.hidden.forget()
+        for states in self.hidden.values():
+            states.forget()
 
     def interrupt(self, stop: bool = True) -> None:
         """Stop the evaluation that runs and those to come, from any thread, or let them run again.

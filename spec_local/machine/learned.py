@@ -27,21 +27,24 @@ class LearnedController:
         store: ProfileStore | None,
         widths: Widths = ANY,
     ) -> None:
-        """drafters: a `MtpDrafter` uses the target's layers, any other `ModelDrafter` uses `draft`.
+        """drafters: a `MtpDrafter` has a session of its own, any other `ModelDrafter` uses `draft`.
 
         store: None keeps nothing. widths: at which the target may be evaluated.
         """
         self._store = store
         self._target = target.model.identity
         self._draft = None if draft is None else draft.model.identity
-        heads = next((each for each in drafters if isinstance(each, MtpDrafter)), None)
-        self._heads = None if heads is None else {**self._target, "drafter": heads.name}
-        self._pair = pair_of(self._target, self._draft)
+        head = target.model.head
+        self._pair = pair_of(self._target, self._draft if head is None else head.identity)
+        heads = [each for each in drafters if isinstance(each, MtpDrafter)]
+        self._heads = {each.name: {**self._target, "drafter": each.name} for each in heads}
         self._tuned = self._when_tuned()
         self._curve = CostCurve() if store is None else store.curve(self._target)
         glance_at_target(target, self._curve, widths)
         self._draft_curve = self._curve_of(self._draft, draft)
-        self._heads_curve = self._curve_of(self._heads, heads and heads.cache.session)
+        self._head_curves = {
+            each.name: self._curve_of(self._heads[each.name], each.cache.session) for each in heads
+        }
         states = {drafter.name: self._state(drafter) for drafter in drafters}
         self.controller = Controller(self._curve, states, widths=widths)
         kept = None if store is None else store.credit(self._pair)
@@ -50,8 +53,7 @@ class LearnedController:
 
     def _state(self, drafter: Drafter) -> DrafterState:
         cost = self._draft_curve if isinstance(drafter, ModelDrafter) else None
-        if isinstance(drafter, MtpDrafter):
-            cost = self._heads_curve
+        cost = self._head_curves.get(drafter.name, cost)
         drawn, store = cost is not None, self._store
         known = {} if store is None else store.acceptance(self._pair, drafter.name, drawn)
         return DrafterState(cost, known)
@@ -79,15 +81,15 @@ class LearnedController:
         states = self.controller.drafters
         if self._tuned == self._when_tuned():
             self._store.save_curve(self._target, self._curve)
-            drafts = ((self._draft, self._draft_curve), (self._heads, self._heads_curve))
-            for identity, curve in drafts:
+            drafts = [(self._heads[name], curve) for name, curve in self._head_curves.items()]
+            for identity, curve in [(self._draft, self._draft_curve), *drafts]:
                 if identity is not None and curve is not None:
                     self._store.save_draft_curve(identity, curve, self._target, self._curve)
         known = {name: state.known for name, state in states.items()}
         self._store.save_pair(self._pair, known, self.controller.budget.total)
 
     def _when_tuned(self) -> list[float]:
-        models = filter(None, (self._target, self._draft, self._heads))
+        models = filter(None, (self._target, self._draft, *self._heads.values()))
         return [] if self._store is None else [self._store.tuned_at(model) for model in models]
 
 
