@@ -34,7 +34,7 @@ class Sessions(NamedTuple):
 
     def of(self, spec: PairSpec) -> PairSpec:
         """What was asked for, without a draft if there is none."""
-        return spec if self.draft else replace(spec, draft=None)
+        return spec if self.draft or self.target.model.head else replace(spec, draft=None)
 
 
 class OpenPair:
@@ -66,7 +66,7 @@ class OpenPair:
     def sessions(self, stack: ExitStack) -> Sessions:
         """New contexts, which the stack must close before the pair."""
         target, draft = stack.enter_context(session_on(self.target)), None
-        if self.draft is not None:
+        if self.draft is not None and self.target.head is None:
             with draft_may_fail(self.draft.path.name, self._may_lack_draft):
                 draft = stack.enter_context(draft_session(self.draft))
         return Sessions(target, draft)
@@ -117,12 +117,16 @@ def open_pair(
         options = exact_options(exact, options or LoadOptions())
     registry, profiles = load_registry(), profiles or ProfileStore.of_user()
     with ExitStack() as stack:
-        target = stack.enter_context(load_model(spec.target, registry, options, progress))
+        heads = any(map(rules.uses_heads, running))
+        target = stack.enter_context(
+            load_model(spec.target, registry, options, progress, heads=heads)
+        )
         give_eyes(target, spec.mmproj, registry, progress)
         draft, may_lack = None, may_lack_draft and not any(map(rules.needs_draft, running))
         if spec.draft is not None and any(map(rules.uses_draft, running)):
             with draft_may_fail(spec.draft, may_lack):
                 draft = stack.enter_context(load_draft(spec.draft, target, registry, progress))
+                target.head = draft if draft.is_head else None
         opened = OpenPair(target, draft, exact, profiles, progress, may_lack_draft=may_lack)
         stack.pop_all()
         return opened

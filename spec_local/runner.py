@@ -72,7 +72,8 @@ class Runner:
         profiles: where what is learned is kept; None keeps it as long as the runner lives. exact:
         of the target. library: what lookup has.
         """
-        drafters.check(drafter, has_draft=draft is not None, k=k)
+        head = target.model.head  # which drafts in place of a draft model
+        drafters.check(drafter, has_draft=draft is not None or head is not None, k=k)
         self.target = target
         self.exact = exact
         self._evaluated: EvaluationSession = target if exact is None else exact.session

@@ -50,12 +50,14 @@ def write_tiny(  # noqa: PLR0913 - what a tiny model may be like, by keyword
     tied: bool = False,
     token_map: Sequence[int] = (),
     add_eos: bool = False,
+    mask: int | None = None,
 ) -> Path:
     """arch: llama (attention), gemma3 (window), mamba (recurrent), gpt2 (learned positions).
 
     bpe: a byte-pair vocabulary instead of a sentencepiece-like one, whose texts are split as `pre`
     says. n_ctx: what it was trained with. tied: without an output head of its own. token_map: what
     marks a trimmed draft. control: more control tokens. add_eos: it wants one behind a text.
+    mask: the mask token that it says it was trained with.
     """
     writer = gguf.GGUFWriter(path, arch)
     rng = np.random.default_rng(seed)
@@ -81,8 +83,7 @@ def write_tiny(  # noqa: PLR0913 - what a tiny model may be like, by keyword
     n_vocab = _add_bpe(writer, pre) if bpe else add_vocabulary(writer, *vocabulary)
     if add_eos:
         writer.add_add_eos_token(True)
-    if token_map:
-        writer.add_array("spec_local.draft.token_map", token_map)
+    _add_draft_keys(writer, token_map, mask)
     if template is not None:
         writer.add_chat_template(template)
 
@@ -106,6 +107,13 @@ def write_tiny(  # noqa: PLR0913 - what a tiny model may be like, by keyword
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def _add_draft_keys(writer: gguf.GGUFWriter, token_map: Sequence[int], mask: int | None) -> None:
+    if token_map:
+        writer.add_array("spec_local.draft.token_map", token_map)
+    if mask is not None:
+        writer.add_uint32("spec_local.pard.mask_token_id", mask)
 
 
 def _add_layer(tensor: Callable[..., None], arch: str, name: str) -> None:

@@ -32,10 +32,12 @@ class Rules(NamedTuple):
     """Whether the user may say how many tokens it drafts per round."""
     looks_up: bool = False
     """Whether it looks into a library."""
+    uses_heads: bool = False
+    """Whether it drafts with the target's multi-token prediction layers where there are any."""
 
 
 RULES: Mapping[str, Rules] = {
-    AUTO: Rules(uses_draft=True, takes_k=False, looks_up=True),
+    AUTO: Rules(uses_draft=True, takes_k=False, looks_up=True, uses_heads=True),
     "none": Rules(),
     "lookup": Rules(looks_up=True),
     "model": Rules(uses_draft=True, needs_draft=True),
@@ -47,6 +49,9 @@ RULES: Mapping[str, Rules] = {
     "lookup-and-model": Rules(uses_draft=True, needs_draft=True, looks_up=True),
     "lookup-then-model": Rules(uses_draft=True, needs_draft=True, looks_up=True),
     "staged": Rules(uses_draft=True, needs_draft=True, looks_up=True),
+    "mtp": Rules(uses_heads=True),
+    "eagle3": Rules(uses_draft=True, needs_draft=True),
+    "pard": Rules(uses_draft=True, needs_draft=True),
 }
 
 
@@ -58,6 +63,11 @@ def uses_draft(drafter: str | Drafter) -> bool:
 def needs_draft(drafter: str | Drafter) -> bool:
     """Whether that drafter cannot run without one; raises ConfigError for an unknown drafter."""
     return _rules(drafter).needs_draft
+
+
+def uses_heads(drafter: str | Drafter) -> bool:
+    """Whether that drafter uses the target's prediction layers; ConfigError for an unknown one."""
+    return _rules(drafter).uses_heads
 
 
 def check(drafter: str | Drafter, *, has_draft: bool, k: int | Policy | None = None) -> None:

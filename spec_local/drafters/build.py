@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from spec_local.drafters.library import Library
@@ -12,7 +12,9 @@ from spec_local.drafters.lookup import LookupDrafter
 from spec_local.drafters.lookup_tree import LookupTreeDrafter
 from spec_local.drafters.merged import MergedDrafter
 from spec_local.drafters.model import ModelDrafter
+from spec_local.drafters.mtp import HeadSession, MtpDrafter
 from spec_local.drafters.none import NoDrafter
+from spec_local.drafters.pard import PardDrafter
 from spec_local.drafters.preference import FirstThatDrafts
 from spec_local.drafters.recycling import RecyclingDrafter
 from spec_local.drafters.staged import StagedDrafter
@@ -33,30 +35,64 @@ class DraftModel(NamedTuple):
     """How many token ids target and draft share."""
     is_end: Callable[[int], bool]
     """Tells end-of-generation tokens."""
+    mask: int | None = None
+    """The mask token it was trained with; None if it was not."""
+
+    @property
+    def plainly(self) -> tuple[EvaluationSession, int, Callable[[int], bool]]:
+        """What drafting token by token takes."""
+        return self.session, self.n_vocab, self.is_end
 
 
-def build(drafter: str | Drafter, draft: DraftModel | None, library: Library) -> Drafter:
+class Heads(NamedTuple):
+    """What drafts from the target's hidden states."""
+
+    drafter: type[MtpDrafter]
+    session: HeadSession
+    n_vocab: int
+    """How many token ids the target has."""
+    is_end: Callable[[int], bool]
+    """Tells end-of-generation tokens."""
+
+
+def build(
+    drafter: str | Drafter, draft: DraftModel | None, library: Library, heads: Sequence[Heads] = ()
+) -> Drafter:
     """The drafter of that name or the one given; its rules have been checked (`drafters.check`)."""
-    return BUILDERS[drafter](draft, library) if isinstance(drafter, str) else drafter
+    if not isinstance(drafter, str):
+        return drafter
+    if heads:
+        return _of_heads(heads[0])
+    if drafter == PardDrafter.name:
+        assert draft is not None
+        assert draft.mask is not None
+        return PardDrafter(draft.session, draft.mask, draft.n_vocab, draft.is_end)
+    return BUILDERS[drafter](draft, library)
 
 
-def build_all(draft: DraftModel | None, library: Library) -> list[Drafter]:
+def build_all(
+    draft: DraftModel | None, library: Library, heads: Sequence[Heads] = ()
+) -> list[Drafter]:
     """Those that a controller chooses from."""
-    lookup = LookupDrafter(library=library)
-    if draft is None:
-        return [lookup]
-    whole = ModelDrafter(*draft)
-    return [lookup, whole, WindowDrafter(whole)]
+    found: list[Drafter] = [LookupDrafter(library=library)]
+    if draft is not None:
+        whole = ModelDrafter(*draft.plainly)
+        found += [whole, WindowDrafter(whole)]
+    return [*found, *map(_of_heads, heads)]
+
+
+def _of_heads(heads: Heads) -> Drafter:
+    return heads.drafter(heads.session, heads.n_vocab, heads.is_end)
 
 
 def _model(draft: DraftModel | None, _library: Library) -> Drafter:
     assert draft is not None
-    return ModelDrafter(*draft)
+    return ModelDrafter(*draft.plainly)
 
 
 def _tree(draft: DraftModel | None, _library: Library) -> Drafter:
     assert draft is not None
-    return TreeDrafter(*draft)
+    return TreeDrafter(*draft.plainly)
 
 
 def _lookup_then_model(draft: DraftModel | None, library: Library) -> Drafter:
@@ -65,7 +101,7 @@ def _lookup_then_model(draft: DraftModel | None, library: Library) -> Drafter:
 
 def _staged(draft: DraftModel | None, library: Library) -> Drafter:
     assert draft is not None
-    return StagedDrafter(*draft, lookup=LookupDrafter(library=library))
+    return StagedDrafter(*draft.plainly, lookup=LookupDrafter(library=library))
 
 
 def _lookup_and_model(draft: DraftModel | None, library: Library) -> Drafter:
@@ -85,3 +121,4 @@ BUILDERS: Mapping[str, Callable[[DraftModel | None, Library], Drafter]] = {
     "lookup-then-model": _lookup_then_model,
     "staged": _staged,
 }
+"""Those that any pair can have; others want files that were trained for them."""

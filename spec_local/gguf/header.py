@@ -37,6 +37,8 @@ _FINGERPRINTED = 30_000
 """Tokens whose spelling tells vocabularies apart. Models of one family differ in the last ones, by
 which embeddings are padded."""
 _EMBEDDINGS = "token_embd.weight"
+_HEAD = ".nextn.eh_proj.weight"
+"""What every multi-token prediction layer has, once."""
 _PROJECTOR = "clip"
 _NO_MODELS = {
     "adapter": "is a LoRA adapter, which changes another model; merge the two by llama.cpp's "
@@ -68,6 +70,8 @@ class GGUFHeader:
     """Hash of the whole header, of all parts."""
     mappable: bool = True
     """Whether its tensors begin where llama.cpp can use them in the mapped file."""
+    heads: int = 0
+    """Multi-token prediction layers whose tensors are there."""
 
     @property
     def architecture(self) -> str:
@@ -118,6 +122,7 @@ def check_model_file(path: Path) -> GGUFHeader:
         matrix_bytes=sum((Counter(header.matrix_bytes) for header in headers), Counter()),
         digest=" ".join(header.digest for header in headers),
         mappable=all(header.mappable for header in headers),
+        heads=sum(header.heads for header in headers),
     )
 
 
@@ -163,6 +168,7 @@ class _Reader:
         self._at = len(_MAGIC)
         self._n_vocab, self._vocabulary = 0, ""
         self._matrix_bytes = Counter[str]()
+        self._heads = 0
 
     def read(self) -> GGUFHeader:
         if self._data[: len(_MAGIC)] != _MAGIC:
@@ -204,11 +210,13 @@ class _Reader:
             self._vocabulary,
             digest,
             mappable,
+            self._heads,
         )
 
     def _tensor(self) -> tuple[int, int]:
         """Offset and size in bytes; the size of a type this gguf does not know counts as 0."""
         name = self._name_text()
+        self._heads += name.endswith(_HEAD)
         shape = [self._take("Q") for _ in range(self._take("I"))]
         kind, offset = self._take("I"), self._take("Q")
         try:

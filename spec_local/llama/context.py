@@ -26,22 +26,37 @@ _EXACT_TYPES = ("f16", "bf16")
 of it is bf16: of that type it is not divided between threads either."""
 
 
-def make_context(model: Model, n_ctx: int, max_rows: int) -> lib.llama_context_p:
+def make_context(
+    model: Model,
+    n_ctx: int,
+    max_rows: int,
+    *,
+    heads: bool = False,
+    beside: lib.llama_context_p | None = None,
+) -> lib.llama_context_p:
     """A context for one sequence of n_ctx tokens, whose evaluations give at most max_rows rows.
 
+    heads: of the model's multi-token prediction layers alone. beside: the context of the target
+    whose embeddings and output the model may use.
     Raises ContextOverflow when there is not enough memory for it.
     """
     options = model.options
-    require_memory(model, n_ctx)
+    if not heads:  # whose cache is that of one layer
+        require_memory(model, n_ctx)
     params = lib.llama_context_default_params()
     params.n_ctx = n_ctx
     params.n_batch = options.n_batch
     params.n_ubatch = min(options.n_ubatch, options.n_batch)
     params.n_outputs_max = params.n_batch if model.wants_all_rows else min(max_rows, params.n_batch)
-    params.n_seq_max, params.kv_unified = branches_of(model, params.n_outputs_max), True
-    params.swa_full = False  # a sliding window keeps what it needs, not the whole context
+    branches = 1 if heads else branches_of(model, params.n_outputs_max)
+    params.n_seq_max, params.kv_unified = branches, True
+    params.swa_full = heads  # a sliding window keeps what it needs, not the whole context
+    if heads:
+        params.ctx_type = lib.LLAMA_CONTEXT_TYPE_MTP
+    if beside is not None:
+        params.ctx_other = beside
     most = min(_SNAPSHOTS, max_rows - 1, params.n_ubatch - _UBATCH_BEYOND_SNAPSHOTS)
-    params.n_rs_seq = max(0, most) if model.is_recurrent else 0
+    params.n_rs_seq = max(0, most) if model.is_recurrent and not heads else 0
     params.n_threads = params.n_threads_batch = options.n_threads or default_threads()
     params.flash_attn_type = _FLASH[options.flash_attention]
     kv_types = (options.kv_type_k, options.kv_type_v)
@@ -57,3 +72,9 @@ def make_context(model: Model, n_ctx: int, max_rows: int) -> lib.llama_context_p
             f"A context of {n_ctx:,} tokens cannot be made: {reason.strip(' .')}.{advice}"
         )
     return handle
+
+
+def free_context(model: Model, handle: lib.llama_context_p) -> None:
+    """Of a context; that its model is named here keeps this one alive for as long."""
+    if not model.closed:
+        lib.llama_free(handle)

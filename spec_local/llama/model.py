@@ -12,6 +12,7 @@ from spec_local.errors import ConfigError, ModelFileError
 from spec_local.gguf.header import TOKEN_MAP, check_model_file
 from spec_local.llama import trial
 from spec_local.llama.backend import collected_errors, device_list, lib, repacks
+from spec_local.llama.heads import HEAD_FILES, heads_of
 from spec_local.llama.identity import identity
 from spec_local.llama.messages import NO_EYES
 from spec_local.llama.options import LoadOptions
@@ -43,10 +44,14 @@ class Model:
         *,
         vocab_only: bool = False,
         vouched: bool = False,
+        heads: bool = False,
+        may_be_head: bool = False,
     ) -> None:
         """Load a GGUF file; of a split model, its first part.
 
         vouched: its hash has been found right, so that it is not tried in a child process first.
+        heads: with its multi-token prediction layers, if it has any that can be evaluated.
+        may_be_head: it may be a head for another model, which is `head` of that one then.
         Raises ModelFileError when the file is missing, damaged, or not a decoder llama.cpp knows.
         """
         self.path = Path(path)
@@ -54,8 +59,17 @@ class Model:
         self._process = Process()
         self._handle: lib.llama_model_p | None = None
         self.header = check_model_file(self.path)
+        self.has_heads = heads and not vocab_only and heads_of(self.header)
+        """Whether its multi-token prediction layers are loaded (`heads.py`)."""
+        self.is_head = may_be_head and self.header.architecture in HEAD_FILES
+        """Whether it is nothing but a head for another model."""
+        self.head: Model | None = None
+        """A head of another file that drafts for it; whoever loaded it frees it."""
         if self.options.trial and not vouched:
-            trial.require_survived(self.path, self.header, self.options, vocab_only, progress)
+            tried = vocab_only or self.is_head  # a head alone cannot be evaluated
+            trial.require_survived(
+                self.path, self.header, self.options, tried, progress, heads=self.has_heads
+            )
         resources = OwnStack()
         self._free = closed_when_dropped(self, resources)
         self._handle = self._load(progress, vocab_only)
@@ -69,7 +83,7 @@ class Model:
 
         Shape (n_vocab,), every id once.
         """
-        if not vocab_only and not self._decodes():
+        if not vocab_only and not self.is_head and not self._decodes():
             self.close()
             raise ModelFileError(
                 f"{self.path.name} cannot continue text: it is an encoder, a diffusion model, or "
@@ -81,7 +95,7 @@ class Model:
         if not vocab_only:
             require_room_for_weights(self.path.name, self.header, options, mapped=mapped)
         params = lib.llama_model_default_params()
-        params.vocab_only = vocab_only
+        params.vocab_only, params.load_mtp = vocab_only, self.has_heads
         params.n_gpu_layers = options.n_gpu_layers
         params.main_gpu = options.main_gpu
         params.load_mode = _load_mode(options, mapped)

@@ -19,7 +19,8 @@ from spec_local.llama.backend import lib
 from spec_local.llama.batch import Batch
 from spec_local.llama.branches import Branches
 from spec_local.llama.capabilities import Checkpoint, capabilities_of
-from spec_local.llama.context import make_context
+from spec_local.llama.context import free_context, make_context
+from spec_local.llama.hidden import HiddenStates
 from spec_local.llama.model import Model
 from spec_local.llama.state import (
     ALL,
@@ -56,18 +57,20 @@ class Session:
         """Called between the batches of a long evaluation with (tokens done, tokens in all). An
         exception it raises abandons the evaluation; what is done stays in the cache."""
         self.decode_calls = 0
-        """How often llama_decode was called, to check the promise of one per round."""
+        """Calls of llama_decode, to check the promise of one per round."""
         self.decode_seconds = 0.0
         """Time spent in llama_decode and in waiting for its logits."""
         self._tokens: list[int] = []
         self._dirty = False
         self._checkpoint: Checkpoint | None = None
+        self.hidden: dict[tuple[int, ...], HiddenStates] = {}
+        """Of the last tokens, for what drafts from them: behind all layers (), or before some."""
         self._process = Process()
         wanted = model.context_size(model.options.n_ctx if n_ctx is None else n_ctx)
         self._handle: lib.llama_context_p | None = make_context(model, wanted, max_rows)
         resources = OwnStack()
         self._free = closed_when_dropped(self, resources)
-        resources.callback(_free_context, model, self._handle)
+        resources.callback(free_context, model, self._handle)
         self._abort = AbortFlag(self.handle)
         self._team = Team(self.handle, model.options, model.header.architecture)
         self._memory = lib.llama_get_memory(self.handle)
@@ -116,8 +119,7 @@ class Session:
         if parents is None and self._tree:
             self._forget_after(len(self._tokens))
         require_room(len(self._tokens) + len(self._tree.tokens) + len(tokens), self.n_ctx)
-        if lost := self._mend():
-            tokens = [*lost, *tokens]
+        tokens = [*self._mend(), *tokens]
         if rows - 1 > self._snapshots:
             self.mark(rows - 1)
         done = 0
@@ -135,8 +137,7 @@ class Session:
         return np.ctypeslib.as_array(logits, (given, self.n_vocab))[-rows:]
 
     def _decode(self, tokens: Sequence[int], rows: int, parents: Sequence[int] = ()) -> None:
-        count, start = len(tokens), len(self._tokens)
-        chain = count - len(parents)  # tokens of the text itself
+        count, start, chain = len(tokens), len(self._tokens), len(tokens) - len(parents)
         self._dirty, self._removable = True, 0
         self._batch.fill(tokens, start, rows)
         if parents:
@@ -148,6 +149,8 @@ class Session:
         self.decode_seconds += perf_counter() - started
         self.decode_calls += 1
         require_evaluated(status, count, was_stopped=self._abort.is_set)
+        for states in self.hidden.values():
+            states.take(start, count, rows)
         self._tokens.extend(tokens[:chain])
         self._dirty, self._removable = False, min(self._snapshots, count - 1)
 
@@ -271,6 +274,8 @@ class Session:
         if not write_state(self.handle, ALL, held.state):
             raise EngineError("llama.cpp cannot take back the state of this model's memory.")
         self._tokens, self._dirty = list(held.tokens), False
+        for states in self.hidden.values():
+            states.forget()
 
     def interrupt(self, stop: bool = True) -> None:
         """Stop the evaluation that runs and those to come, from any thread, or let them run again.
@@ -293,9 +298,3 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _free_context(model: Model, handle: lib.llama_context_p) -> None:
-    """Of a context; that its model is named here keeps this one alive for as long."""
-    if not model.closed:
-        lib.llama_free(handle)

@@ -62,14 +62,16 @@ def require_survived(
     progress: Progress = no_progress,
     *,
     encoder: Path | None = None,
+    heads: bool = False,
 ) -> None:
     """Raise ModelFileError if a process that opens the file dies of it.
 
-    vocabulary: nothing but that will be used. encoder: what is tried is this encoder of images, on
+    vocabulary: nothing but that will be used. heads: its multi-token prediction layers will be,
+    too. encoder: what is tried is this encoder of images, on
     a model that may be opened. Where no Python can be started, as in an application
     that was frozen into a program of its own, nothing is tried.
     """
-    settings, name = _settings(options, vocabulary, encoder), (encoder or path).name
+    settings, name = _settings(options, vocabulary, encoder, heads), (encoder or path).name
     files = [*split_parts(path), *([encoder] if encoder else [])]
     verdict = Verdict(_digest(files, header, settings), tuple(files))
     if refusal := verdict.read():
@@ -128,12 +130,14 @@ def _is_certain(status: int, words: str) -> bool:
     return status == TEMPLATE_FAULT or (-status in _DEATHS and asserted)
 
 
-def _settings(options: LoadOptions, vocabulary: bool, encoder: Path | None) -> str:
+def _settings(options: LoadOptions, vocabulary: bool, encoder: Path | None, heads: bool) -> str:
     """As JSON, what decides which of llama.cpp's code runs: the child's LoadOptions."""
     kind = ("flash_attention", "kv_type_k", "kv_type_v")
     settings = {} if vocabulary else {name: getattr(options, name) for name in kind}
     if encoder is not None:
         settings["encoder"] = str(encoder.absolute())
+    if heads:
+        settings["heads"] = heads
     return json.dumps({"vocabulary": vocabulary, **settings})
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from spec_local.errors import SpecLocalError
 from spec_local.llama.model import Model
+from spec_local.llama.mtp import HeadSession
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.pictures import Picture
 from spec_local.llama.seeing import SeeingSession
@@ -68,10 +69,10 @@ def main() -> int:
     return 0
 
 
-def _use(path: Path, vocabulary: bool, **kind: Any) -> None:
+def _use(path: Path, vocabulary: bool, heads: bool = False, **kind: Any) -> None:
     """Load, tokenize, render, evaluate, go back and evaluate again; on the processor only."""
     options = LoadOptions(n_ctx=256, n_batch=64, n_gpu_layers=0, repack=False, **kind)
-    with Model(path, options, vocab_only=vocabulary, vouched=True) as model:
+    with Model(path, options, vocab_only=vocabulary, vouched=True, heads=heads) as model:
         for special in (True, False):
             model.vocab.tokenize(_TEXT, add_special=special, parse_special=special)
         if vocabulary:
@@ -82,6 +83,9 @@ def _use(path: Path, vocabulary: bool, **kind: Any) -> None:
             session.evaluate(tokens, _ROWS)
             session.truncate(_KEPT)
             session.evaluate(tokens[_KEPT:])
+            if heads:
+                with HeadSession(session) as drafting:
+                    drafting.evaluate(tokens)
         _render(model)
 
 

@@ -9,7 +9,8 @@ from spec_local.control.costs import CostCurve
 from spec_local.control.drafter_state import DrafterState
 from spec_local.control.widths import ANY, Widths
 from spec_local.drafters.model import ModelDrafter
-from spec_local.engine.types import Drafter
+from spec_local.drafters.mtp import MtpDrafter
+from spec_local.engine.types import Drafter, EvaluationSession
 from spec_local.llama.session import Session
 from spec_local.machine.glance import glance_at_draft, glance_at_target
 from spec_local.machine.profile import Identity, ProfileStore
@@ -26,18 +27,24 @@ class LearnedController:
         store: ProfileStore | None,
         widths: Widths = ANY,
     ) -> None:
-        """drafters: a `ModelDrafter` is one that uses `draft`. store: None keeps nothing.
+        """drafters: a `MtpDrafter` has a session of its own, any other `ModelDrafter` uses `draft`.
 
-        widths: at which the target may be evaluated.
+        store: None keeps nothing. widths: at which the target may be evaluated.
         """
         self._store = store
         self._target = target.model.identity
         self._draft = None if draft is None else draft.model.identity
-        self._pair = pair_of(self._target, self._draft)
+        head = target.model.head
+        self._pair = pair_of(self._target, self._draft if head is None else head.identity)
+        heads = [each for each in drafters if isinstance(each, MtpDrafter)]
+        self._heads = {each.name: {**self._target, "drafter": each.name} for each in heads}
         self._tuned = self._when_tuned()
         self._curve = CostCurve() if store is None else store.curve(self._target)
         glance_at_target(target, self._curve, widths)
-        self._draft_curve = None if draft is None else self._curve_of(draft)
+        self._draft_curve = self._curve_of(self._draft, draft)
+        self._head_curves = {
+            each.name: self._curve_of(self._heads[each.name], each.cache.session) for each in heads
+        }
         states = {drafter.name: self._state(drafter) for drafter in drafters}
         self.controller = Controller(self._curve, states, widths=widths)
         kept = None if store is None else store.credit(self._pair)
@@ -46,17 +53,22 @@ class LearnedController:
 
     def _state(self, drafter: Drafter) -> DrafterState:
         cost = self._draft_curve if isinstance(drafter, ModelDrafter) else None
+        cost = self._head_curves.get(drafter.name, cost)
         drawn, store = cost is not None, self._store
         known = {} if store is None else store.acceptance(self._pair, drafter.name, drawn)
         return DrafterState(cost, known)
 
-    def _curve_of(self, draft: Session) -> CostCurve:
-        """What is known of the draft model's costs; if that is nothing, they are looked at now."""
+    def _curve_of(
+        self, identity: Identity | None, session: EvaluationSession | None
+    ) -> CostCurve | None:
+        """What is known of the costs of what drafts; if that is nothing, they are looked at now."""
+        if identity is None or session is None:
+            return None
         curve, store = CostCurve(), self._store
         if store is not None:
-            curve = store.draft_curve(draft.model.identity, self._target, self._curve)
+            curve = store.draft_curve(identity, self._target, self._curve)
         if not curve.is_known:
-            glance_at_draft(draft, curve)
+            glance_at_draft(session, curve)
         return curve
 
     def save(self) -> None:
@@ -69,15 +81,15 @@ class LearnedController:
         states = self.controller.drafters
         if self._tuned == self._when_tuned():
             self._store.save_curve(self._target, self._curve)
-            if self._draft is not None and self._draft_curve is not None:
-                self._store.save_draft_curve(
-                    self._draft, self._draft_curve, self._target, self._curve
-                )
+            drafts = [(self._heads[name], curve) for name, curve in self._head_curves.items()]
+            for identity, curve in [(self._draft, self._draft_curve), *drafts]:
+                if identity is not None and curve is not None:
+                    self._store.save_draft_curve(identity, curve, self._target, self._curve)
         known = {name: state.known for name, state in states.items()}
         self._store.save_pair(self._pair, known, self.controller.budget.total)
 
     def _when_tuned(self) -> list[float]:
-        models = [self._target] if self._draft is None else [self._target, self._draft]
+        models = filter(None, (self._target, self._draft, *self._heads.values()))
         return [] if self._store is None else [self._store.tuned_at(model) for model in models]
 
 

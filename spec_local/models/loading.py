@@ -89,21 +89,32 @@ def is_name(word: str) -> bool:
 
 
 def load_model(
-    name: str, registry: Registry, options: LoadOptions | None, progress: Progress
+    name: str,
+    registry: Registry,
+    options: LoadOptions | None,
+    progress: Progress,
+    *,
+    heads: bool = False,
+    may_be_head: bool = False,
 ) -> Model:
-    """Load a model by name or path; it is pulled if it is not there yet."""
+    """Load a model by name or path; it is pulled if it is not there yet.
+
+    heads: with its multi-token prediction layers, if it has any. may_be_head: as for `Model`.
+    """
     path = pulled(name, registry, progress)
     return Model(
         path,
         options,
         progress,
         vouched=was_verified(name, path, registry),
+        heads=heads,
+        may_be_head=may_be_head,
     )
 
 
 def load_draft(name: str, target: Model, registry: Registry, progress: Progress) -> Model:
     """Load a draft with its target's options; raises VocabularyMismatch if it cannot draft."""
-    draft = load_model(name, registry, target.options, progress)
+    draft = load_model(name, registry, target.options, progress, may_be_head=True)
     differences = "; ".join(target.vocab.differences(draft.vocab, draft.token_map))
     if differences:
         draft.close()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from spec_local.errors import ConfigError, ModelFileError
 from spec_local.gguf.header import GGUFHeader, check_model_file, model_bytes
+from spec_local.llama.heads import HEAD_FILES
 from spec_local.llama.vocab import PADDING_TOLERANCE
 from spec_local.models.download import resolve
 from spec_local.models.kept import kept_models
@@ -88,7 +89,8 @@ def _same_vocabulary(path: Path, wanted: GGUFHeader) -> bool:
         found = check_model_file(path)
     except ModelFileError:
         return False
-    alike = found.vocabulary == wanted.vocabulary != ""
+    # A head has the vocabulary of all targets of its family, and was trained for one of them.
+    alike = found.vocabulary == wanted.vocabulary != "" and found.architecture not in HEAD_FILES
     return alike and abs(found.n_vocab - wanted.n_vocab) <= PADDING_TOLERANCE
 
 

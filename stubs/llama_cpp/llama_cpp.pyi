@@ -37,6 +37,7 @@ GGML_TYPE_Q4_1: int
 GGML_TYPE_Q5_0: int
 GGML_TYPE_Q5_1: int
 GGML_TYPE_Q8_0: int
+LLAMA_CONTEXT_TYPE_MTP: int
 LLAMA_FLASH_ATTN_TYPE_AUTO: int
 LLAMA_FLASH_ATTN_TYPE_DISABLED: int
 LLAMA_FLASH_ATTN_TYPE_ENABLED: int
@@ -82,6 +83,7 @@ class llama_logit_bias(_Structure):
 class llama_batch(_Structure):
     n_tokens: int
     token: _Pointer[llama_token]
+    embd: _Pointer[ctypes.c_float] | None
     pos: _Pointer[ctypes.c_int32]
     n_seq_id: _Pointer[ctypes.c_int32]
     seq_id: _Pointer[_Pointer[ctypes.c_int32]]
@@ -105,6 +107,7 @@ class llama_model_params(_Structure):
     progress_callback: llama_progress_callback
     vocab_only: bool
     use_extra_bufts: bool
+    load_mtp: bool
 
 class llama_context_params(_Structure):
     n_ctx: int
@@ -113,6 +116,7 @@ class llama_context_params(_Structure):
     n_seq_max: int
     n_outputs_max: int
     n_rs_seq: int
+    ctx_type: int
     n_threads: int
     n_threads_batch: int
     flash_attn_type: int
@@ -120,6 +124,7 @@ class llama_context_params(_Structure):
     type_v: int
     swa_full: bool
     kv_unified: bool
+    ctx_other: llama_context_p
 
 class llama_model_quantize_params(_Structure):
     nthread: int
@@ -207,13 +212,17 @@ def llama_init_from_model(
     model: llama_model_p, params: llama_context_params, /
 ) -> llama_context_p | None: ...
 def llama_free(ctx: llama_context_p, /) -> None: ...
+def llama_model_n_embd(model: llama_model_p, /) -> int: ...
+def llama_model_n_layer(model: llama_model_p, /) -> int: ...
 def llama_model_n_embd_inp(model: llama_model_p, /) -> int: ...
+def llama_model_n_embd_out(model: llama_model_p, /) -> int: ...
 def llama_n_ctx(ctx: llama_context_p, /) -> int: ...
 def llama_n_threads(ctx: llama_context_p, /) -> int: ...
 def llama_set_n_threads(ctx: llama_context_p, n_threads: int, n_threads_batch: int, /) -> None: ...
 def llama_n_batch(ctx: llama_context_p, /) -> int: ...
 def llama_batch_init(n_tokens: int, embd: int, n_seq_max: int, /) -> llama_batch: ...
 def llama_batch_free(batch: llama_batch, /) -> None: ...
+def llama_encode(ctx: llama_context_p, batch: llama_batch, /) -> int: ...
 def llama_decode(ctx: llama_context_p, batch: llama_batch, /) -> int: ...
 def llama_set_abort_callback(
     ctx: llama_context_p, abort_callback: ggml_abort_callback, data: ctypes.c_void_p, /

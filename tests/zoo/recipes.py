@@ -8,7 +8,7 @@ caches, rollback and batches are those of real models.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from tests.tiny_gguf import CHATML, LETTERS, add_vocabulary
 
 RECIPES = Path(__file__).with_name("recipes.jsonl")
+HEADED = Path(__file__).with_name("heads.jsonl")
+"""Those that llama.cpp evaluates multi-token prediction layers of, with one."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,21 @@ DIFFUSION = ("dream", "llada", "llada-moe", "rnd1")
 """Architectures that write a text in any order, which has no drafts."""
 
 
-def recipes() -> dict[str, Recipe]:
+def recipes(file: Path = RECIPES) -> dict[str, Recipe]:
     """All there are, by architecture."""
-    found = (Recipe(**json.loads(line)) for line in RECIPES.read_text("utf-8").splitlines())
+    found = (Recipe(**json.loads(line)) for line in file.read_text("utf-8").splitlines())
     return {recipe.arch: recipe for recipe in found}
 
 
-def write(recipe: Recipe, path: Path, seed: int = 0) -> Path:
-    """The model, the same for every seed and machine."""
+def write(
+    recipe: Recipe,
+    path: Path,
+    seed: int = 0,
+    change: Callable[[str, NDArray[np.float32]], NDArray[np.float32]] = lambda _name, weights: (
+        weights
+    ),
+) -> Path:
+    """The model, the same for every seed and machine. change: the weights of a tensor."""
     writer = gguf.GGUFWriter(path, recipe.arch)
     for name, value in recipe.keys.items():
         add_key(writer, name if name.startswith(_OF_ALL) else f"{recipe.arch}.{name}", value)
@@ -58,7 +67,7 @@ def write(recipe: Recipe, path: Path, seed: int = 0) -> Path:
     writer.add_chat_template(CHATML)
     rng = np.random.default_rng(seed)
     for name, shape in recipe.tensors.items():
-        writer.add_tensor(name, _weights(rng, name, shape[::-1]))
+        writer.add_tensor(name, change(name, _weights(rng, name, shape[::-1])))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

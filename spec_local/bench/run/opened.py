@@ -45,7 +45,8 @@ class Field:
         slots = range(min(HEAT, len(contenders)))
         with ExitStack() as stack:
             targets = [stack.enter_context(Session(target)) for _ in slots]
-            drafts = [stack.enter_context(draft_session(draft)) for _ in slots] if draft else []
+            own = draft if draft and not draft.is_head else None  # a head drafts by the target's
+            drafts = [stack.enter_context(draft_session(own)) for _ in slots] if own else []
             self.target, self.draft = targets[0], drafts[0] if drafts else None
             sessions = [self.target, *drafts[:1]]
             curves = [curve_of(session, known, tune_seconds, progress) for session in sessions]

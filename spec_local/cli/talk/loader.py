@@ -62,7 +62,7 @@ class Loader:
     def open_draft(self, models: ModelOptions, target: Model, stack: ExitStack) -> Session | None:
         """A context on the draft that goes with a loaded target, freed by the stack.
 
-        None if there is none. Raises SpecLocalError.
+        None if there is none, or it is a head for the target. Raises SpecLocalError.
         """
         from spec_local.models.loading import draft_session, load_draft
         from spec_local.models.registry import load_registry
@@ -74,6 +74,7 @@ class Loader:
             with on_terminal() as progress:
                 model = load_draft(spec.draft, target, load_registry(), progress)
             opened.enter_context(model)
-            session = opened.enter_context(draft_session(model))
+            target.head = model if model.is_head else None
+            session = None if model.is_head else opened.enter_context(draft_session(model))
             stack.push(opened.pop_all())
         return session

@@ -1,0 +1,42 @@
+"""Multi-token prediction layers: which of a model's this llama.cpp can evaluate.
+
+A model trained with them has layers behind its last one that guess the token after the next from
+the hidden state of the last token and the next one (Gloeckle et al., arXiv 2404.19737; as chained
+modules, DeepSeek-V3, arXiv 2412.19437). In a GGUF they are the last `nextn_predict_layers` blocks.
+"""
+
+from __future__ import annotations
+
+from spec_local.gguf.header import GGUFHeader
+from spec_local.llama import extension
+
+_EVALUATED = frozenset(
+    {
+        *("bailingmoe3", "cohere2moe", "deepseek2", "deepseek32", "deepseek4", "glm-dsa"),
+        *("glm4moe", "hy_v3", "mimo2", "nemotron_h_moe", "qwen35", "qwen35moe", "qwen3next"),
+        "step35",
+    }
+)
+"""Architectures with a `graph_mtp` in llama.cpp's src/models; with others it ends the process."""
+_CROPS = frozenset({"deepseek2", "deepseek32", "glm-dsa", "glm4moe", "mimo2"})
+"""Those whose last layer is computed for fewer tokens of a prompt while nobody asks for the hidden
+states of all. Elsewhere all are there anyway."""
+
+
+HEAD_FILES = frozenset({"eagle3"})
+"""Architectures of files that hold nothing but a head for another model."""
+
+
+def heads_of(header: GGUFHeader) -> bool:
+    """Whether the file has a multi-token prediction layer that can be evaluated here.
+
+    One layer, that is: it is used again for every drafted token. Files with several, one for each
+    token, are those of Step 3.5 and MiMo so far.
+    """
+    wanted = header.hyperparameter("nextn_predict_layers") == header.heads == 1
+    return wanted and header.architecture in _EVALUATED and not extension.lacks(extension.MTP)
+
+
+def keeps_bits(architecture: str) -> bool:
+    """Whether asking for the hidden states of all tokens changes nothing in the logits."""
+    return architecture not in _CROPS
