@@ -128,9 +128,9 @@ class Runner:
         What is not there yet is pulled. Raises SpecLocalError. mmproj: the target's image encoder;
         None takes the one that lies beside it, if any. draft: None is the pair's own; "auto" where
         it has none the best one at hand, which `runner.pair` tells; "none" does without. One that
-        nobody named may fail to load. drafter: auto, none, lookup, model, lookup-then-model, staged
-        or a `Drafter` of your own, which the runner closes. auto decides by what each costs and
-        earns here. None is the pair's. k: tokens drafted per round by any other drafter, or 3.
+        nobody named may fail to load. drafter: one of docs/drafters.md, or a `Drafter` of your own,
+        which the runner closes. auto decides by what each costs and earns here, and so do several
+        names with commas. None is the pair's. k: tokens drafted per round by a single one, or 3.
         profiles: where what is learned of the machine is kept; None is the user's cache directory.
         exact: the same text, bit for bit, whatever is drafted, by a mode of `exact/modes.py`; True
         is "certified", which for the first time examines the machine, for minutes. remember: keep

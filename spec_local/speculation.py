@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from spec_local import drafters
 from spec_local.control.widths import ANY
-from spec_local.drafters.build import DraftModel, Heads, build, build_all
+from spec_local.drafters.build import DraftModel, Heads, build, build_some
 from spec_local.drafters.library import Library
 from spec_local.drafters.mtp import EagleDrafter, MtpDrafter
 from spec_local.drafters.pard import MASK_KEY, PardDrafter
@@ -44,18 +44,19 @@ def speculation(
     exact: Exactness | None,
 ) -> Speculation:
     """Make it, as `Runner` explains; the drafter's rules have been checked."""
+    names = drafters.chosen_from(drafter)
     model = _draft_model(drafter, target, draft)
-    heads = _heads(drafter, target, exact)
+    heads = [each for name in names or (drafter,) for each in _heads(name, target, exact)]
     if isinstance(k, Policy):
         return Speculation(Paced(build(drafter, model, library, heads), k), None)
-    if drafter != drafters.AUTO:
+    if not names:
         one = build(drafter, model, library, heads)
         fixed = FixedK(one, drafters.DEFAULT_K if k is None else k)
         most = target.max_rows - 1
         require(fixed.k <= most, f"k can be at most {most}, not {fixed.k}.")
         return Speculation(fixed, None)
     widths = ANY if exact is None else exact.widths
-    built = build_all(model, library, heads)
+    built = build_some(names, model, library, heads)
     learned = LearnedController(target, draft, built, profiles, widths)
     return Speculation(Adaptive(built, learned.controller), learned)
 

@@ -179,3 +179,13 @@ def test_log_probabilities_are_those_of_the_path(tiny: Path, tiny_draft: Path) -
     for one, other in zip(found[0].logprobs or (), found[1].logprobs or (), strict=True):
         assert one.token == other.token
         assert one.logprob == pytest.approx(other.logprob, abs=1e-2)
+
+
+def test_the_controller_chooses_among_those_named(tiny: Path, tiny_draft: Path) -> None:
+    texts = set[tuple[int, ...]]()
+    for drafter in ("none", "lookup-tree,recycling,model", "logitspec,lookahead"):
+        with Runner.load(target=tiny, draft=tiny_draft, drafter=drafter) as runner:
+            done = runner.complete(TEXT * 4, max_tokens=100, sampling=Sampling(temperature=0))
+            texts.add(done.tokens)
+            assert set(done.stats.by_drafter) <= {*drafter.split(","), "window"}
+    assert len(texts) == 1

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from spec_local import drafters
 from spec_local.cli.summary import summary
 from spec_local.control.controller import Controller
 from spec_local.control.drafter_state import DrafterState
 from spec_local.control.odds import Odds
 from spec_local.control.plan import Offer, Plan
+from spec_local.drafters.build import DraftModel, build_some
+from spec_local.drafters.library import Library
+from spec_local.drafters.model import ModelDrafter
 from spec_local.engine.draft import Draft
 from spec_local.engine.rounds import Earned, Round, Stats
 from spec_local.engine.speculate import Adaptive, judge
+from spec_local.errors import ConfigError
 from spec_local.sampling.settings import Sampling
 from spec_local.util.tree import ROOT
 from tests.fake import PROMPT, TableSession, run, tokens_of
@@ -84,3 +89,39 @@ def test_statistics_name_who_earned_what() -> None:
     assert stats.as_dict()["by_drafter"]["lookup"] == {"rounds": 2, "drafted": 8, "accepted": 4}
     assert "40% of 10 drafted accepted (lookup 4 of 8, model 0 of 2)," in summary(stats)
     assert "lookup" not in summary(Stats().plus(first).plus(lookup))
+
+
+# ---- which drafters there are to choose from ----------------------------------------------------
+
+
+def test_several_names_are_a_choice() -> None:
+    assert drafters.chosen_from("auto") == ("auto",)
+    assert drafters.chosen_from("lookup, recycling") == ("lookup", "recycling")
+    assert drafters.chosen_from("lookup") == ()
+    assert drafters.uses_draft("lookup,model")
+    assert not drafters.uses_draft("lookup,recycling")
+    drafters.check("lookup,recycling", has_draft=False)
+    for wrong, said in (
+        ("lookup,nobody", "no drafter 'nobody'"),
+        ("lookup,tree", "Nobody can choose tree"),
+        ("lookup,auto", "Nobody can choose auto"),
+        ("lookup,lookup", "each drafter once"),
+        ("lookup,", "no drafter ''"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            drafters.uses_draft(wrong)
+    with pytest.raises(ConfigError, match="needs a draft model"):
+        drafters.check("lookup,model", has_draft=False)
+    with pytest.raises(ConfigError, match="how much to draft"):
+        drafters.check("lookup,recycling", has_draft=False, k=4)
+
+
+def test_the_drafters_named_are_built_and_share_a_draft_models_cache() -> None:
+    draft = DraftModel(TableSession(), 24, lambda _token: False)
+    found = build_some(("lookup-tree", "model", "staged"), draft, Library())
+    assert [each.name for each in found] == ["lookup-tree", "model", "window", "staged"]
+    caches = {id(each.cache) for each in found if isinstance(each, ModelDrafter)}
+    assert len(caches) == 1
+    everything = build_some(("auto",), draft, Library())
+    assert [each.name for each in everything] == ["lookup", "model", "window"]
+    assert [each.name for each in build_some(("auto",), None, Library())] == ["lookup"]

@@ -133,7 +133,10 @@ def test_sources_keep_their_order(no_user_file: Path) -> None:
         ("[models.a]\nhf = { repo = '../..', file = 'x' }", "must be of the form owner/name"),
         ("[models.a]\nhf = { repo = 'a/b/c', file = 'x' }", "must be of the form owner/name"),
         ("[models.a]\nwheels = [{ requirement = '-r==1', member = 'b' }]", "of the form name==1.0"),
-        ("[pairs.a]\ntarget = 't'\ndrafter = 'modle'", "pairs.a: drafter must be one of auto"),
+        (
+            "[pairs.a]\ntarget = 't'\ndrafter = 'modle'",
+            "pairs.a: There is no drafter 'modle'",
+        ),
         ("[pears.a]", "pears: unknown key; only models and pairs"),
         ("models = 3", "models must be a table"),
         ("[models", "cannot be read"),

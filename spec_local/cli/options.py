@@ -96,7 +96,7 @@ class ModelOptions(PairOptions):
         _often(
             "--drafter",
             metavar="WHO",
-            help="auto, none, lookup, model, lookup-then-model or staged.",
+            help="auto, none, lookup, model, tree ..., or several to choose from: lookup,model.",
             default="the pair's",
         ),
     ] = None

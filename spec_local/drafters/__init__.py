@@ -5,7 +5,7 @@ The rules alone are needed in many places, so nothing is imported here but error
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from spec_local.errors import require
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from spec_local.policies.policy import Policy
 
 AUTO = "auto"
-"""Not a drafter but all that can be had, and a controller that chooses."""
+"""Not a drafter but all that can be had, and a controller that chooses.
+
+It also chooses where several are named, with commas between them.
+"""
 
 DEFAULT_K = 3
 """Tokens that a named drafter drafts per round, unless told otherwise."""
@@ -34,24 +37,27 @@ class Rules(NamedTuple):
     """Whether it looks into a library."""
     uses_heads: bool = False
     """Whether it drafts with the target's multi-token prediction layers where there are any."""
+    priced: bool = True
+    """Whether a controller can choose it: what it drafts is there for nothing, or costs an
+    evaluation for each token, after which it can be told to stop."""
 
 
 RULES: Mapping[str, Rules] = {
-    AUTO: Rules(uses_draft=True, takes_k=False, looks_up=True, uses_heads=True),
-    "none": Rules(),
+    AUTO: Rules(uses_draft=True, takes_k=False, looks_up=True, uses_heads=True, priced=False),
+    "none": Rules(priced=False),
     "lookup": Rules(looks_up=True),
     "model": Rules(uses_draft=True, needs_draft=True),
-    "tree": Rules(uses_draft=True, needs_draft=True),
+    "tree": Rules(uses_draft=True, needs_draft=True, priced=False),
     "lookup-tree": Rules(looks_up=True),
     "recycling": Rules(),
     "logitspec": Rules(looks_up=True),
     "lookahead": Rules(),
-    "lookup-and-model": Rules(uses_draft=True, needs_draft=True, looks_up=True),
-    "lookup-then-model": Rules(uses_draft=True, needs_draft=True, looks_up=True),
+    "lookup-and-model": Rules(uses_draft=True, needs_draft=True, looks_up=True, priced=False),
+    "lookup-then-model": Rules(uses_draft=True, needs_draft=True, looks_up=True, priced=False),
     "staged": Rules(uses_draft=True, needs_draft=True, looks_up=True),
     "mtp": Rules(uses_heads=True),
     "eagle3": Rules(uses_draft=True, needs_draft=True),
-    "pard": Rules(uses_draft=True, needs_draft=True),
+    "pard": Rules(uses_draft=True, needs_draft=True, priced=False),
 }
 
 
@@ -99,8 +105,35 @@ def check_looks_up(drafter: str | Drafter, what: str) -> None:
     )
 
 
+def chosen_from(drafter: str | Drafter) -> tuple[str, ...]:
+    """The drafters a controller chooses from, by name; empty if it is a single one."""
+    if drafter == AUTO:
+        return (AUTO,)
+    several = isinstance(drafter, str) and "," in drafter
+    return tuple(name.strip() for name in drafter.split(",")) if several else ()  # type: ignore[union-attr]
+
+
 def _rules(drafter: str | Drafter) -> Rules:
     if not isinstance(drafter, str):
         return Rules()  # one of the caller's own, which opens by itself what it needs
+    if "," in drafter:
+        return _rules_of_several(chosen_from(drafter))
     require(drafter in RULES, f"There is no drafter {drafter!r}; choose from: {', '.join(RULES)}.")
     return RULES[drafter]
+
+
+def _rules_of_several(names: Sequence[str]) -> Rules:
+    each = [_rules(name) for name in names]
+    priced = [name for name, rules in RULES.items() if rules.priced]
+    odd = next((name for name, rules in zip(names, each, strict=True) if not rules.priced), "")
+    require(
+        not odd, f"Nobody can choose {odd} among other drafters; choose from: {', '.join(priced)}."
+    )
+    require(len(set(names)) == len(names), "Name each drafter once.")
+    return Rules(
+        uses_draft=any(rules.uses_draft for rules in each),
+        needs_draft=any(rules.needs_draft for rules in each),
+        takes_k=False,
+        looks_up=any(rules.looks_up for rules in each),
+        uses_heads=any(rules.uses_heads for rules in each),
+    )

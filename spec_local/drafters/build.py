@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from spec_local.drafters import AUTO
 from spec_local.drafters.library import Library
 from spec_local.drafters.logitspec import LogitSpecDrafter
 from spec_local.drafters.lookahead import LookaheadDrafter
@@ -61,8 +62,8 @@ def build(
     """The drafter of that name or the one given; its rules have been checked (`drafters.check`)."""
     if not isinstance(drafter, str):
         return drafter
-    if heads:
-        return _of_heads(heads[0])
+    if (mine := next((each for each in heads if each.drafter.name == drafter), None)) is not None:
+        return _of_heads(mine)
     if drafter == PardDrafter.name:
         assert draft is not None
         assert draft.mask is not None
@@ -70,15 +71,25 @@ def build(
     return BUILDERS[drafter](draft, library)
 
 
-def build_all(
-    draft: DraftModel | None, library: Library, heads: Sequence[Heads] = ()
+def build_some(
+    names: Sequence[str], draft: DraftModel | None, library: Library, heads: Sequence[Heads] = ()
 ) -> list[Drafter]:
-    """Those that a controller chooses from."""
-    found: list[Drafter] = [LookupDrafter(library=library)]
-    if draft is not None:
-        whole = ModelDrafter(*draft.plainly)
-        found += [whole, WindowDrafter(whole)]
-    return [*found, *map(_of_heads, heads)]
+    """Those of these names that a controller chooses from, or with `auto` all that pay somewhere.
+
+    A draft model also drafts from the end of a long context. Drafters of one model share its cache.
+    """
+    if AUTO in names:
+        names = ["lookup", *(["model"] if draft else []), *(each.drafter.name for each in heads)]
+    found, whole = list[Drafter](), None
+    for name in names:
+        drafter = build(name, draft, library, heads)
+        if isinstance(drafter, ModelDrafter) and not isinstance(drafter, MtpDrafter):
+            whole = whole or drafter
+            drafter.cache = whole.cache
+        found.append(drafter)
+        if name == ModelDrafter.name and isinstance(drafter, ModelDrafter):
+            found.append(WindowDrafter(drafter))
+    return found
 
 
 def _of_heads(heads: Heads) -> Drafter:

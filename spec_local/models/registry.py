@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spec_local.drafters import RULES
+from spec_local.drafters import uses_draft
 from spec_local.errors import ConfigError, require
 from spec_local.sampling.settings import Sampling
 from spec_local.util.paths import user_directory
@@ -137,7 +137,7 @@ class PairSpec:
     """The target's image encoder; None: the one that lies beside it, if any."""
 
     def __post_init__(self) -> None:
-        require(self.drafter in RULES, f"drafter must be one of {', '.join(RULES)}.")
+        uses_draft(self.drafter)  # raises for one that there is not
 
     @property
     def models(self) -> list[str]:

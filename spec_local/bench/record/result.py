@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spec_local.drafters import RULES
+from spec_local.drafters import RULES, chosen_from
 from spec_local.errors import ConfigError, require
 from spec_local.util.files import read_text, write_text
 from spec_local.util.records import record
@@ -88,7 +88,7 @@ class Contender:
     @property
     def is_peer(self) -> bool:
         """Whether it is another program, not spec-local."""
-        return self.drafter not in RULES
+        return self.drafter not in RULES and not chosen_from(self.drafter)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,18 +29,23 @@ def line_up(named: Sequence[str], sweep: Sequence[int], has_draft: bool) -> list
 
 
 def contender(text: str) -> Contender:
-    """A drafter or a policy, perhaps with its number, as in `model=5` or `p-min=0.9`.
+    """A drafter or a policy, perhaps with its number, as in `model=5` or `p-min=0.9`; or several
+    drafters to choose from, as in `lookup,model`.
 
     The name a report gives it is understood as well: `model k=5`, `p-min 0.9`.
     """
     name, _, number = text.replace(" k=", "=").replace(" ", "=").partition("=")
     known = [*drafters.RULES, *POLICIES]
+    if drafters.chosen_from(name):
+        drafters.check(name, has_draft=True)
+        require(not number, f"{name} has no k; leave out ={number}.")
+        return Contender(name, name)
     require(name in known, f"There is no contender {name!r}; choose from: {', '.join(known)}.")
     if name in POLICIES:
         named = f"{name} {number}" if number else name
         policy(named)
         return Contender(named, "model", policy=named)
-    if name in (PLAIN, drafters.AUTO):
+    if name == PLAIN:
         require(not number, f"{name} has no k; leave out ={number}.")
         return Contender(name, name)
     try:

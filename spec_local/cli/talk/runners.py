@@ -69,7 +69,7 @@ class Runners:
         from spec_local.runner import Runner
 
         before, loaded = self.runner, self._loaded
-        k = None if name == drafters.AUTO else self._k
+        k = None if drafters.chosen_from(name) else self._k
         models = replace(self._models, drafter=name, k=k)
         if drafters.uses_draft(name) and self._draft is None:
             self._draft = self._loader.open_draft(models, loaded.target.model, self._drafts)
