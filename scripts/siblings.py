@@ -101,6 +101,7 @@ def table(data: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def main() -> None:
+    """Measure, or draw the table again from what was measured."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*")
     parser.add_argument("--json", type=Path)
