@@ -13,6 +13,8 @@ from spec_local.control.plan import Offer, Plan
 from spec_local.drafters.build import DraftModel, build_some
 from spec_local.drafters.library import Library
 from spec_local.drafters.model import ModelDrafter
+from spec_local.drafters.none import NoDrafter
+from spec_local.drafters.tree import TreeDrafter
 from spec_local.engine.draft import Draft
 from spec_local.engine.rounds import Earned, Round, Stats
 from spec_local.engine.speculate import Adaptive, judge
@@ -91,6 +93,25 @@ def test_statistics_name_who_earned_what() -> None:
     assert "lookup" not in summary(Stats().plus(first).plus(lookup))
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("acceptance", ["keyed", "rejection"])
+def test_a_draft_models_tree_goes_as_far_as_it_pays(temperature: float, acceptance: str) -> None:
+    """Where drafting and rows cost little trees are wide; where they cost much there are none."""
+    drafted = []
+    for price in (0.01, 2.0):
+        state = DrafterState(curve(price, price))
+        controller = Unteachable(curve(price), {"tree": state})
+        auto = Adaptive([TreeDrafter(TableSession(sharpness=1.4))], controller)
+        sampling = Sampling(temperature=temperature, seed=3, acceptance=acceptance)  # type: ignore[arg-type]
+        rounds = run(TableSession(), auto, sampling=sampling, max_tokens=80)
+        if acceptance == "keyed":
+            plain = run(TableSession(), NoDrafter(), sampling=sampling, max_tokens=80)
+            assert tokens_of(rounds) == tokens_of(plain)
+        drafted.append(sum(round_.drafted for round_ in rounds) / len(rounds))
+    assert drafted[0] > 4
+    assert drafted[1] < 0.5
+
+
 # ---- which drafters there are to choose from ----------------------------------------------------
 
 
@@ -103,7 +124,7 @@ def test_several_names_are_a_choice() -> None:
     drafters.check("lookup,recycling", has_draft=False)
     for wrong, said in (
         ("lookup,nobody", "no drafter 'nobody'"),
-        ("lookup,tree", "Nobody can choose tree"),
+        ("lookup,pard", "Nobody can choose pard"),
         ("lookup,auto", "Nobody can choose auto"),
         ("lookup,lookup", "each drafter once"),
         ("lookup,", "no drafter ''"),

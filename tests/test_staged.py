@@ -14,6 +14,7 @@ from spec_local.drafters.none import NoDrafter
 from spec_local.drafters.staged import StagedDrafter
 from spec_local.engine.draft import Draft
 from spec_local.engine.types import Pace
+from spec_local.policies.policy import Policy
 from spec_local.sampling.settings import AcceptanceRule, Sampling
 from spec_local.sampling.types import Logits
 from tests.fake import END, PROMPT, TableSession, run, start, tokens_of
@@ -134,7 +135,7 @@ def test_a_memory_that_cannot_go_back_is_not_asked_to_twice() -> None:
 
 
 @dataclass
-class Refusing:
+class Refusing(Policy):
     """A pace that takes tokens up to one that is unsure."""
 
     least: float

@@ -17,12 +17,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spec_local.control.acceptance import Acceptance
 from spec_local.control.constants import Tuning
+from spec_local.control.odds import Odds
 
 _GRID = np.geomspace(Tuning().least_survival, 1.0, Tuning().survival_points)
 """Survival probabilities for which W is computed; between them it is interpolated."""
@@ -58,7 +60,7 @@ class DraftPace:
         self._acceptance, self._probe = acceptance, probe
         self._stop = [-rate * cost for cost in row[1 : limit + 2]]
         self._survival = 1.0
-        cost = rate * step
+        cost = self._cost = rate * step
         shares, rates = acceptance.shares, acceptance.rates
         reached = (_GRID[:, None] * rates).ravel()  # survival after taking a token
         after = _taking(reached, cost)
@@ -80,7 +82,7 @@ class DraftPace:
         """A pace for the next draft by the same values, and no longer than this one."""
         twin = object.__new__(DraftPace)
         twin._acceptance, twin._probe = self._acceptance, self._probe
-        twin._stop, twin._values = self._stop, self._values
+        twin._stop, twin._values, twin._cost = self._stop, self._values, self._cost
         twin.limit, twin.taken, twin._survival = min(limit, self.limit), 0, 1.0
         return twin
 
@@ -104,6 +106,21 @@ class DraftPace:
             return False
         self.taken, self._survival = self.taken + 1, survival
         return True
+
+    def deeper(self, tokens: float) -> bool:
+        """Whether a level more of a tree, one evaluation, is worth so many accepted tokens more."""
+        return self._probe or tokens > self._cost
+
+    def nodes(self, confidences: Sequence[float], parents: Sequence[int], chain: int) -> int:
+        """The k with the greatest Σ chances - r V(k + 1), of the k likeliest nodes."""
+        for confidence in confidences[:chain]:
+            self._acceptance.drafted(confidence)
+        if self._probe:
+            return min(self.limit, len(parents))
+        odds = Odds.of(self._acceptance.rate, confidences, parents)
+        expected = (0.0, *accumulate(odds.chances))
+        gains = [tokens + stop for tokens, stop in zip(expected, self._stop, strict=False)]
+        return gains.index(max(gains))
 
     def _value(self, taken: int, survival: float) -> float:
         above = bisect_right(_POINTS, survival)

@@ -47,7 +47,7 @@ RULES: Mapping[str, Rules] = {
     "none": Rules(priced=False),
     "lookup": Rules(looks_up=True),
     "model": Rules(uses_draft=True, needs_draft=True),
-    "tree": Rules(uses_draft=True, needs_draft=True, priced=False),
+    "tree": Rules(uses_draft=True, needs_draft=True),
     "lookup-tree": Rules(looks_up=True),
     "recycling": Rules(),
     "logitspec": Rules(looks_up=True),

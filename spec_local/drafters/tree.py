@@ -20,7 +20,7 @@ from spec_local.engine.draft import NO_DRAFT, Draft, Outcome
 from spec_local.engine.types import EvaluationSession, Pace
 from spec_local.errors import ContextOverflow, NoTokenAllowed
 from spec_local.sampling.types import Logits, Proposal, Sampler
-from spec_local.util.tree import ROOT, likeliest, likely
+from spec_local.util.tree import ROOT, first_born, likeliest, likely
 
 SIBLINGS = 4
 """Most children of a node: the fifth choice of a draft model is right once in a hundred times."""
@@ -69,7 +69,7 @@ class TreeDrafter(ModelDrafter):
         try:
             if budget > 0:
                 self._read(missing, budget, steps)
-                while level := self._next_level(budget):
+                while level := self._next_level(budget, pace):
                     self._evaluate(level, steps)
         except FAILURES as error:
             cache.fail(error)
@@ -78,7 +78,11 @@ class TreeDrafter(ModelDrafter):
         for node in self._nodes:
             if node.sampler is not None:
                 node.sampler.close()
-        return self._draft(steps).first(budget)
+        draft = self._draft(steps).first(budget)
+        if pace is None or draft.distributions is not None:
+            return draft  # what was drawn must not be left out for what follows it
+        parents = draft.parents or ()
+        return draft.first(pace.nodes(draft.confidences, parents, len(first_born(parents))))
 
     def _read(self, missing: Sequence[int], budget: int, steps: list[tuple[int, float]]) -> None:
         """What the draft model thinks may follow the context: the first level of the tree."""
@@ -113,7 +117,7 @@ class TreeDrafter(ModelDrafter):
             return
         self._nodes += [_Node(parent, each) for each in found]
 
-    def _next_level(self, budget: int) -> list[int]:
+    def _next_level(self, budget: int, pace: Pace | None) -> list[int]:
         """Where the nodes are that are evaluated next; none if that would add little."""
         nodes, parents, chances = self._nodes, *self._shape()
         best, paths = likeliest(parents, chances, budget), likely(parents, chances)
@@ -124,7 +128,8 @@ class TreeDrafter(ModelDrafter):
             for place in best
             if nodes[place].number == ROOT and not self.is_end(nodes[place].proposal.token)
         ]
-        if sum(paths[place] - least for place in waiting) < _LEAST:
+        more = sum(paths[place] - least for place in waiting)
+        if not (more > _LEAST if pace is None else waiting and pace.deeper(more)):
             return []
         waiting.sort(key=lambda place: -paths[place])
         return sorted(self._within(waiting)[: self.cache.session.max_rows])

@@ -67,13 +67,22 @@ class EvaluationSession(Protocol):
 
 
 class Pace(Protocol):
-    """Tells a drafter that drafts token by token how far to go."""
+    """Tells a drafter whose tokens cost evaluations how far to go, one by one or level by level."""
 
     def more(self) -> bool:
         """Whether to draft another token."""
 
     def take(self, confidence: float) -> bool:
         """Whether the token just drafted belongs to the draft; if not, the draft ends before it."""
+
+    def deeper(self, tokens: float) -> bool:
+        """Whether a level more of a tree, one evaluation, is worth so many accepted tokens more."""
+
+    def nodes(self, confidences: Sequence[float], parents: Sequence[int], chain: int) -> int:
+        """How many nodes of a tree are to be verified, the likeliest ones.
+
+        chain: so many, at the beginning, are what would have been drafted without branches.
+        """
 
 
 class Drafter(Protocol):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class Policy:
     """Decides draft by draft how far a drafter goes, and learns what was accepted.
@@ -27,6 +29,14 @@ class Policy:
         confidence: that of `Proposal`, which may be acted on under every acceptance rule.
         """
         return True
+
+    def deeper(self, tokens: float) -> bool:
+        """The policies are of chains; a tree is drafted as if there were none."""
+        return True
+
+    def nodes(self, confidences: Sequence[float], parents: Sequence[int], chain: int) -> int:
+        """All of them, as above."""
+        return len(parents)
 
     def judged(self, confidences: tuple[float, ...], right: int) -> None:
         """The target judged a draft of one token or more and accepted the first `right` of them."""
