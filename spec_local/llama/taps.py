@@ -74,8 +74,9 @@ class LayerTaps:
         if failure is not None:
             raise failure
 
-    def _called(self, tensor: int, asks: bool, _user_data: int | None) -> bool:
+    def _called(self, tensor: int | None, asks: bool, _user_data: int | None) -> bool:
         try:
+            assert tensor is not None
             return self._wants(tensor) if asks else self._take(tensor)
         except BaseException as error:  # must not pass through C; raised again by `check`
             self._failure = error

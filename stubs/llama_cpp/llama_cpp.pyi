@@ -99,7 +99,7 @@ class llama_progress_callback:
 
 class ggml_backend_sched_eval_callback:
     # Of a tensor's address, and whether it is asked for or there.
-    def __init__(self, function: Callable[[int, bool, int | None], bool], /) -> None: ...
+    def __init__(self, function: Callable[[int | None, bool, int | None], bool], /) -> None: ...
 
 class llama_model_params(_Structure):
     devices: ctypes.c_void_p
