@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spec_local.cli.brief_help import BriefHelp
+from spec_local.cli.draft_layers import layers
 from spec_local.cli.output import say
 from spec_local.cli.progress import on_terminal
 from spec_local.util.files import read_text
@@ -17,12 +18,6 @@ if TYPE_CHECKING:
     from spec_local.models.trim import Trimmed
 
 app = typer.Typer(help="Make draft models that cost less.", no_args_is_help=True)
-
-
-@app.callback()
-def draft() -> None:  # noqa: D103 - it would become the help text
-    # Without a callback Typer makes a single command the application itself.
-    pass
 
 
 @app.command(cls=BriefHelp)
@@ -82,6 +77,9 @@ def trim(
             progress=show,
         )
     say(_summary(out, result))
+
+
+app.command(cls=BriefHelp)(layers)
 
 
 def _summary(out: Path, result: Trimmed) -> str:

@@ -51,7 +51,7 @@ def _announce_minutes() -> Callable[[str, float], None]:
     said: set[str] = set()
 
     def announce(stage: str, _fraction: float) -> None:
-        if stage.startswith(("certify ", "ask ")) and stage not in said:
+        if stage.startswith(("certify ", "ask ", "search ")) and stage not in said:
             said.add(stage)
             say(f"note: {stage}: this takes minutes.", err=True)
 

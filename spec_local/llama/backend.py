@@ -56,7 +56,9 @@ def _bounded_spinning() -> Iterator[None]:
 
 with _bounded_spinning():
     import llama_cpp
+    from llama_cpp._ctypes_extensions import load_shared_library
     from llama_cpp._ggml import libggml as _libggml
+    from llama_cpp._ggml import libggml_base_path
     from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
 lib = llama_cpp
@@ -170,6 +172,18 @@ def device_names() -> list[str]:
     api = _devices_api()
     handles = map(api.ggml_backend_dev_get, range(api.ggml_backend_dev_count()))
     return [api.ggml_backend_dev_name(handle).decode() for handle in handles]
+
+
+@cache
+def tensor_api() -> ctypes.CDLL:
+    """ggml's functions that read and write a tensor while a graph is computed (`taps.py`)."""
+    base = load_shared_library("ggml-base", libggml_base_path)
+    base.ggml_get_name.argtypes = base.ggml_nbytes.argtypes = [ctypes.c_void_p]
+    base.ggml_get_name.restype, base.ggml_nbytes.restype = ctypes.c_char_p, ctypes.c_size_t
+    for move in (base.ggml_backend_tensor_get, base.ggml_backend_tensor_set):
+        move.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t]
+        move.restype = None
+    return base
 
 
 def _encoded(name: str) -> bytes:

@@ -62,6 +62,8 @@ def make_context(
     kv_types = (options.kv_type_k, options.kv_type_v)
     if kv_types == _EXACT_TYPES and model.has_one_cache:
         kv_types = (options.kv_type_v, options.kv_type_v)
+    if model.taps is not None:
+        params.cb_eval = model.taps.callback
     params.type_k, params.type_v = (KV_TYPES[each].number for each in kv_types)
     with collected_errors() as errors:
         handle = lib.llama_init_from_model(model.handle, params)

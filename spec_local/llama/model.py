@@ -17,6 +17,7 @@ from spec_local.llama.identity import identity
 from spec_local.llama.messages import NO_EYES
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.pictures import Encoder, picture
+from spec_local.llama.taps import LayerTaps
 from spec_local.llama.vocab import Vocabulary
 from spec_local.llama.weights import require_room_for_weights
 from spec_local.util.apart import Apart
@@ -77,6 +78,8 @@ class Model:
         self.vocab = Vocabulary(lib.llama_model_get_vocab(self._handle))
         self.eyes: Encoder | None = None
         """Its image encoder, which is freed with it; None: it sees no images."""
+        self.taps: LayerTaps | None = None
+        """What sees the layers' outputs in contexts made from then on; None: nothing does."""
         resources.callback(self.vocab.close)
         self.token_map = self._token_map()
         """Id of each token in the model that a trimmed draft was cut from; None if it is none.

@@ -115,14 +115,22 @@ def load_model(
 def load_draft(name: str, target: Model, registry: Registry, progress: Progress) -> Model:
     """Load a draft with its target's options; raises VocabularyMismatch if it cannot draft."""
     draft = load_model(name, registry, target.options, progress, may_be_head=True)
+    try:
+        require_draft(target, draft)
+    except VocabularyMismatch:
+        draft.close()
+        raise
+    return draft
+
+
+def require_draft(target: Model, draft: Model) -> None:
+    """Raise VocabularyMismatch unless the draft speaks the target's tokens."""
     differences = "; ".join(target.vocab.differences(draft.vocab, draft.token_map))
     if differences:
-        draft.close()
         raise VocabularyMismatch(
             f"{draft.path.name} cannot draft for {target.path.name}: {differences}. "
             "Choose a draft of the same model family."
         )
-    return draft
 
 
 def give_eyes(target: Model, encoder: str | None, registry: Registry, progress: Progress) -> None:

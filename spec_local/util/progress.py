@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 Progress = Callable[[str, float], None]
 """Told what is going on ("pull NAME", "try NAME", "load NAME", "certify NAME", "ask NAME",
-"prompt", "draft prompt") and how much of it is done, 0 to 1."""
+"search the layers", "prompt", "draft prompt") and how much of it is done, 0 to 1."""
 
 Share = Callable[[float], None]
 """Told how much of one thing is done, 0 to 1; what it raises ends it."""

@@ -1,3 +1,5 @@
 import ctypes
+from pathlib import Path
 
 libggml: ctypes.CDLL
+libggml_base_path: Path

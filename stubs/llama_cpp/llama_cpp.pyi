@@ -99,6 +99,10 @@ class ggml_abort_callback:
 class llama_progress_callback:
     def __init__(self, function: Callable[[float, int | None], bool], /) -> None: ...
 
+class ggml_backend_sched_eval_callback:
+    # Of a tensor's address, and whether it is asked for or there.
+    def __init__(self, function: Callable[[int | None, bool, int | None], bool], /) -> None: ...
+
 class llama_model_params(_Structure):
     devices: ctypes.c_void_p
     n_gpu_layers: int
@@ -122,6 +126,7 @@ class llama_context_params(_Structure):
     flash_attn_type: int
     type_k: int
     type_v: int
+    cb_eval: ggml_backend_sched_eval_callback
     swa_full: bool
     kv_unified: bool
     ctx_other: llama_context_p

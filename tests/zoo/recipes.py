@@ -39,6 +39,12 @@ class Recipe:
         return json.dumps(asdict(self), separators=(",", ":"))
 
 
+_NOT_OF_LAYERS = (
+    "rope.dimension_sections",
+    "adapters.token_ids_activate",
+    "adapters.token_ids_substitute",
+)
+"""Lists that do not have an entry for each layer."""
 _OF_ALL = "xielu."
 """How metadata begins that has no architecture's name before it."""
 DIFFUSION = ("dream", "llada", "llada-moe", "rnd1")
@@ -49,6 +55,24 @@ def recipes(file: Path = RECIPES) -> dict[str, Recipe]:
     """All there are, by architecture."""
     found = (Recipe(**json.loads(line)) for line in file.read_text("utf-8").splitlines())
     return {recipe.arch: recipe for recipe in found}
+
+
+def deepened(recipe: Recipe, layers: int) -> Recipe:
+    """With so many layers, of other weights: its own in turn, but leading dense ones only once."""
+    own, lead = recipe.keys["block_count"], recipe.keys.get("leading_dense_block_count", 0)
+    like = [i if i < lead else lead + (i - lead) % (own - lead) for i in range(layers)]
+
+    def value(name: str, found: Any) -> Any:
+        one_each = isinstance(found, list) and name not in _NOT_OF_LAYERS
+        return [found[i] for i in like] if one_each else found
+
+    keys = {name: value(name, found) for name, found in recipe.keys.items()}
+    tensors = {name: shape for name, shape in recipe.tensors.items() if not name.startswith("blk.")}
+    for i, source in enumerate(like):
+        for name, shape in recipe.tensors.items():
+            if name.startswith(f"blk.{source}."):
+                tensors[name.replace(f"blk.{source}.", f"blk.{i}.", 1)] = shape
+    return Recipe(recipe.arch, keys | {"block_count": layers}, tensors)
 
 
 def write(
