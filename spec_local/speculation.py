@@ -6,15 +6,16 @@ from typing import NamedTuple
 
 from spec_local import drafters
 from spec_local.control.widths import ANY
-from spec_local.drafters.build import DraftModel, Heads, build, build_all
+from spec_local.drafters.build import DraftModel, build, build_all
+from spec_local.drafters.heads import DflashDrafter, EagleDrafter, MtpDrafter
 from spec_local.drafters.library import Library
-from spec_local.drafters.mtp import EagleDrafter, MtpDrafter
 from spec_local.drafters.pard import MASK_KEY, PardDrafter
 from spec_local.drafters.text_only import TextOnly
 from spec_local.engine.speculate import Adaptive, FixedK
 from spec_local.engine.types import Drafter, Speculator
 from spec_local.errors import require
 from spec_local.exact.modes import Exactness
+from spec_local.llama.dflash import DflashSession
 from spec_local.llama.eagle import EagleSession
 from spec_local.llama.heads import keeps_bits
 from spec_local.llama.mtp import HeadSession
@@ -22,6 +23,9 @@ from spec_local.llama.session import Session
 from spec_local.machine.learned import LearnedController
 from spec_local.machine.profile import ProfileStore
 from spec_local.models.loading import in_target_tokens
+
+_OF_STATES = (MtpDrafter.name, EagleDrafter.name, DflashDrafter.name)
+"""Drafters that read the target's hidden states; of a head, the architecture of its file."""
 
 
 class Speculation(NamedTuple):
@@ -62,9 +66,9 @@ def _draft_model(
     """What drafts token by token, in the target's tokens; None without a draft model."""
     if draft is None:
         require(
-            drafter == EagleDrafter.name or not drafters.needs_draft(drafter),
-            f"The drafter {drafter} needs a draft model, and what was given is an EAGLE-3 head; "
-            "take the drafter eagle3 or auto.",
+            drafter in _OF_STATES or not drafters.needs_draft(drafter),
+            f"The drafter {drafter} needs a draft model, and what was given is a head; take the "
+            f"drafter {target.model.head and target.model.head.header.architecture}.",
         )
         return None
     mask = _mask_of(draft)
@@ -86,10 +90,10 @@ def _mask_of(draft: Session) -> int | None:
     return mask if known else None
 
 
-def _heads(drafter: str | Drafter, target: Session, exact: Exactness | None) -> list[Heads]:
+def _heads(drafter: str | Drafter, target: Session, exact: Exactness | None) -> list[Drafter]:
     """What drafts from the target's hidden states by that drafter, or by `auto`; opened."""
-    model, found = target.model, list[Heads]()
-    named = drafter if drafter in (MtpDrafter.name, EagleDrafter.name) else None
+    model, head, found = target.model, target.model.head, list[Drafter]()
+    named = drafter if isinstance(drafter, str) and drafter in _OF_STATES else None
     if named is None and drafter != drafters.AUTO:
         return []
     require(
@@ -97,10 +101,12 @@ def _heads(drafter: str | Drafter, target: Session, exact: Exactness | None) -> 
         f"The drafter mtp needs a target with one multi-token prediction layer, and "
         f"{model.path.name} has none that was loaded; take another drafter.",
     )
+    kind = None if head is None else head.header.architecture
     require(
-        model.head is not None or named != EagleDrafter.name,
-        "The drafter eagle3 needs an EAGLE-3 head in place of a draft model; give its file as the "
-        "draft.",
+        named in (None, MtpDrafter.name, kind),
+        f"The drafter {named} needs a head trained for it in place of a draft model, and "
+        f"{'none was given' if head is None else f'{head.path.name} is of the kind {kind}'}; give "
+        "the head's file as the draft.",
     )
     require(
         model.eyes is None or named is None,
@@ -109,10 +115,13 @@ def _heads(drafter: str | Drafter, target: Session, exact: Exactness | None) -> 
     if model.eyes is not None:
         return []
     about = target.n_vocab, model.vocab.is_end
-    if model.has_heads and named != EagleDrafter.name:
+    if model.has_heads and named in (None, MtpDrafter.name):
         # In exact modes nothing may be computed otherwise than without a drafter.
         masked = exact is not None and not keeps_bits(model.header.architecture)
-        found.append(Heads(MtpDrafter, HeadSession(target, masked=masked), *about))
-    if model.head is not None and named != MtpDrafter.name:
-        found.append(Heads(EagleDrafter, EagleSession(target, model.head), *about))
+        found.append(MtpDrafter(HeadSession(target, masked=masked), *about))
+    if head is not None and kind == EagleDrafter.name and named != MtpDrafter.name:
+        found.append(EagleDrafter(EagleSession(target, head), *about))
+    if head is not None and named == DflashDrafter.name:
+        block = DflashSession(target, head)
+        found.append(DflashDrafter(block, block.mask, *about))
     return found

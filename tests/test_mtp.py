@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -146,7 +147,7 @@ def test_states_are_kept_by_position(monkeypatch: pytest.MonkeyPatch) -> None:
         kept.take(start, count, 1)
 
     def held() -> list[float]:
-        return kept.rows(kept.first, kept.end)[:, 0].tolist()
+        return [float(row[0]) for row in kept.rows(kept.first, kept.end)]
 
     take(0, 5)
     assert held() == [0, 1, 2, 3, 4]
@@ -224,14 +225,14 @@ def test_a_build_without_the_functions_does_without(
 def test_a_trial_evaluates_the_layers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_headed("qwen35", folder / "qwen35.gguf")
     asked: list[str] = []
-    run = trial.subprocess.run
+    run = subprocess.run
 
     def watched(command: list[str], **how: Any) -> Any:
         asked.append(command[-1])
         return run(command, **how)
 
     monkeypatch.setattr(trial, "require_survived", require_survived)
-    monkeypatch.setattr(trial.subprocess, "run", watched)
+    monkeypatch.setattr(subprocess, "run", watched)
     options = LoadOptions(n_ctx=N_CTX, n_threads=1)
     with Model(path, options, heads=True) as model:
         assert model.has_heads

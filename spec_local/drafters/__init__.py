@@ -43,6 +43,7 @@ RULES: Mapping[str, Rules] = {
     "lookup-then-model": Rules(uses_draft=True, needs_draft=True, looks_up=True),
     "mtp": Rules(uses_heads=True),
     "eagle3": Rules(uses_draft=True, needs_draft=True),
+    "dflash": Rules(uses_draft=True, needs_draft=True),
     "pard": Rules(uses_draft=True, needs_draft=True),
 }
 

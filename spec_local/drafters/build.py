@@ -8,7 +8,6 @@ from typing import NamedTuple
 from spec_local.drafters.library import Library
 from spec_local.drafters.lookup import LookupDrafter
 from spec_local.drafters.model import ModelDrafter
-from spec_local.drafters.mtp import HeadSession, MtpDrafter
 from spec_local.drafters.none import NoDrafter
 from spec_local.drafters.pard import PardDrafter
 from spec_local.drafters.staged import StagedDrafter
@@ -37,25 +36,20 @@ class DraftModel(NamedTuple):
         return self.session, self.n_vocab, self.is_end
 
 
-class Heads(NamedTuple):
-    """What drafts from the target's hidden states."""
-
-    drafter: type[MtpDrafter]
-    session: HeadSession
-    n_vocab: int
-    """How many token ids the target has."""
-    is_end: Callable[[int], bool]
-    """Tells end-of-generation tokens."""
-
-
 def build(
-    drafter: str | Drafter, draft: DraftModel | None, library: Library, heads: Sequence[Heads] = ()
+    drafter: str | Drafter,
+    draft: DraftModel | None,
+    library: Library,
+    heads: Sequence[Drafter] = (),
 ) -> Drafter:
-    """The drafter of that name or the one given; its rules have been checked (`drafters.check`)."""
+    """The drafter of that name or the one given; its rules have been checked (`drafters.check`).
+
+    heads: it, if it drafts from the target's hidden states.
+    """
     if not isinstance(drafter, str):
         return drafter
     if heads:
-        return _of_heads(heads[0])
+        return heads[0]
     if drafter == PardDrafter.name:
         assert draft is not None
         assert draft.mask is not None
@@ -64,18 +58,14 @@ def build(
 
 
 def build_all(
-    draft: DraftModel | None, library: Library, heads: Sequence[Heads] = ()
+    draft: DraftModel | None, library: Library, heads: Sequence[Drafter] = ()
 ) -> list[Drafter]:
-    """Those that a controller chooses from."""
+    """Those that a controller chooses from; heads: what drafts from the target's hidden states."""
     found: list[Drafter] = [LookupDrafter(library=library)]
     if draft is not None:
         whole = ModelDrafter(*draft.plainly)
         found += [whole, WindowDrafter(whole)]
-    return [*found, *map(_of_heads, heads)]
-
-
-def _of_heads(heads: Heads) -> Drafter:
-    return heads.drafter(heads.session, heads.n_vocab, heads.is_end)
+    return [*found, *heads]
 
 
 def _model(draft: DraftModel | None, _library: Library) -> Drafter:

@@ -48,7 +48,8 @@ def make_context(
     params.n_ubatch = min(options.n_ubatch, options.n_batch)
     params.n_seq_max = 1
     params.n_outputs_max = params.n_batch if model.wants_all_rows else min(max_rows, params.n_batch)
-    params.swa_full = heads  # a sliding window keeps what it needs, not the whole context
+    # A sliding window keeps what it needs, not the whole context; that of a head is one layer.
+    params.swa_full = heads or beside is not None
     if heads:
         params.ctx_type = lib.LLAMA_CONTEXT_TYPE_MTP
     if beside is not None:

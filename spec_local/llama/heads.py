@@ -23,7 +23,7 @@ _CROPS = frozenset({"deepseek2", "deepseek32", "glm-dsa", "glm4moe", "mimo2"})
 states of all. Elsewhere all are there anyway."""
 
 
-HEAD_FILES = frozenset({"eagle3"})
+HEAD_FILES = frozenset({"eagle3", "dflash"})
 """Architectures of files that hold nothing but a head for another model."""
 
 
