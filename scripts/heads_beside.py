@@ -64,6 +64,9 @@ def all_heads(folder: Path) -> Iterator[Heads]:
     """Everything there is, each in a file of its own."""
     for arch in sorted(RECIPES):
         yield Heads("mtp", arch, write_headed(arch, folder / f"{arch}.gguf"))
+    for arch in ("mimo2", "step35"):
+        model = write_headed(arch, folder / f"{arch}-3.gguf", several=3)
+        yield Heads("mtp", f"{arch}, 3 layers", model)
     head = write_eagle(folder / "eagle3.gguf", known=[*range(4), *range(260, 285)])
     for arch in TARGETS:
         yield Heads("eagle3", arch, write_headed(arch, folder / f"{arch}.gguf"), head)

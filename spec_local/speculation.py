@@ -19,6 +19,7 @@ from spec_local.llama.dflash import DflashSession
 from spec_local.llama.eagle import EagleSession
 from spec_local.llama.heads import keeps_bits
 from spec_local.llama.mtp import HeadSession
+from spec_local.llama.mtp_chain import ChainedHeadSession
 from spec_local.llama.session import Session
 from spec_local.machine.learned import LearnedController
 from spec_local.machine.profile import ProfileStore
@@ -98,7 +99,7 @@ def _heads(drafter: str | Drafter, target: Session, exact: Exactness | None) -> 
         return []
     require(
         model.has_heads or named != MtpDrafter.name,
-        f"The drafter mtp needs a target with one multi-token prediction layer, and "
+        f"The drafter mtp needs a target with multi-token prediction layers, and "
         f"{model.path.name} has none that was loaded; take another drafter.",
     )
     kind = None if head is None else head.header.architecture
@@ -118,7 +119,9 @@ def _heads(drafter: str | Drafter, target: Session, exact: Exactness | None) -> 
     if model.has_heads and named in (None, MtpDrafter.name):
         # In exact modes nothing may be computed otherwise than without a drafter.
         masked = exact is not None and not keeps_bits(model.header.architecture)
-        found.append(MtpDrafter(HeadSession(target, masked=masked), *about))
+        several = model.header.heads > 1
+        kind_of = ChainedHeadSession if several else HeadSession
+        found.append(MtpDrafter(kind_of(target, masked=masked), *about))
     if head is not None and kind == EagleDrafter.name and named != MtpDrafter.name:
         found.append(EagleDrafter(EagleSession(target, head), *about))
     if head is not None and named == DflashDrafter.name:

@@ -20,6 +20,7 @@ from spec_local.llama.heads import heads_of, keeps_bits
 from spec_local.llama.hidden import HiddenStates
 from spec_local.llama.model import Model
 from spec_local.llama.mtp import HeadSession
+from spec_local.llama.mtp_chain import ChainedHeadSession
 from spec_local.llama.session import Session
 from spec_local.llama.trial import require_survived
 from spec_local.machine.profile import ProfileStore
@@ -89,6 +90,39 @@ def test_after_drafts_the_layers_hold_what_they_would_have_read(arch: str, folde
             assert np.abs(row - expected).max() < TOLERANCE * expected.std()
         used.close()
         fresh.close()
+
+
+@pytest.mark.parametrize("arch", ["mimo2", "step35"])
+def test_several_layers_draft_one_token_each(arch: str, folder: Path) -> None:
+    path = write_headed(arch, folder / f"{arch}-3.gguf", several=3)
+    texts = set()
+    for drafter, k in (("none", None), ("mtp", 1), ("mtp", 3), ("mtp", 8)):
+        with runner(path, drafter, k=k) as running:
+            done = running.complete(PROMPT, max_tokens=60, sampling=GREEDY)
+            texts.add(done.tokens)
+            assert done.stats.drafted <= 3 * done.stats.rounds
+            assert drafter == "none" or done.stats.accepted > 0
+    assert len(texts) == 1
+    with Model(path, OPTIONS, heads=True) as model, Session(model) as target:
+        other = Session(model)
+        used, fresh = ChainedHeadSession(target), ChainedHeadSession(other)
+        target.evaluate(LONG[:50])
+        for draft in (LONG[:51], [270], [271]):
+            used.evaluate(draft)
+        target.evaluate([LONG[50], 270], rows=2)
+        used.truncate(52)
+        assert list(used.tokens) == LONG[:50]
+        other.evaluate([*LONG[:51], 270])
+        for mine, theirs in (
+            ([LONG[50], 270, 273], [*LONG[:51], 270, 273]),
+            ([274], [274]),
+            ([275], [275]),
+        ):
+            row, expected = used.evaluate(mine)[0].copy(), fresh.evaluate(theirs)[0]
+            assert np.abs(row - expected).max() < TOLERANCE * expected.std()
+        used.close()
+        fresh.close()
+        other.close()
 
 
 @pytest.mark.parametrize("arch", each_architecture())
@@ -204,7 +238,7 @@ def test_nobody_else_pays(folder: Path) -> None:
 def test_a_file_without_layers_is_told(folder: Path, tiny: Path) -> None:
     stripped = write_headed("glm4moe", folder / "stripped.gguf", heads=False)
     for path in (tiny, stripped):
-        with pytest.raises(ConfigError, match="needs a target with one multi-token prediction"):
+        with pytest.raises(ConfigError, match="needs a target with multi-token prediction layers"):
             Runner.load(target=path, draft="none", drafter="mtp", options=OPTIONS)
         with runner(path, "auto") as running:
             assert isinstance(running.speculator, Adaptive)

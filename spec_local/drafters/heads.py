@@ -17,6 +17,10 @@ class HeadSession(EvaluationSession, Protocol):
     def readable_from(self) -> int:
         """First position of the text that it can begin to read at."""
 
+    @property
+    def most_drafted(self) -> int | None:
+        """Tokens of a draft at most; None: any number."""
+
     def close(self) -> None:
         """Free it."""
 
@@ -46,6 +50,8 @@ class HeadDrafter(ModelDrafter):
         return self.cache.start if goes_on else begin
 
     def propose(self, context: Sequence[int], budget: int, pace: Pace | None = None) -> Draft:
+        most = self._heads.most_drafted
+        budget = budget if most is None else min(budget, most)
         return super().propose(context, budget, pace) if self.behind(context) else NO_DRAFT
 
     def close(self) -> None:

@@ -27,14 +27,15 @@ HEAD_FILES = frozenset({"eagle3", "dflash"})
 """Architectures of files that hold nothing but a head for another model."""
 
 
-def heads_of(header: GGUFHeader) -> bool:
-    """Whether the file has a multi-token prediction layer that can be evaluated here.
+_CHAINED = frozenset({"mimo2", "step35"})
+"""Those that may have several, one for each token of a draft; else one is used again and again."""
 
-    One layer, that is: it is used again for every drafted token. Files with several, one for each
-    token, are those of Step 3.5 and MiMo so far.
-    """
-    wanted = header.hyperparameter("nextn_predict_layers") == header.heads == 1
-    return wanted and header.architecture in _EVALUATED and not extension.lacks(extension.MTP)
+
+def heads_of(header: GGUFHeader) -> bool:
+    """Whether the file has multi-token prediction layers that can be evaluated here."""
+    number, arch = header.hyperparameter("nextn_predict_layers"), header.architecture
+    fits = arch in _EVALUATED and (number == 1 or (number > 1 and arch in _CHAINED))
+    return fits and number == header.heads and not extension.lacks(extension.MTP)
 
 
 def keeps_bits(architecture: str) -> bool:
