@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spec_local import LoadOptions, Runner, Sampling
+from tests.zoo.assistant import write_assistant
 from tests.zoo.dflash import write_dflash
 from tests.zoo.eagle import TARGETS, write_eagle
 from tests.zoo.headed import RECIPES, write_headed
@@ -67,6 +68,8 @@ def all_heads(folder: Path) -> Iterator[Heads]:
     for arch in ("mimo2", "step35"):
         model = write_headed(arch, folder / f"{arch}-3.gguf", several=3)
         yield Heads("mtp", f"{arch}, 3 layers", model)
+    gemma, head = write_headed("gemma4", folder / "gemma4.gguf"), folder / "assistant.gguf"
+    yield Heads("mtp", "gemma4, its assistant", gemma, write_assistant(head))
     head = write_eagle(folder / "eagle3.gguf", known=[*range(4), *range(260, 285)])
     for arch in TARGETS:
         yield Heads("eagle3", arch, write_headed(arch, folder / f"{arch}.gguf"), head)

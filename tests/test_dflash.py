@@ -108,5 +108,5 @@ def test_what_does_not_fit_is_told(target: Path, tmp_path: Path) -> None:
         loaded(target, write_dflash(tmp_path / "b.gguf", mask=None))
     with pytest.raises(ModelFileError, match="is a DFlash 2 head"):
         loaded(target, write_dflash(tmp_path / "c.gguf", selector=4))
-    with pytest.raises(ConfigError, match="is of the kind dflash"):
+    with pytest.raises(ConfigError, match="is for dflash"):
         loaded(target, write_dflash(tmp_path / "d.gguf"), "eagle3")

@@ -159,7 +159,7 @@ def test_what_it_was_not_trained_for_is_told(folder: Path, tiny: Path) -> None:
     for drafter in ("model", "pard", "lookup-then-model"):
         with pytest.raises(ConfigError, match="what was given is a head; take the drafter eagle3"):
             loaded(qwen, head, drafter)
-    with pytest.raises(ConfigError, match="needs a head trained for it"):
+    with pytest.raises(ConfigError, match="needs a head trained for the target"):
         loaded(tiny, write_tiny(folder / "draft.gguf", seed=1))
     with pytest.raises(ModelFileError, match="cannot continue text"):
         Runner.load(target=head, draft="none", drafter="none", options=OPTIONS)

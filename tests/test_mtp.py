@@ -268,10 +268,11 @@ def test_a_trial_evaluates_the_layers(folder: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(trial, "require_survived", require_survived)
     monkeypatch.setattr(subprocess, "run", watched)
     options = LoadOptions(n_ctx=N_CTX, n_threads=1)
-    with Model(path, options, heads=True) as model:
-        assert model.has_heads
-    assert len(asked) == 1
-    assert '"heads": true' in asked[0]
+    for each in (path, write_headed("step35", folder / "step35-3.gguf", several=3)):
+        with Model(each, options, heads=True) as model:
+            assert model.has_heads
+    assert len(asked) == 2
+    assert all('"heads": true' in settings for settings in asked)
 
 
 def test_the_page_says_what_was_counted_beside_llama_server() -> None:

@@ -23,8 +23,9 @@ _CROPS = frozenset({"deepseek2", "deepseek32", "glm-dsa", "glm4moe", "mimo2"})
 states of all. Elsewhere all are there anyway."""
 
 
-HEAD_FILES = frozenset({"eagle3", "dflash"})
-"""Architectures of files that hold nothing but a head for another model."""
+HEAD_FILES = {"eagle3": "eagle3", "dflash": "dflash", "gemma4-assistant": "mtp"}
+"""Architectures of files that hold nothing but a head for another model, and what drafts with it.
+"""
 
 
 _CHAINED = frozenset({"mimo2", "step35"})

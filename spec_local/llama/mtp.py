@@ -149,7 +149,7 @@ class HeadSession:
         start, count = self._first + len(self._tokens), len(tokens)
         self._remove_after(start)
         self._batch_tokens[:count] = tokens
-        self._batch_positions[:count] = np.arange(start, start + count)
+        self._batch_positions[:count] = self._positions(start, count)
         self._batch_outputs[:count] = 0
         self._batch_outputs[count - rows : count] = 1
         self._batch_states[:count] = states
@@ -158,6 +158,10 @@ class HeadSession:
             status = lib.llama_decode(self._handle, self._batch)
         require_evaluated(status, count, was_stopped=False)
         self._tokens.extend(tokens)
+
+    def _positions(self, start: int, count: int) -> NDArray[np.int64]:
+        """Where the layers take so many tokens to be that begin at that place of the text."""
+        return np.arange(start, start + count)
 
     def _remove_after(self, position: int) -> None:
         """What was forgotten, or left by an evaluation that failed, goes before the next one."""

@@ -53,3 +53,9 @@ class ChainedHeadSession(HeadSession):
 
     def _use(self, layer: int) -> None:
         extension.call("llama_set_nextn_layer_offset", self._handle, layer)
+
+
+def own_heads(target: Session, *, masked: bool = False) -> HeadSession:
+    """A session of the layers that a target has, one or several; masked: as for `HeadSession`."""
+    kind = ChainedHeadSession if target.model.header.heads > 1 else HeadSession
+    return kind(target, masked=masked)

@@ -12,11 +12,12 @@ from pathlib import Path
 from spec_local.drafters import AUTO, uses_draft
 from spec_local.engine.types import EvaluationSession
 from spec_local.errors import SpecLocalError, VocabularyMismatch, require
-from spec_local.gguf.header import check_image_encoder
+from spec_local.gguf.header import check_image_encoder, check_model_file
+from spec_local.llama.heads import HEAD_FILES
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
-from spec_local.models.download import in_store, pulled, store, was_verified
+from spec_local.models.download import in_store, pulled, resolve, store, was_verified
 from spec_local.models.hub import hub_name
 from spec_local.models.registry import PairSpec, Registry, load_registry
 from spec_local.models.stores import stored_files
@@ -123,6 +124,12 @@ def load_draft(name: str, target: Model, registry: Registry, progress: Progress)
             "Choose a draft of the same model family."
         )
     return draft
+
+
+def names_head(name: str | None, registry: Registry) -> bool:
+    """Whether that is the file of a head for another model, and here."""
+    path = None if name is None else resolve(name, registry)
+    return path is not None and check_model_file(path).architecture in HEAD_FILES
 
 
 def give_eyes(target: Model, encoder: str | None, registry: Registry, progress: Progress) -> None:
