@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from scripts.heads_beside import table
-from spec_local import ConfigError, LoadOptions, Runner, Sampling
+from spec_local import ConfigError, LoadOptions, ModelFileError, Runner, Sampling
 from spec_local.engine.speculate import Adaptive
 from spec_local.llama import extension, hidden, trial
 from spec_local.llama.heads import heads_of, keeps_bits
@@ -123,6 +123,27 @@ def test_several_layers_draft_one_token_each(arch: str, folder: Path) -> None:
         used.close()
         fresh.close()
         other.close()
+
+
+@pytest.mark.parametrize("arch", ["qwen35", "glm4moe"])
+def test_layers_may_be_in_a_file_of_their_own(arch: str, folder: Path) -> None:
+    alone = write_headed(arch, folder / f"{arch}-alone.gguf", alone=True)
+    target = write_headed(arch, folder / f"{arch}.gguf")
+    found = []
+    for draft, drafter in ((None, "mtp"), (alone, "mtp"), (alone, "auto"), (alone, "none")):
+        with Runner.load(target=target, draft=draft, drafter=drafter, options=OPTIONS) as running:
+            found.append(running.complete(PROMPT, max_tokens=60, sampling=GREEDY))
+            if drafter == "auto":
+                assert isinstance(running.speculator, Adaptive)
+                assert "mtp" in running.speculator.controller.drafters
+    assert len({each.tokens for each in found}) == 1
+    assert found[0].stats.accepted > 0
+    assert found[1].stats.accepted > 0
+    other = write_headed("hy_v3", folder / "hy_v3.gguf")
+    with pytest.raises(ModelFileError, match="has the prediction layers of another model"):
+        Runner.load(target=other, draft=alone, drafter="mtp", options=OPTIONS)
+    with pytest.raises(ConfigError, match="take the drafter mtp"):
+        Runner.load(target=other, draft=alone, drafter="model", options=OPTIONS)
 
 
 @pytest.mark.parametrize("arch", each_architecture())

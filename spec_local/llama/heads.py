@@ -23,7 +23,8 @@ _CROPS = frozenset({"deepseek2", "deepseek32", "glm-dsa", "glm4moe", "mimo2"})
 states of all. Elsewhere all are there anyway."""
 
 
-HEAD_FILES = {"eagle3": "eagle3", "dflash": "dflash", "gemma4-assistant": "mtp"}
+ASSISTANT = "gemma4-assistant"
+_HEAD_FILES = {"eagle3": "eagle3", "dflash": "dflash", ASSISTANT: "mtp"}
 """Architectures of files that hold nothing but a head for another model, and what drafts with it.
 """
 
@@ -37,6 +38,15 @@ def heads_of(header: GGUFHeader) -> bool:
     number, arch = header.hyperparameter("nextn_predict_layers"), header.architecture
     fits = arch in _EVALUATED and (number == 1 or (number > 1 and arch in _CHAINED))
     return fits and number == header.heads and not extension.lacks(extension.MTP)
+
+
+def head_kind(header: GGUFHeader) -> str | None:
+    """What drafts with a file that holds nothing but a head for another model; None for others.
+
+    Prediction layers may be in a file of their own, of the target's architecture.
+    """
+    alone = not header.has_trunk and heads_of(header)
+    return "mtp" if alone else _HEAD_FILES.get(header.architecture)
 
 
 def keeps_bits(architecture: str) -> bool:

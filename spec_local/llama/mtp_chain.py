@@ -12,8 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from spec_local.errors import ModelFileError
 from spec_local.llama import extension
 from spec_local.llama.backend import lib
+from spec_local.llama.model import Model
 from spec_local.llama.mtp import HeadSession
 from spec_local.llama.session import Session
 
@@ -21,13 +23,13 @@ from spec_local.llama.session import Session
 class ChainedHeadSession(HeadSession):
     """What all layers have read of the target's text."""
 
-    def __init__(self, target: Session, *, masked: bool = False) -> None:
+    def __init__(self, target: Session, *, masked: bool = False, head: Model | None = None) -> None:
         """As for one layer."""
-        self.most_drafted = lib.llama_model_n_layer_nextn(target.model.handle)
+        self.most_drafted = lib.llama_model_n_layer_nextn((head or target.model).handle)
         self._drafted: list[int] = []
         """The pending token and those drafted after it."""
         self._drafted_states: list[NDArray[np.float32]] = []
-        super().__init__(target, masked=masked)
+        super().__init__(target, masked=masked, head=head)
 
     def evaluate(self, tokens: Sequence[int], rows: int = 1) -> NDArray[np.float32]:
         """As with one layer, at most `most_drafted` times after another before going back."""
@@ -55,7 +57,18 @@ class ChainedHeadSession(HeadSession):
         extension.call("llama_set_nextn_layer_offset", self._handle, layer)
 
 
-def own_heads(target: Session, *, masked: bool = False) -> HeadSession:
-    """A session of the layers that a target has, one or several; masked: as for `HeadSession`."""
-    kind = ChainedHeadSession if target.model.header.heads > 1 else HeadSession
-    return kind(target, masked=masked)
+def own_heads(target: Session, *, masked: bool = False, head: Model | None = None) -> HeadSession:
+    """A session of the layers of a target, one or several; masked, head: as for `HeadSession`.
+
+    Raises ModelFileError if the head is another model's.
+    """
+    model = head or target.model
+    width, name = lib.llama_model_n_embd_out(model.handle), model.path.name
+    fits = width == lib.llama_model_n_embd_out(target.model.handle)
+    if not fits or model.header.architecture != target.model.header.architecture:
+        raise ModelFileError(
+            f"{name} has the prediction layers of another model than {target.model.path.name}; "
+            "take those of the same."
+        )
+    kind = ChainedHeadSession if model.header.heads > 1 else HeadSession
+    return kind(target, masked=masked, head=head)

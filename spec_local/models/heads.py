@@ -9,7 +9,7 @@ from spec_local.errors import require
 from spec_local.llama.assistant import AssistantSession
 from spec_local.llama.dflash import DflashSession
 from spec_local.llama.eagle import EagleSession
-from spec_local.llama.heads import HEAD_FILES, keeps_bits
+from spec_local.llama.heads import ASSISTANT, head_kind, keeps_bits
 from spec_local.llama.model import Model
 from spec_local.llama.mtp_chain import own_heads
 from spec_local.llama.session import Session
@@ -20,7 +20,7 @@ OF_HEADS = (MtpDrafter.name, EagleDrafter.name, DflashDrafter.name)
 
 def head_drafter(target: Model) -> str | None:
     """The drafter of the head that was given with a target; None without one."""
-    return None if target.head is None else HEAD_FILES[target.head.header.architecture]
+    return None if target.head is None else head_kind(target.head.header)
 
 
 def heads_for(drafter: str | Drafter, target: Session, *, exact: bool) -> list[Drafter]:
@@ -35,13 +35,13 @@ def heads_for(drafter: str | Drafter, target: Session, *, exact: bool) -> list[D
     elif drafter != AUTO or target.model.eyes is not None:
         return []
     found = list[Drafter]()
-    if target.model.has_heads and named in (None, MtpDrafter.name):
-        found.append(_own(target, exact))
     given = head_drafter(target.model)
+    if target.model.has_heads and given != MtpDrafter.name and named in (None, MtpDrafter.name):
+        found.append(_own(target, exact))
     # A block is drafted whole, which the controller cannot price.
     chosen = given == named or (named is None and given != DflashDrafter.name)
     if given is not None and chosen:
-        found.append(_given(target))
+        found.append(_given(target, exact))
     return found
 
 
@@ -64,14 +64,16 @@ def _require(named: str, target: Model) -> None:
     )
 
 
-def _own(target: Session, exact: bool) -> Drafter:
-    """By the target's own layers."""
+def _own(target: Session, exact: bool, head: Model | None = None) -> Drafter:
+    """By the target's own layers, or those in a file of their own."""
     model = target.model
     masked = exact and not keeps_bits(model.header.architecture)
-    return MtpDrafter(own_heads(target, masked=masked), target.n_vocab, model.vocab.is_end)
+    return MtpDrafter(
+        own_heads(target, masked=masked, head=head), target.n_vocab, model.vocab.is_end
+    )
 
 
-def _given(target: Session) -> Drafter:
+def _given(target: Session, exact: bool) -> Drafter:
     """By the head that was given."""
     head, about = target.model.head, (target.n_vocab, target.model.vocab.is_end)
     assert head is not None
@@ -81,4 +83,6 @@ def _given(target: Session) -> Drafter:
     if kind == DflashDrafter.name:
         block = DflashSession(target, head)
         return DflashDrafter(block, block.mask, *about)
-    return MtpDrafter(AssistantSession(target, head), *about)
+    if head.header.architecture == ASSISTANT:
+        return MtpDrafter(AssistantSession(target, head), *about)
+    return _own(target, exact, head)

@@ -13,7 +13,7 @@ from spec_local.drafters import AUTO, uses_draft
 from spec_local.engine.types import EvaluationSession
 from spec_local.errors import SpecLocalError, VocabularyMismatch, require
 from spec_local.gguf.header import check_image_encoder, check_model_file
-from spec_local.llama.heads import HEAD_FILES
+from spec_local.llama.heads import head_kind
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
@@ -129,7 +129,7 @@ def load_draft(name: str, target: Model, registry: Registry, progress: Progress)
 def names_head(name: str | None, registry: Registry) -> bool:
     """Whether that is the file of a head for another model, and here."""
     path = None if name is None else resolve(name, registry)
-    return path is not None and check_model_file(path).architecture in HEAD_FILES
+    return path is not None and head_kind(check_model_file(path)) is not None
 
 
 def give_eyes(target: Model, encoder: str | None, registry: Registry, progress: Progress) -> None:

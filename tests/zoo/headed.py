@@ -39,8 +39,13 @@ def output_of(embeddings: NDArray[np.float32], noise: NDArray[np.float32]) -> ND
     return output
 
 
-def write_headed(arch: str, path: Path, *, heads: bool = True, several: int = 1) -> Path:
-    """heads: without them, only the metadata names the layer. several: so many of them."""
+def write_headed(
+    arch: str, path: Path, *, heads: bool = True, several: int = 1, alone: bool = False
+) -> Path:
+    """heads: without them, only the metadata names the layer. several: so many of them.
+
+    alone: nothing but the layers, and what is before and behind all layers.
+    """
     recipe = RECIPES.get(arch) or recipes()[arch]
     n_embd, n_vocab = recipe.tensors["token_embd.weight"]
     last = f"blk.{recipe.keys['block_count'] - 1}."
@@ -65,7 +70,17 @@ def write_headed(arch: str, path: Path, *, heads: bool = True, several: int = 1)
             return np.concatenate([one, _OF_STATE * one], axis=1)
         return weights
 
+    if alone:
+        kept = {
+            name: s for name, s in recipe.tensors.items() if not name.startswith(_trunk(recipe))
+        }
+        recipe = replace(recipe, tensors=kept)
     return write(recipe, path, change=change)
+
+
+def _trunk(recipe: Recipe) -> tuple[str, ...]:
+    layers = recipe.keys["block_count"] - recipe.keys["nextn_predict_layers"]
+    return tuple(f"blk.{layer}." for layer in range(layers))
 
 
 def _with_another(recipe: Recipe, last: str, more: int) -> Recipe:
