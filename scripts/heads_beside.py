@@ -3,9 +3,10 @@
     python -m scripts.heads_beside ./llama-server docs/decisions/data/heads.json
 
 The same tokens are continued greedily with three drafted tokens a round, here and by llama-server:
-with multi-token prediction layers (`--spec-type draft-mtp`), and with an EAGLE-3 head
-(`draft-eagle3`). Written down is how many tokens each drafted and had accepted, and whether the
-texts are the same. The server must be of the release that llama-cpp-python has.
+with multi-token prediction layers (`--spec-type draft-mtp`), and with heads of other files
+(`draft-eagle3`, `draft-dflash`, `draft-dspark`). Written down is how many tokens each drafted and
+had accepted, and whether the texts are the same. The server must be of the release that
+llama-cpp-python has.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spec_local import LoadOptions, Runner, Sampling
+from tests.zoo.assistant import write_assistant
+from tests.zoo.dflash import write_dflash
 from tests.zoo.eagle import TARGETS, write_eagle
 from tests.zoo.headed import RECIPES, write_headed
 
@@ -48,21 +51,34 @@ class Heads(NamedTuple):
     arch: str
     target: Path
     head: Path | None = None
+    kind: str = ""
+    """What llama-server calls the drafter, if that is not its name here."""
 
     @property
     def flags(self) -> list[str]:
         """What llama-server takes for it."""
         draft = [] if self.head is None else ["-md", str(self.head)]
-        return [*draft, "--spec-type", f"draft-{self.drafter}"]
+        return [*draft, "--spec-type", f"draft-{self.kind or self.drafter}"]
 
 
 def all_heads(folder: Path) -> Iterator[Heads]:
     """Everything there is, each in a file of its own."""
     for arch in sorted(RECIPES):
         yield Heads("mtp", arch, write_headed(arch, folder / f"{arch}.gguf"))
+    for arch in ("mimo2", "step35"):
+        model = write_headed(arch, folder / f"{arch}-3.gguf", several=3)
+        yield Heads("mtp", f"{arch}, 3 layers", model)
+    gemma, head = write_headed("gemma4", folder / "gemma4.gguf"), folder / "assistant.gguf"
+    yield Heads("mtp", "gemma4, its assistant", gemma, write_assistant(head))
     head = write_eagle(folder / "eagle3.gguf", known=[*range(4), *range(260, 285)])
     for arch in TARGETS:
         yield Heads("eagle3", arch, write_headed(arch, folder / f"{arch}.gguf"), head)
+    for arch in ("qwen35", "gemma4", "qwen3"):
+        target = write_headed(arch, folder / f"{arch}.gguf")
+        yield Heads("dflash", arch, target, write_dflash(folder / "dflash.gguf"))
+        for first in (True, False):
+            spark = write_dflash(folder / f"{first}.gguf", markov=True, from_pending=first)
+            yield Heads("dflash", arch, target, spark, "dspark")
 
 
 def here(heads: Heads, prompts: Sequence[list[int]]) -> list[Counted]:
@@ -144,7 +160,7 @@ def main() -> None:
             same = [text for text, *_ in mine] == [text for text, *_ in theirs]
             rows.append(
                 {
-                    "drafter": heads.drafter,
+                    "drafter": heads.kind or heads.drafter,
                     "arch": heads.arch,
                     "here": [counts for _text, *counts in mine],
                     "llama-server": [counts for _text, *counts in theirs],

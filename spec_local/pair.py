@@ -21,6 +21,7 @@ from spec_local.models.loading import (
     give_eyes,
     load_draft,
     load_model,
+    names_head,
 )
 from spec_local.models.registry import PairSpec, load_registry
 from spec_local.util.progress import Progress, no_progress
@@ -123,7 +124,8 @@ def open_pair(
         )
         give_eyes(target, spec.mmproj, registry, progress)
         draft, may_lack = None, may_lack_draft and not any(map(rules.needs_draft, running))
-        if spec.draft is not None and any(map(rules.uses_draft, running)):
+        used = any(map(rules.uses_draft, running)) or (heads and names_head(spec.draft, registry))
+        if spec.draft is not None and used:
             with draft_may_fail(spec.draft, may_lack):
                 draft = stack.enter_context(load_draft(spec.draft, target, registry, progress))
                 target.head = draft if draft.is_head else None

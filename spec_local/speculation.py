@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 from spec_local import drafters
 from spec_local.control.widths import ANY
-from spec_local.drafters.build import DraftModel, Heads, build, build_some
+from spec_local.drafters.build import DraftModel, build, build_some
 from spec_local.drafters.library import Library
-from spec_local.drafters.mtp import EagleDrafter, MtpDrafter
 from spec_local.drafters.pard import MASK_KEY, PardDrafter
 from spec_local.drafters.text_only import TextOnly
 from spec_local.engine.paced import Paced
@@ -16,12 +15,10 @@ from spec_local.engine.speculate import Adaptive, FixedK
 from spec_local.engine.types import Drafter, Speculator
 from spec_local.errors import require
 from spec_local.exact.modes import Exactness
-from spec_local.llama.eagle import EagleSession
-from spec_local.llama.heads import keeps_bits
-from spec_local.llama.mtp import HeadSession
 from spec_local.llama.session import Session
 from spec_local.machine.learned import LearnedController
 from spec_local.machine.profile import ProfileStore
+from spec_local.models.heads import OF_HEADS, head_drafter, heads_for
 from spec_local.models.loading import in_target_tokens
 from spec_local.policies.policy import Policy
 
@@ -46,7 +43,9 @@ def speculation(
     """Make it, as `Runner` explains; the drafter's rules have been checked."""
     names = drafters.chosen_from(drafter)
     model = _draft_model(drafter, target, draft)
-    heads = [each for name in names or (drafter,) for each in _heads(name, target, exact)]
+    names = drafters.chosen_from(drafter)
+    given = [heads_for(name, target, exact=exact is not None) for name in names or (drafter,)]
+    heads = [each for found in given for each in found]
     if isinstance(k, Policy):
         return Speculation(Paced(build(drafter, model, library, heads), k), None)
     if not names:
@@ -67,9 +66,9 @@ def _draft_model(
     """What drafts token by token, in the target's tokens; None without a draft model."""
     if draft is None:
         require(
-            drafter == EagleDrafter.name or not drafters.needs_draft(drafter),
-            f"The drafter {drafter} needs a draft model, and what was given is an EAGLE-3 head; "
-            "take the drafter eagle3 or auto.",
+            drafter in OF_HEADS or not drafters.needs_draft(drafter),
+            f"The drafter {drafter} needs a draft model, and what was given is a head; take the "
+            f"drafter {head_drafter(target.model)}.",
         )
         return None
     mask = _mask_of(draft)
@@ -89,35 +88,3 @@ def _mask_of(draft: Session) -> int | None:
     mask = draft.model.header.metadata.get(MASK_KEY)
     known = isinstance(mask, int) and 0 <= mask < draft.n_vocab and draft.model.token_map is None
     return mask if known else None
-
-
-def _heads(drafter: str | Drafter, target: Session, exact: Exactness | None) -> list[Heads]:
-    """What drafts from the target's hidden states by that drafter, or by `auto`; opened."""
-    model, found = target.model, list[Heads]()
-    named = drafter if drafter in (MtpDrafter.name, EagleDrafter.name) else None
-    if named is None and drafter != drafters.AUTO:
-        return []
-    require(
-        model.has_heads or named != MtpDrafter.name,
-        f"The drafter mtp needs a target with one multi-token prediction layer, and "
-        f"{model.path.name} has none that was loaded; take another drafter.",
-    )
-    require(
-        model.head is not None or named != EagleDrafter.name,
-        "The drafter eagle3 needs an EAGLE-3 head in place of a draft model; give its file as the "
-        "draft.",
-    )
-    require(
-        model.eyes is None or named is None,
-        f"The drafter {named} does not read images; take another drafter for a model that sees.",
-    )
-    if model.eyes is not None:
-        return []
-    about = target.n_vocab, model.vocab.is_end
-    if model.has_heads and named != EagleDrafter.name:
-        # In exact modes nothing may be computed otherwise than without a drafter.
-        masked = exact is not None and not keeps_bits(model.header.architecture)
-        found.append(Heads(MtpDrafter, HeadSession(target, masked=masked), *about))
-    if model.head is not None and named != MtpDrafter.name:
-        found.append(Heads(EagleDrafter, EagleSession(target, model.head), *about))
-    return found

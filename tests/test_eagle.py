@@ -91,6 +91,25 @@ def test_after_drafts_it_holds_what_it_would_have_read(folder: Path) -> None:
         fresh.close()
 
 
+@pytest.mark.parametrize("arch", each_target())
+def test_keeping_what_layers_were_given_changes_no_bit(arch: str, folder: Path) -> None:
+    target_file = write_headed(arch, folder / f"{arch}.gguf")
+    head_file = write_eagle(folder / "head.gguf")
+    found = []
+    with (
+        Model(target_file, OPTIONS) as model,
+        Model(head_file, OPTIONS, may_be_head=True) as head,
+    ):
+        for keeps in (False, True):
+            with Session(model) as target:
+                if keeps:
+                    EagleSession(target, head)
+                found.append(target.evaluate(LONG).copy())
+                found.append(target.evaluate([270, 271, 272], rows=3).copy())
+    assert np.array_equal(found[0], found[2])
+    assert np.array_equal(found[1], found[3])
+
+
 def test_of_a_long_text_it_reads_the_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hidden, "HELD", 16)
     target = write_headed("qwen35", folder / "qwen35.gguf")
@@ -133,14 +152,14 @@ def test_runners_share_what_a_target_keeps(folder: Path) -> None:
 def test_what_it_was_not_trained_for_is_told(folder: Path, tiny: Path) -> None:
     qwen = write_headed("qwen35", folder / "qwen35.gguf")
     head = write_eagle(folder / "head.gguf")
-    with pytest.raises(ModelFileError, match="is a head of another model"):
+    with pytest.raises(ModelFileError, match="reads other layers than"):
         loaded(qwen, write_eagle(folder / "deep.gguf", layers=(0, 1, 2)))
-    with pytest.raises(ModelFileError, match="no hidden states of a model of the architecture"):
+    with pytest.raises(ModelFileError, match="none of a model of the architecture glm4moe"):
         loaded(write_headed("glm4moe", folder / "glm4moe.gguf"), head)
     for drafter in ("model", "pard", "lookup-then-model"):
-        with pytest.raises(ConfigError, match="what was given is an EAGLE-3 head"):
+        with pytest.raises(ConfigError, match="what was given is a head; take the drafter eagle3"):
             loaded(qwen, head, drafter)
-    with pytest.raises(ConfigError, match="needs an EAGLE-3 head"):
+    with pytest.raises(ConfigError, match="needs a head trained for the target"):
         loaded(tiny, write_tiny(folder / "draft.gguf", seed=1))
     with pytest.raises(ModelFileError, match="cannot continue text"):
         Runner.load(target=head, draft="none", drafter="none", options=OPTIONS)

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 from scripts.heads_beside import table
-from spec_local import ConfigError, LoadOptions, Runner, Sampling
+from spec_local import ConfigError, LoadOptions, ModelFileError, Runner, Sampling
 from spec_local.engine.speculate import Adaptive
 from spec_local.llama import extension, hidden, trial
 from spec_local.llama.heads import heads_of, keeps_bits
 from spec_local.llama.hidden import HiddenStates
 from spec_local.llama.model import Model
 from spec_local.llama.mtp import HeadSession
+from spec_local.llama.mtp_chain import ChainedHeadSession
 from spec_local.llama.session import Session
 from spec_local.llama.trial import require_survived
 from spec_local.machine.profile import ProfileStore
@@ -91,6 +92,60 @@ def test_after_drafts_the_layers_hold_what_they_would_have_read(arch: str, folde
         fresh.close()
 
 
+@pytest.mark.parametrize("arch", ["mimo2", "step35"])
+def test_several_layers_draft_one_token_each(arch: str, folder: Path) -> None:
+    path = write_headed(arch, folder / f"{arch}-3.gguf", several=3)
+    texts = set()
+    for drafter, k in (("none", None), ("mtp", 1), ("mtp", 3), ("mtp", 8)):
+        with runner(path, drafter, k=k) as running:
+            done = running.complete(PROMPT, max_tokens=60, sampling=GREEDY)
+            texts.add(done.tokens)
+            assert done.stats.drafted <= 3 * done.stats.rounds
+            assert drafter == "none" or done.stats.accepted > 0
+    assert len(texts) == 1
+    with Model(path, OPTIONS, heads=True) as model, Session(model) as target:
+        other = Session(model)
+        used, fresh = ChainedHeadSession(target), ChainedHeadSession(other)
+        target.evaluate(LONG[:50])
+        for draft in (LONG[:51], [270], [271]):
+            used.evaluate(draft)
+        target.evaluate([LONG[50], 270], rows=2)
+        used.truncate(52)
+        assert list(used.tokens) == LONG[:50]
+        other.evaluate([*LONG[:51], 270])
+        for mine, theirs in (
+            ([LONG[50], 270, 273], [*LONG[:51], 270, 273]),
+            ([274], [274]),
+            ([275], [275]),
+        ):
+            row, expected = used.evaluate(mine)[0].copy(), fresh.evaluate(theirs)[0]
+            assert np.abs(row - expected).max() < TOLERANCE * expected.std()
+        used.close()
+        fresh.close()
+        other.close()
+
+
+@pytest.mark.parametrize("arch", ["qwen35", "glm4moe"])
+def test_layers_may_be_in_a_file_of_their_own(arch: str, folder: Path) -> None:
+    alone = write_headed(arch, folder / f"{arch}-alone.gguf", alone=True)
+    target = write_headed(arch, folder / f"{arch}.gguf")
+    found = []
+    for draft, drafter in ((None, "mtp"), (alone, "mtp"), (alone, "auto"), (alone, "none")):
+        with Runner.load(target=target, draft=draft, drafter=drafter, options=OPTIONS) as running:
+            found.append(running.complete(PROMPT, max_tokens=60, sampling=GREEDY))
+            if drafter == "auto":
+                assert isinstance(running.speculator, Adaptive)
+                assert "mtp" in running.speculator.controller.drafters
+    assert len({each.tokens for each in found}) == 1
+    assert found[0].stats.accepted > 0
+    assert found[1].stats.accepted > 0
+    other = write_headed("hy_v3", folder / "hy_v3.gguf")
+    with pytest.raises(ModelFileError, match="has the prediction layers of another model"):
+        Runner.load(target=other, draft=alone, drafter="mtp", options=OPTIONS)
+    with pytest.raises(ConfigError, match="take the drafter mtp"):
+        Runner.load(target=other, draft=alone, drafter="model", options=OPTIONS)
+
+
 @pytest.mark.parametrize("arch", each_architecture())
 def test_keeping_hidden_states_changes_no_bit(arch: str, folder: Path) -> None:
     path = write_headed(arch, folder / f"{arch}.gguf")
@@ -147,8 +202,7 @@ def test_states_are_kept_by_position(monkeypatch: pytest.MonkeyPatch) -> None:
         kept.take(start, count, 1)
 
     def held() -> list[float]:
-        found: list[float] = kept.rows(kept.first, kept.end)[:, 0].tolist()
-        return found
+        return [float(row[0]) for row in kept.rows(kept.first, kept.end)]
 
     take(0, 5)
     assert held() == [0, 1, 2, 3, 4]
@@ -205,7 +259,7 @@ def test_nobody_else_pays(folder: Path) -> None:
 def test_a_file_without_layers_is_told(folder: Path, tiny: Path) -> None:
     stripped = write_headed("glm4moe", folder / "stripped.gguf", heads=False)
     for path in (tiny, stripped):
-        with pytest.raises(ConfigError, match="needs a target with one multi-token prediction"):
+        with pytest.raises(ConfigError, match="needs a target with multi-token prediction layers"):
             Runner.load(target=path, draft="none", drafter="mtp", options=OPTIONS)
         with runner(path, "auto") as running:
             assert isinstance(running.speculator, Adaptive)
@@ -235,10 +289,11 @@ def test_a_trial_evaluates_the_layers(folder: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(trial, "require_survived", require_survived)
     monkeypatch.setattr(subprocess, "run", watched)
     options = LoadOptions(n_ctx=N_CTX, n_threads=1)
-    with Model(path, options, heads=True) as model:
-        assert model.has_heads
-    assert len(asked) == 1
-    assert '"heads": true' in asked[0]
+    for each in (path, write_headed("step35", folder / "step35-3.gguf", several=3)):
+        with Model(each, options, heads=True) as model:
+            assert model.has_heads
+    assert len(asked) == 2
+    assert all('"heads": true' in settings for settings in asked)
 
 
 def test_the_page_says_what_was_counted_beside_llama_server() -> None:

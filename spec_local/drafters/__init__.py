@@ -57,6 +57,7 @@ RULES: Mapping[str, Rules] = {
     "staged": Rules(uses_draft=True, needs_draft=True, looks_up=True),
     "mtp": Rules(uses_heads=True),
     "eagle3": Rules(uses_draft=True, needs_draft=True),
+    "dflash": Rules(uses_draft=True, needs_draft=True, priced=False),
     "pard": Rules(uses_draft=True, needs_draft=True, priced=False),
 }
 

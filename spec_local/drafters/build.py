@@ -13,7 +13,6 @@ from spec_local.drafters.lookup import LookupDrafter
 from spec_local.drafters.lookup_tree import LookupTreeDrafter
 from spec_local.drafters.merged import MergedDrafter
 from spec_local.drafters.model import ModelDrafter
-from spec_local.drafters.mtp import HeadSession, MtpDrafter
 from spec_local.drafters.none import NoDrafter
 from spec_local.drafters.pard import PardDrafter
 from spec_local.drafters.preference import FirstThatDrafts
@@ -45,25 +44,20 @@ class DraftModel(NamedTuple):
         return self.session, self.n_vocab, self.is_end
 
 
-class Heads(NamedTuple):
-    """What drafts from the target's hidden states."""
-
-    drafter: type[MtpDrafter]
-    session: HeadSession
-    n_vocab: int
-    """How many token ids the target has."""
-    is_end: Callable[[int], bool]
-    """Tells end-of-generation tokens."""
-
-
 def build(
-    drafter: str | Drafter, draft: DraftModel | None, library: Library, heads: Sequence[Heads] = ()
+    drafter: str | Drafter,
+    draft: DraftModel | None,
+    library: Library,
+    heads: Sequence[Drafter] = (),
 ) -> Drafter:
-    """The drafter of that name or the one given; its rules have been checked (`drafters.check`)."""
+    """The drafter of that name or the one given; its rules have been checked (`drafters.check`).
+
+    heads: it, if it drafts from the target's hidden states.
+    """
     if not isinstance(drafter, str):
         return drafter
-    if (mine := next((each for each in heads if each.drafter.name == drafter), None)) is not None:
-        return _of_heads(mine)
+    if (mine := next((each for each in heads if each.name == drafter), None)) is not None:
+        return mine
     if drafter == PardDrafter.name:
         assert draft is not None
         assert draft.mask is not None
@@ -72,28 +66,25 @@ def build(
 
 
 def build_some(
-    names: Sequence[str], draft: DraftModel | None, library: Library, heads: Sequence[Heads] = ()
+    names: Sequence[str], draft: DraftModel | None, library: Library, heads: Sequence[Drafter] = ()
 ) -> list[Drafter]:
     """Those of these names that a controller chooses from, or with `auto` all that pay somewhere.
 
     A draft model also drafts from the end of a long context. Drafters of one model share its cache.
+    heads: what drafts from the target's hidden states.
     """
     if AUTO in names:
-        names = ["lookup", *(["model"] if draft else []), *(each.drafter.name for each in heads)]
+        names = ["lookup", *(["model"] if draft else []), *(each.name for each in heads)]
     found, whole = list[Drafter](), None
     for name in names:
         drafter = build(name, draft, library, heads)
-        if isinstance(drafter, ModelDrafter) and not isinstance(drafter, MtpDrafter):
+        if isinstance(drafter, ModelDrafter) and drafter not in heads:
             whole = whole or drafter
             drafter.cache = whole.cache
         found.append(drafter)
         if name == ModelDrafter.name and isinstance(drafter, ModelDrafter):
             found.append(WindowDrafter(drafter))
     return found
-
-
-def _of_heads(heads: Heads) -> Drafter:
-    return heads.drafter(heads.session, heads.n_vocab, heads.is_end)
 
 
 def _model(draft: DraftModel | None, _library: Library) -> Drafter:

@@ -37,8 +37,8 @@ _FINGERPRINTED = 30_000
 """Tokens whose spelling tells vocabularies apart. Models of one family differ in the last ones, by
 which embeddings are padded."""
 _EMBEDDINGS = "token_embd.weight"
-_HEAD = ".nextn.eh_proj.weight"
-"""What every multi-token prediction layer has, once."""
+_TRUNK, _HEAD, _CHAIN = "blk.0.", ".nextn.eh_proj.weight", "markov_w1.weight"
+"""Names in the first layer, of a prediction layer, and of what makes a DFlash head DSpark."""
 _PROJECTOR = "clip"
 _NO_MODELS = {
     "adapter": "is a LoRA adapter, which changes another model; merge the two by llama.cpp's "
@@ -72,6 +72,10 @@ class GGUFHeader:
     """Whether its tensors begin where llama.cpp can use them in the mapped file."""
     heads: int = 0
     """Multi-token prediction layers whose tensors are there."""
+    has_trunk: bool = True
+    """Whether the first layer is there, which a file of prediction layers alone lacks."""
+    chains: bool = False
+    """Whether it is a head with what makes a guess depend on the one before (DSpark)."""
 
     @property
     def architecture(self) -> str:
@@ -123,6 +127,8 @@ def check_model_file(path: Path) -> GGUFHeader:
         digest=" ".join(header.digest for header in headers),
         mappable=all(header.mappable for header in headers),
         heads=sum(header.heads for header in headers),
+        has_trunk=any(header.has_trunk for header in headers),
+        chains=any(header.chains for header in headers),
     )
 
 
@@ -168,7 +174,7 @@ class _Reader:
         self._at = len(_MAGIC)
         self._n_vocab, self._vocabulary = 0, ""
         self._matrix_bytes = Counter[str]()
-        self._heads = 0
+        self._heads, self._trunk, self._chains = 0, False, False
 
     def read(self) -> GGUFHeader:
         if self._data[: len(_MAGIC)] != _MAGIC:
@@ -211,12 +217,16 @@ class _Reader:
             digest,
             mappable,
             self._heads,
+            self._trunk,
+            self._chains,
         )
 
     def _tensor(self) -> tuple[int, int]:
         """Offset and size in bytes; the size of a type this gguf does not know counts as 0."""
         name = self._name_text()
         self._heads += name.endswith(_HEAD)
+        self._trunk |= name.startswith(_TRUNK)
+        self._chains |= name == _CHAIN
         shape = [self._take("Q") for _ in range(self._take("I"))]
         kind, offset = self._take("I"), self._take("Q")
         try:

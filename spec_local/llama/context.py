@@ -48,9 +48,10 @@ def make_context(
     params.n_batch = options.n_batch
     params.n_ubatch = min(options.n_ubatch, options.n_batch)
     params.n_outputs_max = params.n_batch if model.wants_all_rows else min(max_rows, params.n_batch)
-    branches = 1 if heads else branches_of(model, params.n_outputs_max)
+    branches = 1 if heads or beside is not None else branches_of(model, params.n_outputs_max)
     params.n_seq_max, params.kv_unified = branches, True
-    params.swa_full = heads  # a sliding window keeps what it needs, not the whole context
+    # A sliding window keeps what it needs, not the whole context; that of a head is one layer.
+    params.swa_full = heads or beside is not None
     if heads:
         params.ctx_type = lib.LLAMA_CONTEXT_TYPE_MTP
     if beside is not None:

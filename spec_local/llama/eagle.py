@@ -13,11 +13,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from spec_local.errors import ModelFileError
 from spec_local.llama import extension
 from spec_local.llama.backend import lib
 from spec_local.llama.context import make_context
-from spec_local.llama.hidden import HiddenStates, LayerInputs
+from spec_local.llama.head_files import kept_inputs
+from spec_local.llama.hidden import HiddenStates
 from spec_local.llama.model import Model
 from spec_local.llama.mtp import HeadSession
 from spec_local.llama.session import Session
@@ -25,18 +25,9 @@ from spec_local.llama.state import SEQUENCE
 from spec_local.llama.status import require_evaluated
 from spec_local.sampling.types import Logits
 
-_TARGETS = frozenset(
-    {
-        *("bailingmoe3", "deepseek4", "gemma4", "gpt-oss", "lfm2", "lfm2moe", "llama", "mimo2"),
-        *("minimax-01", "minimax-m2", "nanbeige", "nemotron_h", "nemotron_h_moe"),
-        *("qwen3", "qwen35", "qwen35moe", "qwen3moe", "qwen3next"),
-    }
-)
-"""Architectures of which llama.cpp gives what a layer was given (`t_layer_inp` in src/models); with
-others it ends the process."""
 _FUSED = 32
 """Tokens fused at once: llama.cpp makes room for as many rows of logits, though there are none."""
-_NEVER = -1e9
+NEVER = -1e9
 """Logit of a token that the head does not know, in place of minus infinity."""
 
 
@@ -45,8 +36,6 @@ class EagleSession(HeadSession):
 
     def __init__(self, target: Session, head: Model) -> None:
         """Raises ModelFileError if the head is not of such a target."""
-        layers = _layers(target.model, head)
-        self._layers = layers
         super().__init__(target, head=head)
         width = self._states.width
         self._features = lib.llama_batch_init(_FUSED, width, 1)
@@ -66,14 +55,10 @@ class EagleSession(HeadSession):
         self, tokens: Sequence[int], rows: int = 1, parents: Sequence[int] | None = None
     ) -> Logits:
         """As any head; of tokens it does not know, the logit is very low."""
-        return np.maximum(super().evaluate(tokens, rows, parents), _NEVER)
+        return np.maximum(super().evaluate(tokens, rows, parents), NEVER)
 
     def _kept_states(self, width: int, masked: bool) -> HiddenStates:
-        hidden, key = self._target.hidden, tuple(self._layers)
-        if key not in hidden:
-            n_embd = lib.llama_model_n_embd(self._target.model.handle)
-            hidden[key] = LayerInputs(self._target.handle, n_embd, key)
-        return hidden[key]
+        return kept_inputs(self._target, self._model)
 
     def _make_context(self) -> lib.llama_context_p:
         return make_context(self._model, self.n_ctx, _FUSED, beside=self._target.handle)
@@ -95,24 +80,3 @@ class EagleSession(HeadSession):
             found = extension.call("llama_get_embeddings_nextn", self._handle)
             fused.append(np.ctypeslib.as_array(found, (count, len(self._own))).copy())
         return np.concatenate(fused)
-
-
-def _layers(target: Model, head: Model) -> Sequence[int]:
-    """The target's layers that the head reads; raises ModelFileError if it cannot."""
-    name, arch = head.path.name, target.header.architecture
-    if arch not in _TARGETS or extension.lacks(extension.EAGLE):
-        raise ModelFileError(
-            f"{name} is an EAGLE-3 head, and this llama.cpp gives no hidden states of a model of "
-            f"the architecture {arch}; take a draft model, or none."
-        )
-    layers = head.header.metadata.get("eagle3.target_layers")
-    n_layers = lib.llama_model_n_layer(target.handle)
-    fits = isinstance(layers, tuple) and all(0 <= layer < n_layers for layer in layers)
-    size = head.header.hyperparameter("target_hidden_size")
-    if not fits or size != lib.llama_model_n_embd(target.handle):
-        raise ModelFileError(
-            f"{name} is a head of another model than {target.path.name}; take the one trained for "
-            "it."
-        )
-    assert isinstance(layers, tuple)
-    return layers

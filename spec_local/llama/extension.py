@@ -31,6 +31,12 @@ _SIGNATURES: dict[str, tuple[str, str, list[Any], Any]] = {
         [_CONTEXT],
         _FLOATS,
     ),
+    "llama_set_nextn_layer_offset": (
+        "P13llama_contexti",
+        "XPEAUllama_context@@H@Z",
+        [_CONTEXT, ctypes.c_int32],
+        None,
+    ),
     "llama_set_embeddings_layer_inp": (
         "P13llama_contextjb",
         "XPEAUllama_context@@I_N@Z",
@@ -45,9 +51,10 @@ _SIGNATURES: dict[str, tuple[str, str, list[Any], Any]] = {
     ),
 }
 
-MTP = ("llama_set_embeddings_nextn", "llama_get_embeddings_nextn")
+STATES = ("llama_set_embeddings_nextn", "llama_get_embeddings_nextn")
+MTP = (*STATES, "llama_set_nextn_layer_offset")
 """What multi-token prediction layers need."""
-EAGLE = (*MTP, "llama_set_embeddings_layer_inp", "llama_get_embeddings_layer_inp")
+EAGLE = (*STATES, "llama_set_embeddings_layer_inp", "llama_get_embeddings_layer_inp")
 """What a head of another file needs."""
 
 

@@ -23,18 +23,30 @@ _CROPS = frozenset({"deepseek2", "deepseek32", "glm-dsa", "glm4moe", "mimo2"})
 states of all. Elsewhere all are there anyway."""
 
 
-HEAD_FILES = frozenset({"eagle3"})
-"""Architectures of files that hold nothing but a head for another model."""
+ASSISTANT = "gemma4-assistant"
+_HEAD_FILES = {"eagle3": "eagle3", "dflash": "dflash", ASSISTANT: "mtp"}
+"""Architectures of files that hold nothing but a head for another model, and what drafts with it.
+"""
+
+
+_CHAINED = frozenset({"mimo2", "step35"})
+"""Those that may have several, one for each token of a draft; else one is used again and again."""
 
 
 def heads_of(header: GGUFHeader) -> bool:
-    """Whether the file has a multi-token prediction layer that can be evaluated here.
+    """Whether the file has multi-token prediction layers that can be evaluated here."""
+    number, arch = header.hyperparameter("nextn_predict_layers"), header.architecture
+    fits = arch in _EVALUATED and (number == 1 or (number > 1 and arch in _CHAINED))
+    return fits and number == header.heads and not extension.lacks(extension.MTP)
 
-    One layer, that is: it is used again for every drafted token. Files with several, one for each
-    token, are those of Step 3.5 and MiMo so far.
+
+def head_kind(header: GGUFHeader) -> str | None:
+    """What drafts with a file that holds nothing but a head for another model; None for others.
+
+    Prediction layers may be in a file of their own, of the target's architecture.
     """
-    wanted = header.hyperparameter("nextn_predict_layers") == header.heads == 1
-    return wanted and header.architecture in _EVALUATED and not extension.lacks(extension.MTP)
+    alone = not header.has_trunk and heads_of(header)
+    return "mtp" if alone else _HEAD_FILES.get(header.architecture)
 
 
 def keeps_bits(architecture: str) -> bool:

@@ -12,7 +12,7 @@ from spec_local.errors import ConfigError, ModelFileError
 from spec_local.gguf.header import TOKEN_MAP, check_model_file
 from spec_local.llama import trial
 from spec_local.llama.backend import collected_errors, device_list, lib, repacks
-from spec_local.llama.heads import HEAD_FILES, heads_of
+from spec_local.llama.heads import head_kind, heads_of
 from spec_local.llama.identity import identity
 from spec_local.llama.messages import NO_EYES
 from spec_local.llama.options import LoadOptions
@@ -60,10 +60,10 @@ class Model:
         self._process = Process()
         self._handle: lib.llama_model_p | None = None
         self.header = check_model_file(self.path)
-        self.has_heads = heads and not vocab_only and heads_of(self.header)
-        """Whether its multi-token prediction layers are loaded (`heads.py`)."""
-        self.is_head = may_be_head and self.header.architecture in HEAD_FILES
+        self.is_head = may_be_head and head_kind(self.header) is not None
         """Whether it is nothing but a head for another model."""
+        self.has_heads = (heads or self.is_head) and not vocab_only and heads_of(self.header)
+        """Whether its multi-token prediction layers are loaded (`heads.py`)."""
         self.head: Model | None = None
         """A head of another file that drafts for it; whoever loaded it frees it."""
         if self.options.trial and not vouched:

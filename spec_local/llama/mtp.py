@@ -39,6 +39,8 @@ class HeadSession:
     """
 
     max_rows = branches = 1
+    most_drafted: int | None = None
+    """Tokens of a draft at most; None: any number."""
 
     def __init__(self, target: Session, *, masked: bool = False, head: Model | None = None) -> None:
         """Make a context of the layers alone, and have the target keep its hidden states.
@@ -124,11 +126,8 @@ class HeadSession:
             states[0] = self._own
         else:
             states[:known] = self._fused(self._states.rows(start - 1, start - 1 + known))
-        last = count - 1
-        for done in range(0, last, self._n_batch):
-            step = slice(done, min(last, done + self._n_batch))
-            self._decode(tokens[step], states[step], wanted=False)
-        self._decode(tokens[last:], states[last:], wanted=True)
+        self._read(tokens[:-1], states[:-1])
+        self._guess(tokens[-1], states[-1:])
         if known == count:
             self._exact = len(self._tokens)
         logits = lib.llama_get_logits(self._handle)  # waits for the device
@@ -136,20 +135,35 @@ class HeadSession:
         self._own = np.ctypeslib.as_array(own, self._own.shape).copy()
         return np.ctypeslib.as_array(logits, (1, self.n_vocab))
 
-    def _decode(self, tokens: Sequence[int], states: NDArray[np.float32], *, wanted: bool) -> None:
+    def _read(self, tokens: Sequence[int], states: NDArray[np.float32]) -> None:
+        """Hold tokens whose follower is known."""
+        for done in range(0, len(tokens), self._n_batch):
+            step = slice(done, done + self._n_batch)
+            self._decode(tokens[step], states[step], rows=0)
+
+    def _guess(self, token: int, state: NDArray[np.float32]) -> None:
+        """Hold one token more, whose follower is wanted."""
+        self._decode([token], state, rows=1)
+
+    def _decode(self, tokens: Sequence[int], states: NDArray[np.float32], *, rows: int) -> None:
         assert self._handle is not None
         self._target.model.handle  # noqa: B018 - raises in a forked child
         start, count = self._first + len(self._tokens), len(tokens)
         self._remove_after(start)
         self._batch_tokens[:count] = tokens
-        self._batch_positions[:count] = np.arange(start, start + count)
-        self._batch_outputs[:count] = wanted
+        self._batch_positions[:count] = self._positions(start, count)
+        self._batch_outputs[:count] = 0
+        self._batch_outputs[count - rows : count] = 1
         self._batch_states[:count] = states
         self._batch.n_tokens = count
         with self._team.computing(start + count):
             status = lib.llama_decode(self._handle, self._batch)
         require_evaluated(status, count, was_stopped=False)
         self._tokens.extend(tokens)
+
+    def _positions(self, start: int, count: int) -> NDArray[np.int64]:
+        """Where the layers take so many tokens to be that begin at that place of the text."""
+        return np.arange(start, start + count)
 
     def _remove_after(self, position: int) -> None:
         """What was forgotten, or left by an evaluation that failed, goes before the next one."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from spec_local.errors import SpecLocalError
 from spec_local.llama.model import Model
-from spec_local.llama.mtp import HeadSession
+from spec_local.llama.mtp_chain import own_heads
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.pictures import Picture
 from spec_local.llama.seeing import SeeingSession
@@ -84,8 +84,10 @@ def _use(path: Path, vocabulary: bool, heads: bool = False, **kind: Any) -> None
             session.truncate(_KEPT)
             session.evaluate(tokens[_KEPT:])
             if heads:
-                with HeadSession(session) as drafting:
+                with own_heads(session) as drafting:
                     drafting.evaluate(tokens)
+                    for token in tokens[1 : model.header.heads]:  # each by a layer of its own
+                        drafting.evaluate([token])
         _render(model)
 
 

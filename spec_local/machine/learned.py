@@ -8,8 +8,8 @@ from spec_local.control.controller import Controller
 from spec_local.control.costs import CostCurve
 from spec_local.control.drafter_state import DrafterState
 from spec_local.control.widths import ANY, Widths
+from spec_local.drafters.heads import HeadDrafter
 from spec_local.drafters.model import ModelDrafter
-from spec_local.drafters.mtp import MtpDrafter
 from spec_local.engine.types import Drafter, EvaluationSession
 from spec_local.llama.session import Session
 from spec_local.machine.glance import glance_at_draft, glance_at_target
@@ -27,7 +27,7 @@ class LearnedController:
         store: ProfileStore | None,
         widths: Widths = ANY,
     ) -> None:
-        """drafters: a `MtpDrafter` has a session of its own, any other `ModelDrafter` uses `draft`.
+        """drafters: a `HeadDrafter` has its own session, any other `ModelDrafter` uses `draft`.
 
         store: None keeps nothing. widths: at which the target may be evaluated.
         """
@@ -36,7 +36,7 @@ class LearnedController:
         self._draft = None if draft is None else draft.model.identity
         head = target.model.head
         self._pair = pair_of(self._target, self._draft if head is None else head.identity)
-        heads = [each for each in drafters if isinstance(each, MtpDrafter)]
+        heads = [each for each in drafters if isinstance(each, HeadDrafter)]
         self._heads = {each.name: {**self._target, "drafter": each.name} for each in heads}
         self._tuned = self._when_tuned()
         self._curve = CostCurve() if store is None else store.curve(self._target)

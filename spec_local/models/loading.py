@@ -12,11 +12,12 @@ from pathlib import Path
 from spec_local.drafters import AUTO, uses_draft
 from spec_local.engine.types import EvaluationSession
 from spec_local.errors import SpecLocalError, VocabularyMismatch, require
-from spec_local.gguf.header import check_image_encoder
+from spec_local.gguf.header import check_image_encoder, check_model_file
+from spec_local.llama.heads import head_kind
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
-from spec_local.models.download import in_store, pulled, store, was_verified
+from spec_local.models.download import in_store, pulled, resolve, store, was_verified
 from spec_local.models.hub import hub_name
 from spec_local.models.registry import PairSpec, Registry, load_registry
 from spec_local.models.stores import stored_files
@@ -131,6 +132,12 @@ def require_draft(target: Model, draft: Model) -> None:
             f"{draft.path.name} cannot draft for {target.path.name}: {differences}. "
             "Choose a draft of the same model family."
         )
+
+
+def names_head(name: str | None, registry: Registry) -> bool:
+    """Whether that is the file of a head for another model, and here."""
+    path = None if name is None else resolve(name, registry)
+    return path is not None and head_kind(check_model_file(path)) is not None
 
 
 def give_eyes(target: Model, encoder: str | None, registry: Registry, progress: Progress) -> None:

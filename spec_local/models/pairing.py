@@ -7,7 +7,7 @@ from pathlib import Path
 
 from spec_local.errors import ConfigError, ModelFileError
 from spec_local.gguf.header import GGUFHeader, check_model_file, model_bytes
-from spec_local.llama.heads import HEAD_FILES
+from spec_local.llama.heads import head_kind
 from spec_local.llama.vocab import PADDING_TOLERANCE
 from spec_local.models.download import resolve
 from spec_local.models.kept import kept_models
@@ -90,7 +90,7 @@ def _same_vocabulary(path: Path, wanted: GGUFHeader) -> bool:
     except ModelFileError:
         return False
     # A head has the vocabulary of all targets of its family, and was trained for one of them.
-    alike = found.vocabulary == wanted.vocabulary != "" and found.architecture not in HEAD_FILES
+    alike = found.vocabulary == wanted.vocabulary != "" and head_kind(found) is None
     return alike and abs(found.n_vocab - wanted.n_vocab) <= PADDING_TOLERANCE
 
 

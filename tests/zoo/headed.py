@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.tiny_gguf import LETTERS
-from tests.zoo.recipes import HEADED, recipes, write
+from tests.zoo.recipes import HEADED, Recipe, recipes, write
 
 RECIPES = recipes(HEADED)
 FIRST_LETTER = 260
@@ -39,8 +39,13 @@ def output_of(embeddings: NDArray[np.float32], noise: NDArray[np.float32]) -> ND
     return output
 
 
-def write_headed(arch: str, path: Path, *, heads: bool = True) -> Path:
-    """heads: without them, only the metadata names the layer."""
+def write_headed(
+    arch: str, path: Path, *, heads: bool = True, several: int = 1, alone: bool = False
+) -> Path:
+    """heads: without them, only the metadata names the layer. several: so many of them.
+
+    alone: nothing but the layers, and what is before and behind all layers.
+    """
     recipe = RECIPES.get(arch) or recipes()[arch]
     n_embd, n_vocab = recipe.tensors["token_embd.weight"]
     last = f"blk.{recipe.keys['block_count'] - 1}."
@@ -49,6 +54,8 @@ def write_headed(arch: str, path: Path, *, heads: bool = True) -> Path:
         **{n: shape for n, shape in recipe.tensors.items() if heads or not n.startswith(last)},
     }
     recipe = replace(recipe, tensors=tensors)
+    for more in range(1, several):
+        recipe = _with_another(recipe, last, more)
     embeddings = embeddings_of(n_vocab, n_embd)
 
     def change(name: str, weights: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -63,4 +70,30 @@ def write_headed(arch: str, path: Path, *, heads: bool = True) -> Path:
             return np.concatenate([one, _OF_STATE * one], axis=1)
         return weights
 
+    if alone:
+        kept = {
+            name: s for name, s in recipe.tensors.items() if not name.startswith(_trunk(recipe))
+        }
+        recipe = replace(recipe, tensors=kept)
     return write(recipe, path, change=change)
+
+
+def _trunk(recipe: Recipe) -> tuple[str, ...]:
+    layers = recipe.keys["block_count"] - recipe.keys["nextn_predict_layers"]
+    return tuple(f"blk.{layer}." for layer in range(layers))
+
+
+def _with_another(recipe: Recipe, last: str, more: int) -> Recipe:
+    """The recipe with one prediction layer more, like the last one."""
+    block = f"blk.{recipe.keys['block_count']}."
+    tensors = {
+        block + name.removeprefix(last): shape
+        for name, shape in recipe.tensors.items()
+        if name.startswith(last)
+    }
+    keys = {
+        name: [*value, value[-1]] if isinstance(value, list) else value
+        for name, value in recipe.keys.items()
+    }
+    counts = {"block_count": keys["block_count"] + 1, "nextn_predict_layers": more + 1}
+    return replace(recipe, keys={**keys, **counts}, tensors={**recipe.tensors, **tensors})

@@ -68,7 +68,7 @@ class Loader:
         from spec_local.models.registry import load_registry
 
         spec = chosen_pair(models, models.drafter)
-        if spec.draft is None:
+        if spec.draft is None or target.head is not None:
             return None
         with ExitStack() as opened:
             with on_terminal() as progress:
