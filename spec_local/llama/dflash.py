@@ -59,6 +59,7 @@ class DflashSession:
         block = head.header.hyperparameter("block_size", _DEFAULT_BLOCK)
         self.max_rows = self.most_drafted = max(1, block if self._from_pending else block - 1)
         self.n_ctx, self.n_vocab = target.n_ctx, head.vocab.n_tokens
+        self.branches = 1
         self._tokens: list[int] = []
         self._first = 0
         """Position of the first token held."""
@@ -85,7 +86,9 @@ class DflashSession:
         """First position of the target's text that can be given."""
         return self._states.first
 
-    def evaluate(self, tokens: Sequence[int], rows: int = 1) -> Logits:
+    def evaluate(
+        self, tokens: Sequence[int], rows: int = 1, parents: Sequence[int] | None = None
+    ) -> Logits:
         """Take in tokens that the target has evaluated, and guess what follows the one after them.
 
         rows: of the tokens, so many are the pending one and masks; logits for the `rows` tokens
@@ -102,6 +105,9 @@ class DflashSession:
         for done in range(0, len(read), self._n_batch):
             self._give(read[done : done + self._n_batch])
         return self._guess(pending, rows)
+
+    def keep(self, path: Sequence[int]) -> None:
+        """There is no tree."""
 
     def _give(self, tokens: Sequence[int]) -> None:
         batch, count, start = self._given, len(tokens), self._first + len(self._tokens)

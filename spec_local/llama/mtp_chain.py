@@ -31,9 +31,11 @@ class ChainedHeadSession(HeadSession):
         self._drafted_states: list[NDArray[np.float32]] = []
         super().__init__(target, masked=masked, head=head)
 
-    def evaluate(self, tokens: Sequence[int], rows: int = 1) -> NDArray[np.float32]:
+    def evaluate(
+        self, tokens: Sequence[int], rows: int = 1, parents: Sequence[int] | None = None
+    ) -> NDArray[np.float32]:
         """As with one layer, at most `most_drafted` times after another before going back."""
-        found = super().evaluate(tokens, rows)
+        found = super().evaluate(tokens, rows, parents)
         self._exact = min(self._exact, len(self._tokens) - len(self._drafted))
         return found
 
