@@ -131,7 +131,8 @@ class DflashSession:
         assert self._handle is not None
         logits = lib.llama_get_logits(self._handle)  # waits for the device
         found = np.ctypeslib.as_array(logits, (count, self.n_vocab))[-rows:]
-        return np.maximum(found, NEVER)
+        guesses: Logits = np.maximum(found, NEVER)
+        return guesses
 
     def _decode(self, batch: lib.llama_batch, count: int, start: int) -> None:
         assert self._handle is not None
@@ -169,7 +170,7 @@ def _batch(tokens: int, width: int, resources: OwnStack) -> lib.llama_batch:
     """Of embeddings so wide, or of tokens where that is 0; with room for positions of any kind."""
     batch = lib.llama_batch_init(tokens, width, 1)
     kind = ctypes.POINTER(ctypes.c_int32)
-    own = ctypes.cast(batch.pos, ctypes.c_void_p).value
+    own = ctypes.cast(batch.pos, ctypes.c_void_p).value or 0
     positions = (ctypes.c_int32 * (tokens * _POSITIONS))()
     batch.pos = ctypes.cast(positions, kind)
     for i in range(tokens):

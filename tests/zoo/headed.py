@@ -95,5 +95,5 @@ def _with_another(recipe: Recipe, last: str, more: int) -> Recipe:
         name: [*value, value[-1]] if isinstance(value, list) else value
         for name, value in recipe.keys.items()
     }
-    counts = {"block_count": keys["block_count"] + 1, "nextn_predict_layers": more + 1}
+    counts = {"block_count": recipe.keys["block_count"] + 1, "nextn_predict_layers": more + 1}
     return replace(recipe, keys={**keys, **counts}, tensors={**recipe.tensors, **tensors})
