@@ -59,7 +59,7 @@ def draw_lengths(figure: Figure, result: Result, theme: Theme) -> bool:
     colors = theme.colors(result.contenders)
     drafters = dict.fromkeys([*lines, *(contender.drafter for contender in fixed)])
     for drafter, style in zip(drafters, ("-", "--", "-.", ":"), strict=False):
-        same = [c.name for c in result.contenders if c.drafter == drafter and c.name in colors]
+        same = [c.name for c in fixed if c.drafter == drafter and c.name in colors]
         color = colors[same[0]] if same else theme.neutral
         measured = {c.k: means[c.name] for c in fixed if c.drafter == drafter}
         predicted = {c.k: _predicted(result, c, temperature) for c in fixed if c.drafter == drafter}
