@@ -52,8 +52,6 @@ class OtherDraws(ModelDrafter):
     def begin(self, context: Sequence[int], sampler: Sampler) -> None:
         """As `ModelDrafter.begin`, with a sampler of the other settings."""
         super().begin(context, sampler)
-        assert self._sampler is not None
-        self._sampler.close()
         settings = replace(sampler._sampling, **self._changes)  # type: ignore[attr-defined]
         self._sampler = cast(Sampler, OtherSampler(self._sampler_factory, settings, context))
 
