@@ -16,7 +16,7 @@ from spec_local.exact.modes import Exactness
 from spec_local.llama.session import Session
 from spec_local.machine.learned import LearnedController
 from spec_local.machine.profile import ProfileStore
-from spec_local.models.loading import in_target_tokens
+from spec_local.models.loading import in_target_tokens, own_words
 
 
 class Speculation(NamedTuple):
@@ -40,9 +40,10 @@ def speculation(
     model = None
     if draft is not None:
         session = in_target_tokens(draft, target)
+        words = own_words(session, draft, target)
         if target.model.eyes is not None:
             session = TextOnly(session)
-        model = DraftModel(session, target.n_vocab, target.model.vocab.is_end)
+        model = DraftModel(session, target.n_vocab, target.model.vocab.is_end, words)
     if drafter != drafters.AUTO:
         fixed = FixedK(build(drafter, model, library), drafters.DEFAULT_K if k is None else k)
         most = target.max_rows - 1

@@ -9,6 +9,7 @@ from spec_local.drafters.library import Library
 from spec_local.drafters.lookup import LookupDrafter
 from spec_local.drafters.model import ModelDrafter
 from spec_local.drafters.none import NoDrafter
+from spec_local.drafters.own_words import OwnWords
 from spec_local.drafters.staged import StagedDrafter
 from spec_local.drafters.window import WindowDrafter
 from spec_local.engine.types import Drafter, EvaluationSession
@@ -26,6 +27,8 @@ class DraftModel(NamedTuple):
     """How many token ids target and draft share."""
     is_end: Callable[[int], bool]
     """Tells end-of-generation tokens."""
+    words: OwnWords | None = None
+    """Of a model that drafts in its own tokens."""
 
 
 def build(drafter: str | Drafter, draft: DraftModel | None, library: Library) -> Drafter:
