@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from spec_local import Runner, Sampling
+from spec_local.bench.hindsight.replay import record, with_draft
 from spec_local.errors import VocabularyMismatch
 from spec_local.llama.options import LoadOptions
 from spec_local.models.loading import in_target_tokens, own_words
@@ -61,6 +62,21 @@ def test_the_text_is_plain_decodings(
                     if rule == "keyed":
                         text = texts.setdefault((temperature, rule), done.text)
                         assert done.text == text
+
+
+def test_a_benchmark_looks_back_at_what_it_drafts(families: dict[str, Path]) -> None:
+    with Runner.load(
+        target=families["pairs"], draft=families["letters"], drafter="model", options=OPTIONS
+    ) as runner:
+        sampling = Sampling(temperature=0)
+        done = runner.complete(PROMPT, max_tokens=40, sampling=sampling)
+        context, answer = runner.tokenize(PROMPT), done.tokens
+        recording = record(runner.target, sampling, context, answer)
+        assert runner.draft is not None
+        pair = (runner.draft, runner.target)
+        drawn = with_draft(recording, *pair, sampling, context, answer).drawn
+    assert len(drawn) == len(answer) - 1
+    assert all(0 <= confidence <= 1 for _right, confidence in drawn)
 
 
 def test_a_schema_is_kept(families: dict[str, Path]) -> None:
