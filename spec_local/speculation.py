@@ -19,7 +19,7 @@ from spec_local.llama.session import Session
 from spec_local.machine.learned import LearnedController
 from spec_local.machine.profile import ProfileStore
 from spec_local.models.heads import OF_HEADS, head_drafter, heads_for
-from spec_local.models.loading import in_target_tokens
+from spec_local.models.loading import in_target_tokens, own_words
 from spec_local.policies.policy import Policy
 
 
@@ -43,7 +43,6 @@ def speculation(
     """Make it, as `Runner` explains; the drafter's rules have been checked."""
     names = drafters.chosen_from(drafter)
     model = _draft_model(drafter, target, draft)
-    names = drafters.chosen_from(drafter)
     given = [heads_for(name, target, exact=exact is not None) for name in names or (drafter,)]
     heads = [each for found in given for each in found]
     if isinstance(k, Policy):
@@ -78,13 +77,14 @@ def _draft_model(
         f"{draft.model.path.name} names none ({MASK_KEY}); take the drafter model.",
     )
     session = in_target_tokens(draft, target)
+    words = own_words(session, draft, target)
     if target.model.eyes is not None:
         session = TextOnly(session)
-    return DraftModel(session, target.n_vocab, target.model.vocab.is_end, mask)
+    return DraftModel(session, target.n_vocab, target.model.vocab.is_end, mask, words)
 
 
 def _mask_of(draft: Session) -> int | None:
-    """The mask token a draft names; None if that is none of its tokens, or it was trimmed."""
-    mask = draft.model.header.metadata.get(MASK_KEY)
-    known = isinstance(mask, int) and 0 <= mask < draft.n_vocab and draft.model.token_map is None
-    return mask if known else None
+    """The mask token a draft names; None if that is none of its tokens, or they have other ids."""
+    mask, model = draft.model.header.metadata.get(MASK_KEY), draft.model
+    known = isinstance(mask, int) and 0 <= mask < draft.n_vocab
+    return mask if known and model.token_map is None and model.shared is None else None

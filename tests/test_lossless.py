@@ -26,6 +26,7 @@ from spec_local.sampling.noise import draft_seed, keyed_coin, keyed_gumbel
 from spec_local.sampling.settings import AcceptanceRule, Sampling
 from spec_local.sampling.types import Logits
 from tests.fake import END, PROMPT, TableSession, run, start, tokens_of
+from tests.toy_vocabulary import drawing, writing
 
 SETTING = {"temperature": 1.0, "top_k": 4, "top_p": 1.0, "min_p": 0.0}
 LEAST_P = 0.001
@@ -49,6 +50,8 @@ DRAFTERS: dict[str, Callable[[], Drafter]] = {
     "lookahead": LookaheadDrafter,
     "tree": lambda: TreeDrafter(TableSession(seed=4, sharpness=0.5, end_bias=0.5)),
     "bad tree": lambda: TreeDrafter(TableSession(seed=5, sharpness=0.7, end_bias=1.0)),
+    "of another vocabulary, drawing": lambda: drawing(TableSession(seed=5, end_bias=1.0)),
+    "of another vocabulary, writing": lambda: writing(TableSession(seed=5, end_bias=1.0)),
 }
 
 

@@ -23,8 +23,8 @@ from spec_local.llama.options import LoadOptions
 from spec_local.llama.quantize import quantize
 from spec_local.llama.sampler_factory import SamplerFactory
 from spec_local.llama.session import Session
+from spec_local.models.loading import in_target_tokens
 from spec_local.models.trim import choose_tokens, trim
-from spec_local.models.trimmed import MappedSession
 from spec_local.sampling.settings import Sampling
 from tests.test_cli import fails_with, spec_local
 from tests.tiny_gguf import MERGES, write_tiny
@@ -311,7 +311,7 @@ def test_a_real_model_drafts_the_same_with_fewer_tokens(
     with opened(model_files[0]) as source, opened(out) as inner, ExitStack() as stack:
         vocab, kept = source.model.vocab, token_map(out)
         assert not list(vocab.differences(inner.model.vocab, inner.model.token_map))
-        session = MappedSession(inner, kept, vocab.n_tokens, inner.model.vocab.piece, vocab.piece)
+        session = in_target_tokens(inner, source)
         text = "def add(a, b):\n    return a + b\n\n\ndef sub(a, b):\n    return"
         context = vocab.tokenize(text, add_special=True, parse_special=True)
         assert set(context) <= set(kept)

@@ -202,11 +202,12 @@ def show(
 def _check_peer_draft(
     specs: Sequence[PeerSpec], draft: Model | None, peer_draft: Path | None
 ) -> None:
-    trimmed = draft is not None and draft.token_map is not None
+    other = draft is not None and (draft.token_map is not None or draft.shared is not None)
     require(
         peer_draft is None or peer_draft.is_file(), f"There is no draft for peers at {peer_draft}."
     )
     require(
-        not (trimmed and peer_draft is None and any(spec.needs_draft for spec in specs)),
-        "llama-server cannot use a trimmed draft; name the model it was made of with --peer-draft.",
+        not (other and peer_draft is None and any(spec.needs_draft for spec in specs)),
+        "llama-server cannot use a draft with another vocabulary; name one with the target's with "
+        "--peer-draft, for a trimmed draft the model it was made of.",
     )

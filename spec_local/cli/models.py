@@ -216,9 +216,10 @@ def check(target: NameOrFile, draft: NameOrFile) -> None:
     """Compare two models' vocabularies; exit code 1 if the draft cannot serve the target."""
     from spec_local.llama.model import Model
     from spec_local.models.download import pulled
+    from spec_local.models.other_vocabulary import facts, shared_vocabulary
     from spec_local.models.registry import load_registry
 
-    registry = load_registry()
+    registry, shared = load_registry(), None
     with ExitStack() as opened:
         with on_terminal() as show:
             files = [pulled(name, registry, show) for name in (target, draft)]
@@ -228,12 +229,19 @@ def check(target: NameOrFile, draft: NameOrFile) -> None:
         for role, model in (("target", mine), ("draft", theirs)):
             say(f"{role:7}{model.path.name}: {_describe(model.vocab)}")
         differences = list(mine.vocab.differences(theirs.vocab, theirs.token_map))
+        if differences and theirs.token_map is None:
+            shared = shared_vocabulary(mine.vocab, theirs.vocab)
     for difference in differences:
         say(f"differs: {difference}")
-    if differences:
+    if not differences:
+        say("The vocabularies agree; the draft can be used with this target.")
+        return
+    if shared is None:
         say("The draft cannot be used with this target.", err=True)
         raise typer.Exit(1)
-    say("The vocabularies agree; the draft can be used with this target.")
+    for fact in facts(shared):
+        say(fact)
+    say("The draft can be used if it is named; one of the same model family drafts better.")
 
 
 def _describe(vocab: Vocabulary) -> str:

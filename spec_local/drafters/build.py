@@ -14,6 +14,7 @@ from spec_local.drafters.lookup_tree import LookupTreeDrafter
 from spec_local.drafters.merged import MergedDrafter
 from spec_local.drafters.model import ModelDrafter
 from spec_local.drafters.none import NoDrafter
+from spec_local.drafters.own_words import OwnWords
 from spec_local.drafters.pard import PardDrafter
 from spec_local.drafters.preference import FirstThatDrafts
 from spec_local.drafters.recycling import RecyclingDrafter
@@ -37,10 +38,12 @@ class DraftModel(NamedTuple):
     """Tells end-of-generation tokens."""
     mask: int | None = None
     """The mask token it was trained with; None if it was not."""
+    words: OwnWords | None = None
+    """Of a model that drafts in its own tokens."""
 
     @property
     def plainly(self) -> tuple[EvaluationSession, int, Callable[[int], bool]]:
-        """What drafting token by token takes."""
+        """What drafting in the target's tokens takes."""
         return self.session, self.n_vocab, self.is_end
 
 
@@ -89,7 +92,7 @@ def build_some(
 
 def _model(draft: DraftModel | None, _library: Library) -> Drafter:
     assert draft is not None
-    return ModelDrafter(*draft.plainly)
+    return ModelDrafter(*draft.plainly, draft.words)
 
 
 def _tree(draft: DraftModel | None, _library: Library) -> Drafter:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from time import perf_counter
 
 from spec_local.drafters.cache import FAILURES, DraftCache
+from spec_local.drafters.own_words import OwnDraft, OwnWords
 from spec_local.engine.draft import NO_DRAFT, Draft, Outcome
 from spec_local.engine.types import EvaluationSession, Pace
 from spec_local.errors import ContextOverflow, NoTokenAllowed
@@ -35,14 +37,16 @@ class ModelDrafter:
         session: EvaluationSession,
         n_vocab: int | None = None,
         is_end: Callable[[int], bool] = lambda _token: False,
+        words: OwnWords | None = None,
     ) -> None:
         """The session is the drafter's own to use; whoever opened it closes it.
 
         n_vocab: how many token ids target and draft share, if the draft pads its vocabulary.
         is_end: tells end-of-generation tokens, after which there is nothing to draft.
+        words: of a model that drafts in its own tokens; None: it draws in the target's.
         """
         self.cache = DraftCache(session)
-        self.is_end = is_end
+        self.is_end, self.words = is_end, words
         self.n_vocab = session.n_vocab if n_vocab is None else min(n_vocab, session.n_vocab)
         self._sampler: Sampler | None = None
         self._target_sampler: Sampler | None = None
@@ -70,11 +74,21 @@ class ModelDrafter:
             return NO_DRAFT
         cache.move(start)
         budget = min(budget, cache.room(context))
+        if self.words is None:
+            return self._drawn(context, budget, pace)
+        assert self._target_sampler is not None
+        own = OwnDraft(self.words)
+        with self._surviving():
+            own.write(cache.session, missing, budget, pace)
+        return own.told(context, budget, self._target_sampler, self.name)
+
+    def _drawn(self, context: Sequence[int], budget: int, pace: Pace | None) -> Draft:
+        """Draw token by token, after reading what is missing."""
         sampler = self._followed()
         tokens, confidences, distributions = list[int](), list[float](), list[Distribution]()
         steps = list[tuple[int, float]]()
         refused = None
-        try:
+        with self._surviving():
             while len(tokens) < budget and (pace is None or pace.more()):
                 started = perf_counter()
                 row, evaluated = self._row(context, tokens, budget)
@@ -90,12 +104,6 @@ class ModelDrafter:
                     distributions.append(proposal.distribution)
                 if self.is_end(proposal.token):
                     break
-        except NoTokenAllowed:  # the target's vocabulary may be larger: it goes on alone
-            pass
-        except FAILURES as error:
-            cache.fail(error)
-        except ContextOverflow:  # what a trimmed draft spells may be longer than there is room for
-            cache.overflow()
         return Draft(
             tuple(tokens),
             self.name,
@@ -104,6 +112,18 @@ class ModelDrafter:
             refused=refused,
             steps=tuple(steps),
         )
+
+    @contextmanager
+    def _surviving(self) -> Iterator[None]:
+        """What keeps the model from going on ends the draft, and nothing else."""
+        try:
+            yield
+        except NoTokenAllowed:  # the target's vocabulary may be larger: it goes on alone
+            pass
+        except FAILURES as error:
+            self.cache.fail(error)
+        except ContextOverflow:  # the target's tokens may be several of the draft's, each
+            self.cache.overflow()
 
     def _row(
         self, context: Sequence[int], drafted: Sequence[int], budget: int

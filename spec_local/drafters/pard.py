@@ -54,7 +54,7 @@ class PardDrafter(ModelDrafter):
         started = perf_counter()
         try:
             rows = session.evaluate(read, rows=budget)
-            draft = self._drawn(rows, pace)
+            draft = self._drawn_from(rows, pace)
             session.truncate(len(context) - start)
         except FAILURES as error:
             cache.fail(error)
@@ -64,7 +64,7 @@ class PardDrafter(ModelDrafter):
             return NO_DRAFT
         return draft._replace(steps=((len(read), perf_counter() - started),))
 
-    def _drawn(self, rows: Logits, pace: Pace | None) -> Draft:
+    def _drawn_from(self, rows: Logits, pace: Pace | None) -> Draft:
         sampler = self._followed()
         tokens, confidences, distributions = list[int](), list[float](), list[Distribution]()
         refused = None

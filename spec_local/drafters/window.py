@@ -34,7 +34,7 @@ class WindowDrafter(ModelDrafter):
 
     def __init__(self, whole: ModelDrafter, width: int = WINDOW) -> None:
         """width: tokens that are read at first."""
-        super().__init__(whole.cache.session, whole.n_vocab, whole.is_end)
+        super().__init__(whole.cache.session, whole.n_vocab, whole.is_end, whole.words)
         self.cache = whole.cache
         self._width = min(width, self.cache.capacity // 2)
 

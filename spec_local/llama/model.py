@@ -7,6 +7,7 @@ import logging
 import os
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spec_local.errors import ConfigError, ModelFileError
 from spec_local.gguf.header import TOKEN_MAP, check_model_file
@@ -23,6 +24,9 @@ from spec_local.llama.weights import require_room_for_weights
 from spec_local.util.apart import Apart
 from spec_local.util.process import OwnStack, Process, closed_when_dropped
 from spec_local.util.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    from spec_local.llama.shared_vocabulary import SharedVocabulary
 
 logger = logging.getLogger("spec_local.llama.model")
 
@@ -86,6 +90,8 @@ class Model:
 
         Shape (n_vocab,), every id once.
         """
+        self.shared: SharedVocabulary | None = None
+        """Of a draft, what its target's vocabulary shares with it; None if that is the same."""
         if not vocab_only and not self.is_head and not self._decodes():
             self.close()
             raise ModelFileError(

@@ -208,6 +208,10 @@ class Vocabulary:
             size = -count
         raise EngineError(f"Token {token} has no text.")
 
+    def spelled(self, token: int) -> bytes:
+        """What the token writes, or how it is spelled if that is nothing."""
+        return self.plain_piece(token) or self.text(token)
+
     def pieces(self, tokens: Sequence[int]) -> bytes:
         """The bytes the tokens write."""
         return b"".join(map(self.piece, tokens))

@@ -9,7 +9,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from spec_local.drafters import AUTO, uses_draft
+from spec_local.drafters.own_words import OwnWords
 from spec_local.engine.types import EvaluationSession
 from spec_local.errors import SpecLocalError, VocabularyMismatch, require
 from spec_local.gguf.header import check_image_encoder, check_model_file
@@ -19,9 +22,12 @@ from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
 from spec_local.models.download import in_store, pulled, resolve, store, was_verified
 from spec_local.models.hub import hub_name
+from spec_local.models.mapped_session import Columns, MappedSession
+from spec_local.models.other_vocabulary import draws_shared, shared_vocabulary
 from spec_local.models.registry import PairSpec, Registry, load_registry
+from spec_local.models.retelling import Retelling
+from spec_local.models.spelling import Spelling
 from spec_local.models.stores import stored_files
-from spec_local.models.trimmed import MappedSession
 from spec_local.util.progress import Progress
 
 logger = logging.getLogger("spec_local.models.loading")
@@ -114,7 +120,11 @@ def load_model(
 
 
 def load_draft(name: str, target: Model, registry: Registry, progress: Progress) -> Model:
-    """Load a draft with its target's options; raises VocabularyMismatch if it cannot draft."""
+    """Load a draft with its target's options; raises VocabularyMismatch if it cannot draft.
+
+    One with another vocabulary can, if the two have tokens in common; that is said. It was asked
+    for by name, as `pairing.py` proposes no such drafts.
+    """
     draft = load_model(name, registry, target.options, progress, may_be_head=True)
     try:
         require_draft(target, draft)
@@ -125,13 +135,21 @@ def load_draft(name: str, target: Model, registry: Registry, progress: Progress)
 
 
 def require_draft(target: Model, draft: Model) -> None:
-    """Raise VocabularyMismatch unless the draft speaks the target's tokens."""
+    """Raise VocabularyMismatch unless the draft speaks the target's tokens, or some of them."""
     differences = "; ".join(target.vocab.differences(draft.vocab, draft.token_map))
-    if differences:
+    if not differences:
+        return
+    if draft.token_map is None and not draft.is_head:
+        draft.shared = shared_vocabulary(target.vocab, draft.vocab)
+    if draft.shared is None:
         raise VocabularyMismatch(
             f"{draft.path.name} cannot draft for {target.path.name}: {differences}. "
             "Choose a draft of the same model family."
         )
+    logger.warning(
+        f"note: {draft.path.name} has another vocabulary than {target.path.name}, so it drafts "
+        "less well than one of the same model family; `spec-local models check` says more."
+    )
 
 
 def names_head(name: str | None, registry: Registry) -> bool:
@@ -188,9 +206,34 @@ def draft_session(draft: Model) -> Session:
 
 
 def in_target_tokens(draft: Session, target: Session) -> EvaluationSession:
-    """The draft's session; of a trimmed draft, one that speaks the target's token ids."""
-    token_map = draft.model.token_map
-    if token_map is None:
-        return draft
-    pieces = draft.model.vocab.piece, target.model.vocab.piece
-    return MappedSession(draft, token_map, target.n_vocab, *pieces)
+    """The draft's session; of one that is trimmed or has another vocabulary, one that speaks the
+    target's token ids.
+    """
+    model, vocab, n_vocab = draft.model, target.model.vocab, target.n_vocab
+    if (kept := model.token_map) is not None:
+        piece = model.vocab.piece
+        # Of equal pieces the last: sentencepiece vocabularies have raw bytes before letters.
+        trimmed = Spelling(
+            {token: new for new, token in enumerate(kept)},
+            lambda: {piece(new): new for new in range(len(kept)) if piece(new)},
+            vocab.piece,
+        )
+        return MappedSession(draft, Columns(slice(None), np.array(kept)), n_vocab, trimmed)
+    if (shared := model.shared) is not None:
+        first = model.vocab.special_ids.get("bos") if model.vocab.adds_bos else None
+        pairs = np.array(sorted(shared.to_target.items()), np.int32)
+        spelling = Spelling(shared.to_draft, lambda: shared.draft_pieces, vocab.spelled, first)
+        return MappedSession(draft, Columns(pairs[:, 0], pairs[:, 1]), n_vocab, spelling)
+    return draft
+
+
+def own_words(session: EvaluationSession, draft: Session, target: Session) -> OwnWords | None:
+    """How a draft drafts in its own tokens, if it has too few of the target's.
+
+    session: the draft's as `in_target_tokens` has it.
+    """
+    shared = draft.model.shared
+    if shared is None or draws_shared(shared):
+        return None
+    assert isinstance(session, MappedSession)
+    return OwnWords(session, Retelling(target.model.vocab, draft.model.vocab, shared))

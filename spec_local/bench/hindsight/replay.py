@@ -10,7 +10,7 @@ of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -31,10 +31,11 @@ from spec_local.control.simulation import (
     run,
     static,
 )
+from spec_local.drafters.model import ModelDrafter
 from spec_local.engine.types import EvaluationSession
 from spec_local.llama.sampler_factory import SamplerFactory
 from spec_local.llama.session import Session
-from spec_local.models.loading import in_target_tokens
+from spec_local.models.loading import in_target_tokens, own_words
 from spec_local.sampling.distribution import top_probability
 from spec_local.sampling.settings import Sampling
 from spec_local.sampling.types import Logits
@@ -103,6 +104,11 @@ def with_draft(
 ) -> Recording:
     """Look at the same answer from a draft model, which is led along it token by token."""
     session = in_target_tokens(draft, target)
+    words = own_words(session, draft, target)
+    if words is not None:
+        drafter = ModelDrafter(session, target.n_vocab, target.model.vocab.is_end, words)
+        written = _written_along(drafter, target, sampling, context, answer)
+        return replace(recording, drawn=tuple(written))
     (drawn,) = led_along(
         session, target, sampling, context, answer, [lambda row: row[: target.n_vocab]]
     )
@@ -139,6 +145,29 @@ def led_along(
                     found.append((proposal.token == token, proposal.confidence))
                 sampler.accept(token)
     return drawn
+
+
+def _written_along(
+    drafter: ModelDrafter,
+    target: Session,
+    sampling: Sampling,
+    context: Sequence[int],
+    answer: Sequence[int],
+) -> Iterator[tuple[bool, float]]:
+    """`Recording.drawn` of a drafter that writes its own tokens: the first of the target's in that.
+
+    Of two of its own, which are as many as a token of the target's seldom exceeds.
+    """
+    with (
+        closing(SamplerFactory(target)) as samplers,
+        closing(samplers.open(sampling, context)) as sampler,
+        closing(drafter),
+    ):
+        drafter.begin(context, sampler)
+        for at in range(1, len(answer)):
+            sampler.accept(answer[at - 1])
+            draft = drafter.propose([*context, *answer[:at]], 2)
+            yield draft.tokens[:1] == (answer[at],), next(iter(draft.confidences), 0.0)
 
 
 @dataclass(frozen=True, slots=True)

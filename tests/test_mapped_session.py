@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from spec_local.errors import ContextOverflow
-from spec_local.models.trimmed import MappedSession
+from spec_local.models.mapped_session import Columns, MappedSession
+from spec_local.models.spelling import Spelling
 from spec_local.sampling.types import Logits
 from tests.fake import TableSession
 
@@ -21,10 +22,16 @@ A, B, AB, ABAB, C, CONTROL, ABC, ALIEN, BA = range(len(TARGET))
 def mapped(max_rows: int = 33) -> tuple[MappedSession, TableSession]:
     table = TableSession(n_vocab=100, max_rows=max_rows)
     table.row = lambda context: _row(table, context)  # type: ignore[method-assign]
-    session = MappedSession(
-        table, KEPT, len(TARGET), lambda new: TARGET[KEPT[new]], lambda token: TARGET[token]
+    return over(table), table
+
+
+def over(table: TableSession) -> MappedSession:
+    spelling = Spelling(
+        {token: new for new, token in enumerate(KEPT)},
+        lambda: {TARGET[token]: new for new, token in enumerate(KEPT) if TARGET[token]},
+        TARGET.__getitem__,
     )
-    return session, table
+    return MappedSession(table, Columns(slice(None), np.array(KEPT)), len(TARGET), spelling)
 
 
 def _row(table: TableSession, context: Sequence[int]) -> Logits:
@@ -141,9 +148,7 @@ class FailingSession(TableSession):
 )
 def test_after_a_failure_it_holds_what_the_inner_session_holds(done: int, held: list[int]) -> None:
     table = FailingSession(n_vocab=5)
-    session = MappedSession(
-        table, KEPT, len(TARGET), lambda new: TARGET[KEPT[new]], TARGET.__getitem__
-    )
+    session = over(table)
     table.row = lambda context: _row(table, context)  # type: ignore[method-assign]
     table.done = -1
     session.evaluate([A])
