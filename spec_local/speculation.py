@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from spec_local import drafters
@@ -42,14 +43,14 @@ def speculation(
 ) -> Speculation:
     """Make it, as `Runner` explains; the drafter's rules have been checked."""
     names = drafters.chosen_from(drafter)
-    model = _draft_model(drafter, target, draft)
+    model = _draft_model(drafter, names, target, draft)
     given = [heads_for(name, target, exact=exact is not None) for name in names or (drafter,)]
     heads = [each for found in given for each in found]
     if isinstance(k, Policy):
         return Speculation(Paced(build(drafter, model, library, heads), k), None)
     if not names:
         one = build(drafter, model, library, heads)
-        fixed = FixedK(one, drafters.DEFAULT_K if k is None else k)
+        fixed = FixedK(one, drafters.default_k(drafter) if k is None else k)
         most = target.max_rows - 1
         require(fixed.k <= most, f"k can be at most {most}, not {fixed.k}.")
         return Speculation(fixed, None)
@@ -60,12 +61,12 @@ def speculation(
 
 
 def _draft_model(
-    drafter: str | Drafter, target: Session, draft: Session | None
+    drafter: str | Drafter, names: Sequence[str], target: Session, draft: Session | None
 ) -> DraftModel | None:
     """What drafts token by token, in the target's tokens; None without a draft model."""
     if draft is None:
         require(
-            drafter in OF_HEADS or not drafters.needs_draft(drafter),
+            all(name in OF_HEADS or not drafters.needs_draft(name) for name in names or (drafter,)),
             f"The drafter {drafter} needs a draft model, and what was given is a head; take the "
             f"drafter {head_drafter(target.model)}.",
         )

@@ -10,11 +10,10 @@ import pytest
 
 from spec_local import LoadOptions, Runner, Sampling
 from spec_local.errors import ContextOverflow
-from spec_local.llama.branches import MOST
 from spec_local.llama.model import Model
 from spec_local.llama.session import Session
 from spec_local.sampling.types import Logits
-from spec_local.util.tree import ROOT, path_to
+from spec_local.util.tree import MOST_LEAVES, ROOT, path_to
 
 pytestmark = pytest.mark.llama
 
@@ -110,7 +109,7 @@ def test_a_tree_that_is_not_kept_leaves_nothing(
 
 
 def test_too_many_leaves_and_too_many_tokens_are_refused(model: Model, session: Session) -> None:
-    assert session.branches == MOST
+    assert session.branches == MOST_LEAVES
     with pytest.raises(ValueError, match="leaves"):
         session.evaluate([PROMPT[-1], *range(260, 277)], 18, [ROOT] * 17)
     assert session.evaluate(PROMPT[-1:]).shape == (1, session.n_vocab)
@@ -183,7 +182,7 @@ def test_log_probabilities_are_those_of_the_path(tiny: Path, tiny_draft: Path) -
 
 def test_the_controller_chooses_among_those_named(tiny: Path, tiny_draft: Path) -> None:
     texts = set[tuple[int, ...]]()
-    for drafter in ("none", "lookup-tree,recycling,model", "logitspec,lookahead"):
+    for drafter in ("none", "lookup-tree,recycling,model", "model,tree,logitspec"):
         with Runner.load(target=tiny, draft=tiny_draft, drafter=drafter) as runner:
             done = runner.complete(TEXT * 4, max_tokens=100, sampling=Sampling(temperature=0))
             texts.add(done.tokens)

@@ -11,7 +11,7 @@ import pytest
 from spec_local.drafters.library import Library
 from spec_local.drafters.logitspec import LogitSpecDrafter
 from spec_local.drafters.lookahead import LookaheadDrafter
-from spec_local.drafters.lookup import LookupDrafter
+from spec_local.drafters.lookup import LookupDrafter, vote
 from spec_local.drafters.lookup_tree import LookupTreeDrafter, follow
 from spec_local.drafters.merged import MergedDrafter
 from spec_local.drafters.model import ModelDrafter
@@ -24,7 +24,7 @@ from spec_local.engine.types import Drafter
 from spec_local.sampling.settings import AcceptanceRule, Sampling
 from spec_local.sampling.types import Logits
 from spec_local.util.tree import ROOT, path_to
-from tests.fake import N_VOCAB, PROMPT, TableSession, run, sampler_for, tokens_of
+from tests.fake import END, N_VOCAB, PROMPT, TableSession, run, sampler_for, tokens_of
 
 GREEDY = Sampling(temperature=0)
 
@@ -100,9 +100,29 @@ def test_a_tree_of_one_continuation_is_the_chain_that_lookup_drafts() -> None:
     assert tree.confidences == pytest.approx(chain.confidences)
 
 
-def test_following_ends_where_the_text_does() -> None:
-    trie = follow(array("i", [1, 2, 3]), [2], 2, 8)
-    assert paths(trie.draft("", 8)).keys() == {(3,)}
+def test_a_match_that_reaches_the_end_goes_on_into_its_own_path() -> None:
+    text, ends = array("i", [5, 1, 2, 3, 1, 2]), [3]
+    draft = follow(text, ends, 2, 7).draft("", 7)
+    assert draft.tokens == tuple(vote(text, ends, 7)[0]) == (3, 1, 2, 3, 1, 2, 3)
+
+
+def test_the_longest_match_of_all_texts_counts() -> None:
+    library = Library([[1, 2, 3, 4], [9, 2, 3, 7]])
+    assert proposed(LookupTreeDrafter(library=library), [5, 9, 2, 3], 1).tokens == (7,)
+
+
+def test_an_end_token_does_not_stop_the_window() -> None:
+    """What an end token hides is guessed anew, so the window goes on to find what comes."""
+
+    class Ends(TableSession):
+        def row(self, context: Sequence[int]) -> Logits:
+            return row_of((context[-1] + 1) % 7, END) if context[-1] < 7 else row_of(END)
+
+    drafter = LookaheadDrafter()
+    drafter.begin([1, 2, 3], sampler_for(GREEDY, [1, 2, 3]))
+    drafter._window = [[END] * 5, [END] * 5]
+    rounds = run(Ends(), drafter, sampling=GREEDY, k=20, max_tokens=60)
+    assert len(rounds) < 40
 
 
 def test_nothing_is_drafted_where_nothing_stood_before() -> None:

@@ -10,17 +10,29 @@ from itertools import product
 import numpy as np
 import pytest
 
-from spec_local.drafters import tree
+from spec_local.drafters import growing
+from spec_local.drafters.build import DraftModel, build_some
+from spec_local.drafters.library import Library
 from spec_local.drafters.model import ModelDrafter
 from spec_local.drafters.none import NoDrafter
+from spec_local.drafters.shapes import fixed_shape
 from spec_local.drafters.tree import TreeDrafter
-from spec_local.engine.draft import NO_DRAFT, Draft, Outcome
+from spec_local.engine.draft import NO_DRAFT, Draft, Outcome, Verdict
 from spec_local.engine.types import Pace
 from spec_local.engine.verify import block, keyed, rejection
 from spec_local.sampling.distribution import Distribution
 from spec_local.sampling.settings import AcceptanceRule, Sampling
 from spec_local.sampling.types import Logits, Sampler
-from spec_local.util.tree import ROOT, below, first_born, leaves, likely, path_to, with_leaves
+from spec_local.util.tree import (
+    MOST_LEAVES,
+    ROOT,
+    below,
+    first_born,
+    leaves,
+    likely,
+    path_to,
+    with_leaves,
+)
 from tests.enumerate_outcomes import Setting, expected_accepted
 from tests.fake import END, N_VOCAB, PROMPT, TableSession, run, sampler_for, tokens_of
 from tests.test_verify import assert_lossless, drafters, random_table
@@ -68,9 +80,68 @@ def test_a_drawn_tree_is_never_cut_for_what_was_drawn() -> None:
     drawn = tuple(Distribution.of_weights(ids, each) for each in q)
     draft = Draft((0, 1, 2, 3, 0, 1), confidences=(0.1, 0.9) * 3, distributions=drawn,
                   parents=PARENTS)  # fmt: skip
-    assert draft.fitting(2).tokens == (0, 2, 1)
-    assert draft.fitting(2).parents == (ROOT, 0, 1)
-    assert draft.fitting(3).tokens == draft.tokens
+    for branches in (2, 3, MOST_LEAVES - 1):  # though three leaves would fit
+        assert draft.fitting(branches).tokens == (0, 2, 1)
+        assert draft.fitting(branches).parents == (ROOT, 0, 1)
+    assert draft.fitting(MOST_LEAVES).tokens == draft.tokens
+    assert draft.spine_first().tokens == (0, 2, 1, 1, 3, 0)
+
+
+def test_the_shape_of_a_drawn_tree_is_fixed() -> None:
+    for nodes in range(40):
+        shape = fixed_shape(nodes)
+        assert len(shape) == nodes
+        assert all(ranks[:-1] in shape for ranks in shape if len(ranks) > 1)
+        assert all((*r[:-1], r[-1] - 1) in shape for r in shape if r[-1] > 0)
+        leaves_of = [r for r in shape if not any((*r, 0) == other for other in shape)]
+        assert len(leaves_of) <= MOST_LEAVES
+    assert fixed_shape(1) == {(0,)}
+    assert (1,) in fixed_shape(12)
+
+
+@pytest.mark.parametrize("rule", ["rejection", "block"])
+def test_what_was_drawn_changes_nothing_about_the_tree(rule: AcceptanceRule) -> None:
+    """Of as many texts as there are seeds all trees have one shape."""
+    shapes = set()
+    for seed in range(30):
+        sampling = Sampling(temperature=1.2, seed=seed, acceptance=rule, min_p=0.0, top_p=1.0)
+        draft = propose(TreeDrafter(TableSession(sharpness=0.7, end_bias=-60)), sampling, 12)
+        shapes.add(draft.parents)
+        assert draft.distributions is not None
+    assert len(shapes) == 1
+
+
+def test_a_tree_does_not_outgrow_the_draft_models_context() -> None:
+    """It drafts less near the end, and does not give up what it has read."""
+    session, target = TableSession(n_ctx=40, end_bias=-60), TableSession(end_bias=-60)
+    drafter = TreeDrafter(session)
+    run(target, drafter, sampling=Sampling(temperature=0.9, seed=1), k=8, max_tokens=31)
+    assert drafter.cache.capacity == 40
+
+
+@pytest.mark.parametrize("first", ["tree", "model"])
+def test_drafters_that_share_a_model_keep_its_tree_in_any_order(first: str) -> None:
+    session = TableSession(sharpness=4.0, end_bias=-60)
+    draft = DraftModel(session, N_VOCAB, lambda token: token == END)
+    tree, model, _window = build_some(("tree", "model"), draft, Library())
+    for drafter in (tree, model):
+        drafter.begin(PROMPT, sampler_for(Sampling(temperature=0), PROMPT))
+    proposed = tree.propose(PROMPT, 6)
+    assert proposed.parents is not None
+    accepted = [proposed.tokens[node] for node in first_born(proposed.parents)[:2]]
+    context = [*PROMPT, *accepted, 7]
+    outcome = Outcome(proposed, Verdict(2, 7, last=1), np.zeros((7, N_VOCAB), np.float32))
+    for drafter in (tree, model) if first == "tree" else (model, tree):
+        drafter.observe(context, outcome)
+    assert session.tokens == context[:-1]
+
+
+def test_rows_that_are_pending_leave_less_room() -> None:
+    """However much is pending after a tree, no evaluation has more rows than a session gives."""
+    target = TableSession(sharpness=8.0, max_rows=9)
+    trees = RandomTrees(2)
+    run(target, trees, sampling=Sampling(temperature=0), k=8, max_tokens=120)
+    assert max(target.calls[1:]) <= 9
 
 
 def test_nothing_follows_an_end_token() -> None:
@@ -233,7 +304,7 @@ def propose(drafter: TreeDrafter, sampling: Sampling, budget: int) -> Draft:
 
 def test_the_likeliest_paths_are_drafted(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many evaluations as it is deep; greedy confidences are the draft model's probabilities."""
-    monkeypatch.setattr(tree, "_LEAST", 1e-9)  # else it stops before the last level
+    monkeypatch.setattr(growing, "_LEAST", 1e-9)  # else it stops before the last level
     session = TableSession(sharpness=1.0, end_bias=-60)
     draft = propose(TreeDrafter(session), Sampling(temperature=0), 6)
     assert draft.parents is not None
@@ -246,7 +317,7 @@ def test_the_likeliest_paths_are_drafted(monkeypatch: pytest.MonkeyPatch) -> Non
     def walk(before: tuple[int, ...], chance: float) -> None:
         row = session.row([*PROMPT, *before]).astype(float)
         shares = np.exp(row) / np.exp(row).sum()
-        for token in np.argsort(-shares)[: tree.SIBLINGS].tolist():
+        for token in np.argsort(-shares)[: growing.SIBLINGS].tolist():
             possible[(*before, token)] = chance * shares[token]
             if len(before) < 5:
                 walk((*before, token), chance * shares[token])

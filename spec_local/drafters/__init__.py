@@ -21,7 +21,7 @@ It also chooses where several are named, with commas between them.
 """
 
 DEFAULT_K = 3
-"""Tokens that a named drafter drafts per round, unless told otherwise."""
+"""Tokens of a chain that a named drafter drafts per round, unless told otherwise."""
 
 
 class Rules(NamedTuple):
@@ -37,6 +37,8 @@ class Rules(NamedTuple):
     """Whether it looks into a library."""
     uses_heads: bool = False
     """Whether it drafts with the target's multi-token prediction layers where there are any."""
+    k: int = DEFAULT_K
+    """Tokens it drafts per round, unless told otherwise."""
     priced: bool = True
     """Whether a controller can choose it: what it drafts is there for nothing, or costs an
     evaluation for each token, after which it can be told to stop."""
@@ -47,11 +49,11 @@ RULES: Mapping[str, Rules] = {
     "none": Rules(priced=False),
     "lookup": Rules(looks_up=True),
     "model": Rules(uses_draft=True, needs_draft=True),
-    "tree": Rules(uses_draft=True, needs_draft=True),
-    "lookup-tree": Rules(looks_up=True),
-    "recycling": Rules(),
-    "logitspec": Rules(looks_up=True),
-    "lookahead": Rules(),
+    "tree": Rules(uses_draft=True, needs_draft=True, k=8),
+    "lookup-tree": Rules(looks_up=True, k=8),
+    "recycling": Rules(k=8),
+    "logitspec": Rules(looks_up=True, k=8),
+    "lookahead": Rules(priced=False, k=16),
     "lookup-and-model": Rules(uses_draft=True, needs_draft=True, looks_up=True, priced=False),
     "lookup-then-model": Rules(uses_draft=True, needs_draft=True, looks_up=True, priced=False),
     "staged": Rules(uses_draft=True, needs_draft=True, looks_up=True),
@@ -70,6 +72,11 @@ def uses_draft(drafter: str | Drafter) -> bool:
 def needs_draft(drafter: str | Drafter) -> bool:
     """Whether that drafter cannot run without one; raises ConfigError for an unknown drafter."""
     return _rules(drafter).needs_draft
+
+
+def default_k(drafter: str | Drafter) -> int:
+    """Tokens that it drafts per round, unless told otherwise."""
+    return _rules(drafter).k
 
 
 def uses_heads(drafter: str | Drafter) -> bool:

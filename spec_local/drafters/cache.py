@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from spec_local.engine.types import EvaluationSession
@@ -25,6 +25,8 @@ class DraftCache:
         self.capacity = session.n_ctx
         """Tokens of a context that fit. A draft may spell them longer than the target, so it is
         halved when they turn out not to."""
+        self.tree: Callable[[Sequence[int]], Sequence[int]] | None = None
+        """Of a tree that the session holds: which of its nodes a context goes through."""
         self.failed = False
         """Whether the model has failed; nothing is asked of it any more."""
 
@@ -40,14 +42,18 @@ class DraftCache:
     def move(self, start: int) -> None:
         """What is read begins there; forget everything, if it did not."""
         if start != self.start:
-            self.session.truncate(0)
+            self._forget()
             self.start = start
+
+    def _forget(self) -> None:
+        self.tree = None
+        self.session.truncate(0)
 
     def overflow(self) -> None:
         """What was to be read did not fit, so begin anew with less of it."""
         if self.start == 0:
             self.capacity = max(1, self.capacity // 2)
-        self.session.truncate(0)
+        self._forget()
         self.start = 0
 
     def follow(self, context: Sequence[int]) -> None:
@@ -55,14 +61,18 @@ class DraftCache:
 
         What comes before `start` was not read, so it may differ.
         """
+        self.tree = None
         with self.surviving():
             if not self.failed and self.session.sync(context[self.start :]) == 0:
                 self.start = 0
 
     def keep_before(self, context: Sequence[int]) -> None:
-        """Drop the context's last token, should it be there, and what was drafted after it."""
+        """Drop the context's last token, should it be there, and what was drafted and is wrong."""
+        tree, self.tree = self.tree, None
         with self.surviving():
             if not self.failed:
+                if tree is not None:
+                    self.session.keep(tree(context))
                 self.session.truncate(max(0, len(context) - 1 - self.start))
 
     @contextmanager

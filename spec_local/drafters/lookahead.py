@@ -77,8 +77,9 @@ class LookaheadDrafter:
             for token in path:
                 node = None if node is None else draft.child(node, token)
             guesses = [level[column] for level in self._window]
-            # Without room for all of the window its guesses stay as they are.
-            news.append(guesses[-1] if node is None else int(outcome.rows[node + 1].argmax()))
+            # Behind an end token, or without room, nothing was seen: any other token is as good.
+            other = context[-1 - column % len(context)]
+            news.append(other if node is None else int(outcome.rows[node + 1].argmax()))
             if node is not None:
                 self._keep(guesses[0], (*guesses[1:], news[-1]))
         if self._lookers:

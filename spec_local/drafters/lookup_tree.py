@@ -28,14 +28,15 @@ class LookupTreeDrafter(LookupDrafter):
 
     def propose(self, context: Sequence[int], budget: int, pace: Pace | None = None) -> Draft:
         self._text.extend(broken(context[len(self._text) :]))
-        best, ends, beyond = self._text, list[int](), self._min_match - 1
+        best, beyond = Trie(), self._min_match - 1
         for text in self._library.texts(self._text):
-            length, found = text.longest(context, beyond)
-            if found:
-                best, ends, beyond = text, found, length
-        if not ends or budget < 1:
+            length, ends = text.longest(context, beyond)
+            found = follow(text.tokens, ends, length, budget)
+            if len(found):
+                best, beyond = found, length
+        if not len(best) or budget < 1:
             return NO_DRAFT
-        return self._possible(follow(best.tokens, ends, beyond, budget).draft(self.name, budget))
+        return self._possible(best.draft(self.name, budget))
 
     def _possible(self, draft: Draft) -> Draft:
         """Without what grammar or bans forbid, and all that follows it."""
@@ -47,26 +48,27 @@ def follow(text: array[int], ends: Sequence[int], length: int, budget: int) -> T
     """The likeliest nodes of all continuations.
 
     ends: positions in the text that follow the matches, which have so many tokens.
-    A node's confidence is its share of the votes, times that of the match (rule of succession).
+    A node's confidence is its share of the votes, times that of the match (rule of succession). A
+    match that reaches the end of the text goes on into its own path, as in `vote`.
     """
-    trie, waiting, count = Trie(), list[tuple[float, int, int, int, list[int]]](), 0
+    trie, known, count = Trie(), len(text), 0
+    waiting = list[tuple[float, int, int, tuple[int, ...], list[int]]]()
 
-    def branch(chance: float, depth: int, parent: int, ends: Sequence[int]) -> None:
+    def branch(chance: float, parent: int, path: tuple[int, ...], ends: Sequence[int]) -> None:
         nonlocal count
-        votes = Counter(text[end] for end in ends if end < len(text))
-        for token, number in votes.items():
+        after = [text[end] if end < known else (*path, BREAK)[end - known] for end in ends]
+        for token, votes in Counter(after).items():
             if token == BREAK:
                 continue
-            confidence = number / len(ends) * (1 - 1 / (length + depth + 1))
-            after = [end + 1 for end in ends if end < len(text) and text[end] == token]
-            count += 1
-            node = trie.add(parent, token, confidence)
-            heappush(waiting, (-chance * confidence, count, depth + 1, node, after))
+            confidence = votes / len(ends) * (1 - 1 / (length + len(path) + 1))
+            node, count = trie.add(parent, token, confidence), count + 1
+            behind = [end + 1 for end, each in zip(ends, after, strict=True) if each == token]
+            heappush(waiting, (-chance * confidence, count, node, (*path, token), behind))
 
-    branch(1.0, 0, ROOT, ends)
-    taken = 0
-    while waiting and taken < budget:
-        chance, _count, depth, node, after = heappop(waiting)
-        taken += 1
-        branch(-chance, depth, node, after)
+    branch(1.0, ROOT, (), ends)
+    for _taken in range(budget):
+        if not waiting:
+            break
+        chance, _count, node, path, behind = heappop(waiting)
+        branch(-chance, node, path, behind)
     return trie

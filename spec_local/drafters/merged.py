@@ -42,7 +42,8 @@ class MergedDrafter:
         for draft in drafts:
             nodes = {ROOT: ROOT}
             parents = draft.parents or range(ROOT, len(draft.tokens) - 1)
-            each = zip(parents, draft.tokens, draft.confidences, strict=False)
+            sure = draft.confidences or (1.0,) * len(draft.tokens)
+            each = zip(parents, draft.tokens, sure, strict=True)
             for node, (parent, token, confidence) in enumerate(each):
                 nodes[node] = trie.add(nodes[parent], token, confidence)
         merged = trie.draft(self.name, budget) if len(trie) else NO_DRAFT

@@ -49,13 +49,14 @@ def generate(
         speculator.begin(context, sampler, max_tokens)
         while finish is None:
             started = perf_counter()
-            room = min(max_tokens - emitted, target.max_rows, target.n_ctx - len(context) + 1) - 1
+            pending = context[len(target.tokens) :]
+            rows_left, cells_left = target.max_rows - len(pending), target.n_ctx - len(context)
+            room = min(max_tokens - emitted - 1, rows_left, cells_left)
             drafting = emitted > 0 and room > 0
             draft = speculator.propose(context, room) if drafting else NO_DRAFT
             draft = draft.fitting(target.branches).before_end(is_end)
             drafted = perf_counter()
 
-            pending = context[len(target.tokens) :]
             read, n_rows = [*pending, *draft.tokens], len(draft.tokens) + 1
             rows = target.evaluate(read, n_rows, draft.parents)
             evaluated = perf_counter()

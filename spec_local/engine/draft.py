@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from spec_local.errors import require
 from spec_local.sampling.distribution import Distribution
 from spec_local.sampling.types import Logits
 from spec_local.util.tree import (
+    MOST_LEAVES,
     ROOT,
     below,
     first_born,
@@ -64,7 +66,8 @@ class Draft(NamedTuple):
         Of a tree the likeliest, with the likeliest chain at the beginning.
         """
         if self.parents is not None:
-            return self._of(likeliest(self.parents, self.confidences, count))
+            assert self.distributions is None
+            return self._of(likeliest(self.parents, self._chances, count))
         return Draft(self.tokens[:count], self.drafter, confidences=self.confidences[:count])
 
     def before_end(self, is_end: Callable[[int], bool]) -> Draft:
@@ -109,18 +112,33 @@ class Draft(NamedTuple):
     def fitting(self, branches: int) -> Draft:
         """With at most so many leaves, as a session can hold; one is the best chain.
 
-        A drawn token must not be left out for what it is, or for what would follow it: if they do
-        not fit, only the first of any siblings is left, which is a chain.
+        A drawn token must not be left out for what it is, or for what would follow it. So where a
+        session cannot hold every tree there is, the first of any siblings is left, whatever it is.
         """
         if self.parents is None:
             return self
+        require(
+            all(parent < node for node, parent in enumerate(self.parents)),
+            "A drafted tree has a token before the one it follows; put parents first.",
+        )
         if self.distributions is None:
-            fits = self._of(with_leaves(self.parents, self.confidences, branches))
-        elif len(leaves(self.parents)) > branches:
+            fits = self._of(with_leaves(self.parents, self._chances, branches))
+        elif branches < MOST_LEAVES:
             fits = self._of(first_born(self.parents))
         else:
             fits = self
         return fits._replace(parents=None) if branches == 1 else fits
+
+    @property
+    def _chances(self) -> tuple[float, ...]:
+        """The confidences; all the same of a drafter that has none."""
+        return self.confidences or (1.0,) * len(self.tokens)
+
+    def spine_first(self) -> Draft:
+        """The same tree with the chain of first children at the beginning, where it is kept."""
+        assert self.parents is not None
+        chain = first_born(self.parents)
+        return self._of([*chain, *sorted(set(range(len(self.tokens))).difference(chain))])
 
     def where(self, possible: Callable[[Sequence[int]], int]) -> Draft:
         """Without the tokens of a tree that cannot be, and all that follows them.
@@ -140,7 +158,7 @@ class Draft(NamedTuple):
         drawn_from = self.distributions
         return self._replace(
             tokens=tuple(self.tokens[i] for i in nodes),
-            confidences=tuple(self.confidences[i] for i in nodes),
+            confidences=tuple(self.confidences[i] for i in nodes) if self.confidences else (),
             distributions=None if drawn_from is None else tuple(drawn_from[i] for i in nodes),
             parents=renumbered(self.parents, nodes),
         )

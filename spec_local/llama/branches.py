@@ -13,10 +13,7 @@ from collections.abc import Sequence
 from spec_local.llama.backend import lib
 from spec_local.llama.model import Model
 from spec_local.llama.state import SEQUENCE
-from spec_local.util.tree import ROOT, path_to
-
-MOST = 16
-"""Leaves of a tree. For each llama.cpp reserves another row of logits."""
+from spec_local.util.tree import MOST_LEAVES, ROOT, path_to
 
 
 def branches_of(model: Model, rows: int) -> int:
@@ -25,7 +22,7 @@ def branches_of(model: Model, rows: int) -> int:
     A recurrent state is one of the whole text, and what a sliding window has overwritten is gone.
     """
     can = not model.is_recurrent and not model.sliding_window and model.eyes is None
-    return min(MOST, rows) if can else 1
+    return min(MOST_LEAVES, rows) if can else 1
 
 
 class Branches:

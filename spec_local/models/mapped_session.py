@@ -100,6 +100,8 @@ class MappedSession:
 
     def keep(self, path: Sequence[int]) -> None:
         """Hold these nodes of the tree, in their order, and drop all others."""
+        if not self._nodes:
+            return
         held, kept = len(self._inner.tokens), [self._nodes[node] for node in path]
         self._nodes.clear()
         self._ends += range(held + 1, held + 1 + len(kept))  # before they are held, as above

@@ -201,7 +201,11 @@ class TokenSampler:
         twin = self.copy()
         if self._sampling.acceptance != "keyed":
             twin._draw_seed = draft_seed(self._draw_seed, token)
-        twin.accept(token)
+        try:
+            twin.accept(token)
+        except NoTokenAllowed:
+            twin.close()
+            raise
         return twin
 
     def follow(self, other: Sampler) -> None:

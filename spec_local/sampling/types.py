@@ -56,7 +56,8 @@ class Sampler(Protocol):
         one first. It does not move on."""
 
     def after(self, token: int) -> Sampler:
-        """A copy that stands after that token, to draft with; the caller closes it.
+        """A copy that stands after that token, to draft with; the caller closes it. Raises
+        NoTokenAllowed where nothing can follow.
 
         Copies after different tokens draw independently of each other where verification needs it.
         """

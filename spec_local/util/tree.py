@@ -12,6 +12,9 @@ from collections.abc import Container, Sequence
 
 ROOT = -1
 
+MOST_LEAVES = 16
+"""Of any tree; each is a sequence of llama.cpp's, which reserves a row of logits for it."""
+
 
 def path_to(parents: Sequence[int], node: int) -> tuple[int, ...]:
     """The nodes from the root's child down to that one."""

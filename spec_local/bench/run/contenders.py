@@ -49,7 +49,7 @@ def contender(text: str) -> Contender:
         require(not number, f"{name} has no k; leave out ={number}.")
         return Contender(name, name)
     try:
-        k = int(number) if number else drafters.DEFAULT_K
+        k = int(number) if number else drafters.default_k(name)
     except ValueError:
         raise ConfigError(f"{text}: k must be a whole number, as in {name}=5.") from None
     require(1 <= k <= 32, f"{text}: k must be 1 to 32.")
