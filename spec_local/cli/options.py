@@ -102,7 +102,9 @@ class ModelOptions(PairOptions):
     ] = None
     k: Annotated[
         int | None,
-        _model("-k", help="Tokens a named drafter drafts per round.", default="3", min=0, max=32),
+        _model(
+            "-k", help="Tokens a named drafter drafts per round.", default="its own", min=0, max=32
+        ),
     ] = None
     exact: ExactOption = None
     mmproj: Annotated[
