@@ -116,7 +116,7 @@ class Speculative(Wire):
     """How this answer is drafted; its text stays the same."""
 
     drafter: str | None = Field(
-        None, description="auto, none, lookup, model, lookup-then-model, staged."
+        None, description="auto, none, lookup, model, tree ..., or several: lookup,model."
     )
     k: int | None = Field(None, ge=0, le=32, description="Tokens that a named drafter drafts.")
     off: bool = Field(False, description="Draft nothing.")
