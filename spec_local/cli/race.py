@@ -54,7 +54,7 @@ def race(
     seed: Annotated[int, _rare("--seed", metavar="N", help="Of sampled answers.", min=0)] = 1,
     drafter: Annotated[
         str,
-        _rare("--drafter", metavar="WHO", help="auto, lookup, model, tree ..., or several: lookup,model."),
+        _rare("--drafter", metavar="WHO", help="auto, lookup, model, tree ... or lookup,model."),
     ] = "auto",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON list instead of sentences.")
