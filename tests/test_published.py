@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from scripts import draft_in_use, going_back, odd_files, order_of_cells, siblings
+from scripts import draft_in_use, drafter_table, going_back, odd_files, order_of_cells, siblings
 from scripts.busy_machine import Measured
 from scripts.busy_machine import table as busy_table
 from scripts.conformance import llama_server_tests, openai_document
@@ -291,6 +291,11 @@ def test_what_became_of_odd_files() -> None:
 def test_where_the_targets_token_stands_among_siblings() -> None:
     kept = json.loads((DOCS / "drafters" / "siblings.json").read_text())
     assert siblings.table(kept) in (DOCS / "drafters.md").read_text()
+
+
+def test_the_drafters_side_by_side() -> None:
+    kept = Result.load(DOCS / "drafters" / "Q8_0.json")
+    assert drafter_table.table(kept) in (DOCS / "drafters.md").read_text()
 
 
 def test_what_the_order_of_cells_changes() -> None:
