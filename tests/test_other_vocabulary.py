@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from spec_local.drafters.model import ModelDrafter
 from spec_local.drafters.none import NoDrafter
+from spec_local.drafters.window import WindowDrafter
 from spec_local.engine.draft import NO_DRAFT, Draft
 from spec_local.engine.types import Pace
 from spec_local.errors import EngineError
@@ -80,6 +81,20 @@ def test_control_tokens_that_are_spelled_alike_are_the_same_wherever_they_are() 
     assert shared.to_draft[TURN] == 1
     assert shared.to_target == {0: target("a")[0], 1: TURN, 2: END}
     assert shared.to_draft[END] == 2  # spelled alike, before what plays the same part
+
+
+def test_an_answer_ends_with_its_turn_not_with_its_text() -> None:
+    turns = ToyVocabulary(
+        [b"a", b"", b""],
+        {1: b"<|endoftext|>", 2: b"<turn>"},
+        {"eot": 1, "eos": 2},  # as llama.cpp finds them in SmolLM2
+    )
+    shared = SharedVocabulary(TARGET, turns)
+    assert shared.to_target == {0: target("a")[0], 2: END}
+    assert shared.to_draft[END] == 2
+    telling = Retelling(TARGET, turns, shared)
+    assert telling.tell(target("a"), [1]) == telling.tell(target("a"), [2]) == [(END, 1)]
+    assert SharedVocabulary(turns, TARGET).to_target[END] == 2
 
 
 def test_a_letter_is_no_raw_byte_should_there_be_both() -> None:
@@ -270,6 +285,13 @@ def test_an_end_is_told_and_other_control_tokens_are_not() -> None:
     assert TELLING.tell(target("a"), []) == []
 
 
+@pytest.mark.parametrize("before", [BOS, END, -7])
+def test_a_word_begins_after_what_is_no_text(before: int) -> None:
+    context = [*target("c"), before, *target("a")]
+    assert TELLING.tell(context, own("b")) == [(*target("b"), 1)]  # "ab" would be one token
+    assert TELLING.tell([*context[:2]], own("ab")) == [(*target("ab"), 1)]
+
+
 def test_a_space_that_a_tokenizer_adds_is_left_out() -> None:
     adding = ToyVocabulary(
         [b"a", b"b", b" ", b" a", b"\n", b""], {5: b"<e>"}, {"eos": 5}, adds_space=True
@@ -288,10 +310,16 @@ def test_a_space_that_a_tokenizer_adds_is_left_out() -> None:
 
 # ---- drafting ------------------------------------------------------------------------------------
 
+
+def by_a_window(inner: TableSession) -> ModelDrafter:
+    """Has read only the end of the context."""
+    return WindowDrafter(writing(inner), width=2)
+
+
 DRAFTERS = pytest.mark.parametrize("drafter", [drawing, writing])
 
 
-@DRAFTERS
+@pytest.mark.parametrize("drafter", [drawing, writing, by_a_window])
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("seed", range(4))
 def test_the_text_is_plain_decodings(

@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 
-from scripts import draft_in_use, drafter_table, going_back, odd_files, order_of_cells, siblings
+from scripts import (
+    draft_in_use,
+    drafter_table,
+    going_back,
+    odd_files,
+    order_of_cells,
+    other_vocabulary,
+    siblings,
+)
 from scripts.busy_machine import Measured
 from scripts.busy_machine import table as busy_table
 from scripts.conformance import llama_server_tests, openai_document
@@ -357,6 +365,27 @@ def test_how_many_frames_a_window_misses() -> None:
 def test_what_rankings_of_a_drafts_tokens_are_worth(name: str) -> None:
     prices = json.loads((DOCS / "drafts" / f"{name}.json").read_text())
     assert "\n".join(rankings_table(prices)) in (DOCS / "drafts.md").read_text()
+
+
+def test_what_drafts_with_another_vocabulary_are_worth() -> None:
+    kept = json.loads((DOCS / "drafts" / "other-vocabulary.json").read_text())
+    found = [other_vocabulary.Found(**each) for each in kept]
+    page = (DOCS / "drafts.md").read_text()
+    assert "\n".join(other_vocabulary.table(found)) in page
+    measured = Result.load(DOCS / "drafts" / "other-vocabulary-bench.json")
+    speeds: dict[str, dict[str, float]] = {"auto": {}, "model k=3": {}}
+    for cell in measured.cells:
+        if cell.contender in speeds and cell.speedup is not None:
+            speeds[cell.contender][cell.workload] = cell.speedup.median
+    alone = speeds["model k=3"]
+    for said in (
+        f"at {geometric_mean(alone.values()):.2f} of plain decoding's speed",
+        f"; {alone['summary with quotes']:.2f} at best",
+        f"{alone['translation']:.2f} at worst",
+        f"`auto` with it came to {geometric_mean(speeds['auto'].values()):.2f}",
+        f"cost {measured.curves['draft']['1'] / measured.curves['target']['1']:.2f} of one",
+    ):
+        assert said in page.replace("\n", " "), said
 
 
 def lookup_data(name: str) -> Any:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Protocol
 
+_END_OF_TEXT = b"<|endoftext|>"
 _RAW_BYTE = re.compile(rb"<0x[0-9A-F]{2}>")
 
 
@@ -67,6 +68,8 @@ class SharedVocabulary:
             to_target[theirs.closing] = mine.closing
         self.to_target: Mapping[int, int] = to_target
         """The target's token for one of the draft's; each once."""
+        self.closing = mine.closing
+        """What an answer of the target's ends with; None if it has no such token."""
         tokens = target.tokenize(sample, add_special=False, parse_special=False)
         known = [token in self.to_draft for token in tokens]
         self.share_of_text = sum(known) / len(known) if known else 1.0
@@ -93,8 +96,12 @@ class _All:
         """Others by how they are spelled."""
         self.ends: list[int] = []
         self.bos = vocab.special_ids.get("bos")
-        # An answer ends with its turn, or with the text where there are no turns.
-        self.closing = vocab.special_ids.get("eot", vocab.special_ids.get("eos"))
+        roles = map(vocab.special_ids.get, ("eot", "eos"))
+        closing = [token for token in roles if token is not None]
+        # llama.cpp takes the end of a text for that of a turn where it finds no other by name.
+        turns = [token for token in closing if vocab.text(token) != _END_OF_TEXT]
+        self.closing = next(iter(turns + closing), None)
+        """What an answer ends with: its turn, or its text where there are no turns."""
         for token in reversed(range(vocab.n_tokens)):
             piece, is_end = vocab.plain_piece(token), vocab.is_end(token)
             if is_end:

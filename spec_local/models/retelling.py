@@ -51,11 +51,16 @@ class Retelling:
         begins = [0, *accumulate(map(len, pieces))][:-1]
         read = self._read(context, b"".join(pieces))
         told = [Told(token, bisect_left(begins, end)) for token, end in read]
-        end = None if closing is None else self._shared.to_target.get(closing)
+        end = None if closing is None else self._end(closing)
         is_whole = bool(read) and read[-1][1] == sum(map(len, pieces))
         if end is not None and (is_whole or not words):
             told.append(Told(end, len(own)))
         return told
+
+    def _end(self, own: int) -> int | None:
+        """The target's token for one of the draft's that is no text; None if it has none."""
+        closing = self._shared.closing if self._draft.is_end(own) else None
+        return self._shared.to_target.get(own, closing)
 
     def _read(self, context: Sequence[int], text: bytes) -> list[tuple[int, int]]:
         """The target's tokens for a text after a context, each with where it ends, in bytes."""
@@ -67,13 +72,15 @@ class Retelling:
         return [(token, end - len(before)) for token, end in found[len(last) :]]
 
     def _last_word(self, context: Sequence[int]) -> Sequence[int]:
-        """The tokens from where white space last began; none if that is too far back."""
+        """The tokens from where white space last began, or after what is no text.
+
+        None of them if that is too far back.
+        """
         after = b""
         for length in range(1, min(len(context), _LOOK_BACK) + 1):
-            piece = self._target.plain_piece(context[-length])
-            if after[:1].isspace() and piece and not piece[-1:].isspace():
-                return context[len(context) - length + 1 :]
-            if not piece:
+            token = context[-length]
+            piece = self._target.plain_piece(token) if token >= 0 else b""  # an image's are below
+            if not piece or (after[:1].isspace() and not piece[-1:].isspace()):
                 return context[len(context) - length + 1 :]
             after = piece
         return ()
