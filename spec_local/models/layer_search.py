@@ -27,7 +27,7 @@ from spec_local.models.loading import in_target_tokens, require_draft
 from spec_local.models.own_answers import Answer, agreement, short_prompts, write_answers
 from spec_local.util.progress import Progress
 
-_CONTEXT = 512
+_CONTEXT = 1024
 """Tokens of context: of a prompt and its answer, and of what is timed."""
 _PROMPTS, _TOKENS = 6, 40
 """Answers that subsets are chosen by, and tokens of each; as many others judge the one chosen."""
@@ -117,25 +117,29 @@ class LayerSearch:
             if source != target:
                 model = stack.enter_context(Model(source, options, progress))
             self.layers = layer_count(model.header)
+            with Session(model) as plain:
+                one_token = _milliseconds(plain, (1,))[1]
             width = model.header.hyperparameter("embedding_length")
             model.taps = self._taps = LayerTaps(width)
             self._silenced = stack.enter_context(Session(model, max_rows=_TOKENS))
-            self._layer_ms, self._rest_ms = self._time_layers()
+            self._layer_ms = self._time_layers(one_token)
+            self._rest_ms = max(0.0, one_token - sum(self._layer_ms))
             passed = self._taps.measure()
             self._agreement(range(self.layers), self._choosing)
             self.influence = [fmean(passed.turned[layer]) for layer in range(self.layers)]
             """How much each layer turns what passes through it."""
             self._stack = stack.pop_all()
 
-    def _time_layers(self) -> tuple[list[float], float]:
-        """Milliseconds of each layer in an evaluation of one token, and of all else in it."""
-        whole = _milliseconds(self._silenced, (1,))[1]
+    def _time_layers(self, one_token: float) -> list[float]:
+        """Milliseconds of each layer in an evaluation of one token, which takes so many in all.
+
+        Being seen takes a layer some time as well, which is left out.
+        """
         passed = self._taps.measure()
-        tapped = _milliseconds(self._silenced, (1,))[1]
+        seen = _milliseconds(self._silenced, (1,))[1]
         self._taps.check()
-        scale = whole / tapped
-        layers = [1e3 * scale * median(passed.seconds[i][1:]) for i in range(self.layers)]
-        return layers, max(0.0, whole - sum(layers))
+        scale = 1e3 * one_token / seen
+        return [scale * median(passed.seconds[layer][1:]) for layer in range(self.layers)]
 
     def run(self, seconds: float) -> Iterator[Tried]:
         """Subsets as they are tried, until the time is over or no step is better; one at least."""
