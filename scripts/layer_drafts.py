@@ -36,7 +36,7 @@ def affordable(found: Mapping[str, Any]) -> float:
 
     With w - 1 drafted tokens a round gives w for V(w) + (w - 1) c.
     """
-    verify = {int(width): cost for width, cost in found["verify_milliseconds"].items()}
+    verify = {int(width): float(cost) for width, cost in found["verify_milliseconds"].items()}
     shares = {width: cost / verify[1] for width, cost in verify.items() if width > 1}
     return max((width - share) / (width - 1) for width, share in shares.items())
 
