@@ -33,6 +33,7 @@ SMALLER = {
     "verify": "--tokens 4 --per-workload 1",
     "bench": "--tokens 4 --repeats 1 --per-workload 1 --temperature 0",
     "draft trim": "--vocab 266 --force --corpus-tokens 20",
+    "draft layers": "--minutes 0.01 --force",
 }
 """Options added to a command; the last of several counts."""
 FEWER = {"48000": "266"}

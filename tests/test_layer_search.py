@@ -56,6 +56,13 @@ def test_the_speedup_is_that_of_the_best_number_of_drafted_tokens() -> None:
         assert found[1] == k
 
 
+def test_a_moment_in_which_the_machine_was_slow_changes_no_width() -> None:
+    usual = {1: 10.0, 2: 15.0, 4: 30.0}
+    slow = {1: 30.0, 2: 45.0, 4: 90.0}
+    disturbed = {1: 10.0, 2: 15.0, 4: 300.0}
+    assert layer_search._joined([usual, slow, disturbed]) == usual
+
+
 def test_agreement_is_the_share_of_tokens_a_model_would_have_written() -> None:
     prompts = [[1, 2], [3, 4, 5]]
     answers = write_answers(TableSession(), prompts, 12, lambda token: token == END, no_share)

@@ -27,7 +27,7 @@ from spec_local.models.loading import in_target_tokens, require_draft
 from spec_local.models.own_answers import Answer, agreement, short_prompts, write_answers
 from spec_local.util.progress import Progress
 
-_CONTEXT = 512
+_CONTEXT = 1024
 """Tokens of context: of a prompt and its answer, and of what is timed."""
 _PROMPTS, _TOKENS = 6, 40
 """Answers that subsets are chosen by, and tokens of each; as many others judge the one chosen."""
@@ -36,7 +36,7 @@ _WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16)
 _TEXT = (
     "The quick brown fox jumps over the lazy dog while 42 owls watch from the old oak tree. " * 8
 )
-_FILLED, _PASSES = 64, 6
+_FILLED, _PASSES, _TURNS = 64, 6, 3
 _SHARES = (7 / 8, 3 / 4, 1 / 2, 1 / 4)
 """Of the layers, kept in the subsets that are tried first."""
 
@@ -106,36 +106,51 @@ class LayerSearch:
                 with Model(path, progress=progress, vocab_only=True) as draft:
                     require_draft(model, draft)
             self._target = stack.enter_context(Session(model, max_rows=_TOKENS))
-            self.verify = _milliseconds(self._target, _WIDTHS)
-            """What evaluating so many tokens at once takes the target, in milliseconds."""
+            # The machine's speed may change meanwhile: everything is timed at several moments.
+            rounds = [_milliseconds(self._target, _WIDTHS)]
             prompts = short_prompts(model, 2 * _PROMPTS)
             share = partial(progress, f"ask {target.stem}")
             is_end = model.vocab.is_end
             answers = write_answers(self._target, prompts, _TOKENS, is_end, share)
             self._choosing, self._judging = answers[::2], answers[1::2]
+            rounds.append(_milliseconds(self._target, _WIDTHS))
 
             if source != target:
                 model = stack.enter_context(Model(source, options, progress))
             self.layers = layer_count(model.header)
+            with Session(model) as plain:
+                one_token = self._cost(plain)
             width = model.header.hyperparameter("embedding_length")
             model.taps = self._taps = LayerTaps(width)
             self._silenced = stack.enter_context(Session(model, max_rows=_TOKENS))
-            self._layer_ms, self._rest_ms = self._time_layers()
+            self._costs = self._layer_costs(one_token)
+            self._rest = max(0.0, one_token - sum(self._costs))
             passed = self._taps.measure()
             self._agreement(range(self.layers), self._choosing)
             self.influence = [fmean(passed.turned[layer]) for layer in range(self.layers)]
             """How much each layer turns what passes through it."""
+            rounds.append(_milliseconds(self._target, _WIDTHS))
+            self.verify = _joined(rounds)
+            """What evaluating so many tokens at once takes the target, in milliseconds."""
             self._stack = stack.pop_all()
 
-    def _time_layers(self) -> tuple[list[float], float]:
-        """Milliseconds of each layer in an evaluation of one token, and of all else in it."""
-        whole = _milliseconds(self._silenced, (1,))[1]
+    def _cost(self, session: Session) -> float:
+        """What one token takes, in tokens of the target, with which it is timed in turn."""
+        return median(
+            _milliseconds(session, (1,))[1] / _milliseconds(self._target, (1,))[1]
+            for _ in range(_TURNS)
+        )
+
+    def _layer_costs(self, one_token: float) -> list[float]:
+        """What each layer takes of a token, which takes `one_token` in all; both as `_cost` has it.
+
+        Being seen takes a layer some time as well, which is left out.
+        """
         passed = self._taps.measure()
-        tapped = _milliseconds(self._silenced, (1,))[1]
+        seen = _milliseconds(self._silenced, (1,))[1]
         self._taps.check()
-        scale = whole / tapped
-        layers = [1e3 * scale * median(passed.seconds[i][1:]) for i in range(self.layers)]
-        return layers, max(0.0, whole - sum(layers))
+        scale = one_token / (1e-3 * seen)
+        return [scale * median(passed.seconds[layer][1:]) for layer in range(self.layers)]
 
     def run(self, seconds: float) -> Iterator[Tried]:
         """Subsets as they are tried, until the time is over or no step is better; one at least."""
@@ -144,7 +159,7 @@ class LayerSearch:
         for kept in self._subsets(tried):
             earns = self._earns(
                 self._agreement(kept, self._choosing),
-                self._rest_ms + sum(self._layer_ms[layer] for layer in kept),
+                self._rest + sum(self._costs[layer] for layer in kept),
             )
             tried[kept] = earns.speedup
             yield Tried(kept, earns)
@@ -194,12 +209,7 @@ class LayerSearch:
             self._progress(f"judge {draft.stem}", 0.0)
             own = in_target_tokens(session, self._target)
             right = agreement(own, self._judging, self._target.n_vocab)
-            # In turn with the target, which may have another speed by now.
-            share = median(
-                _milliseconds(session, (1,))[1] / _milliseconds(self._target, (1,))[1]
-                for _ in range(3)
-            )
-        return self._earns(right, share * self.verify[1])
+            return self._earns(right, self._cost(session))
 
     def _agreement(self, kept: Collection[int], answers: Sequence[Answer]) -> float:
         self._taps.silence(set(range(self.layers)) - set(kept))
@@ -207,7 +217,8 @@ class LayerSearch:
         self._taps.check()
         return found
 
-    def _earns(self, right: float, milliseconds: float) -> Earns:
+    def _earns(self, right: float, cost: float) -> Earns:
+        milliseconds = cost * self.verify[1]
         return Earns(right, milliseconds, *expected_speedup(right, milliseconds, self.verify))
 
     def close(self) -> None:
@@ -239,3 +250,9 @@ def _milliseconds(session: Session, widths: Sequence[int]) -> dict[int, float]:
         session.truncate(_FILLED)
     # The first evaluation of a width also makes its compute graph.
     return {width: 1e3 * median(seconds[1:]) for width, seconds in times.items()}
+
+
+def _joined(rounds: Sequence[Mapping[int, float]]) -> dict[int, float]:
+    """Of rounds at several moments what a width usually takes, in single tokens of its round."""
+    one = median(each[1] for each in rounds)
+    return {width: one * median(each[width] / each[1] for each in rounds) for width in rounds[0]}
