@@ -23,7 +23,7 @@ import numpy as np
 from scripts.kept import measure_or_show
 from spec_local.drafters.model import ModelDrafter
 from spec_local.drafters.own_words import OwnWords
-from spec_local.engine.draft import Verdict
+from spec_local.engine.draft import Outcome, Verdict
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.sampler_factory import SamplerFactory
@@ -80,7 +80,7 @@ class ReadAgain:
         """inner: of a draft whose `shared` is of this target."""
         shared = inner.model.shared
         assert shared is not None
-        self.n_ctx, self.max_rows = inner.n_ctx, inner.max_rows
+        self.n_ctx, self.max_rows, self.branches = inner.n_ctx, inner.max_rows, 1
         self.n_vocab = target.vocab.n_tokens
         self.tokens: list[int] = []
         self.own_row: Logits = np.empty(0, np.float32)
@@ -88,7 +88,9 @@ class ReadAgain:
         self._columns = np.array(sorted(shared.to_target.items()))
         self._row = np.full((1, self.n_vocab), -np.inf, np.float32)
 
-    def evaluate(self, tokens: Sequence[int], rows: int = 1) -> Logits:
+    def evaluate(
+        self, tokens: Sequence[int], rows: int = 1, parents: Sequence[int] | None = None
+    ) -> Logits:
         """One row."""
         self.tokens += tokens
         text = b"".join(map(self._spelled, self.tokens)).decode(errors="ignore")
@@ -102,6 +104,9 @@ class ReadAgain:
         """Evaluate a token of the draft's own."""
         self.own_row = self._inner.evaluate([token])[-1]
         return self.own_row
+
+    def keep(self, path: Sequence[int]) -> None:
+        """There is no tree."""
 
     def mark(self, depth: int) -> None:
         """Nothing: the draft's memory is no running state."""
@@ -157,7 +162,8 @@ def led_along(
             for token in new:
                 sampler.accept(token)
             context.extend(new)
-            drafting.observe(context, Verdict(right, new[-1]))
+            verdict = Verdict(right, new[-1])
+            drafting.observe(context, Outcome(draft, verdict, np.empty((0, 0), np.float32)))
             rounds, steps = rounds + 1, steps + len(draft.steps)
             drafted, accepted = drafted + len(draft.tokens), accepted + right
     return rounds, drafted, accepted, steps
