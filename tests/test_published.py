@@ -25,6 +25,7 @@ from scripts.conformance import llama_server_tests, openai_document
 from scripts.draft_corpus import table as rankings_table
 from scripts.exact_speed import summary
 from scripts.fit_constants import fitted
+from scripts.layer_drafts import affordable, files_table, sizes_table
 from scripts.serve_latency import table as latency_table
 from scripts.ticks import Ticks
 from scripts.ticks import table as ticks_table
@@ -386,6 +387,16 @@ def test_what_drafts_with_another_vocabulary_are_worth() -> None:
         f"cost {measured.curves['draft']['1'] / measured.curves['target']['1']:.2f} of one",
     ):
         assert said in page.replace("\n", " "), said
+
+
+@pytest.mark.parametrize("name", ["qwen2.5-coder-1.5b", "smollm2-135m"])
+def test_what_a_targets_own_layers_are_worth(name: str) -> None:
+    found = json.loads((DOCS / "drafts" / f"layers-{name}.json").read_text())
+    page = (DOCS / "drafts.md").read_text()
+    for table in (sizes_table(found), files_table(found)):
+        assert "\n".join(table) in page
+    assert f"{affordable(found):.2f} of" in page
+    assert all(each["speedup"] < 1 for each in [found["written"], *found["tried"]])
 
 
 def lookup_data(name: str) -> Any:

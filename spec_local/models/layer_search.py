@@ -104,7 +104,7 @@ class LayerSearch:
             model = stack.enter_context(Model(target, options, progress))
             for path in beside:
                 with Model(path, progress=progress, vocab_only=True) as draft:
-                    require_draft(model, draft)
+                    require_draft(model, draft, all_tokens=True)
             self._target = stack.enter_context(Session(model, max_rows=_TOKENS))
             # The machine's speed may change meanwhile: everything is timed at several moments.
             rounds = [_milliseconds(self._target, _WIDTHS)]

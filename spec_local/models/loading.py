@@ -134,12 +134,15 @@ def load_draft(name: str, target: Model, registry: Registry, progress: Progress)
     return draft
 
 
-def require_draft(target: Model, draft: Model) -> None:
-    """Raise VocabularyMismatch unless the draft speaks the target's tokens, or some of them."""
+def require_draft(target: Model, draft: Model, *, all_tokens: bool = False) -> None:
+    """Raise VocabularyMismatch unless the draft speaks the target's tokens, or some of them.
+
+    all_tokens: some are not enough.
+    """
     differences = "; ".join(target.vocab.differences(draft.vocab, draft.token_map))
     if not differences:
         return
-    if draft.token_map is None and not draft.is_head:
+    if draft.token_map is None and not draft.is_head and not all_tokens:
         draft.shared = shared_vocabulary(target.vocab, draft.vocab)
     if draft.shared is None:
         raise VocabularyMismatch(
