@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -52,8 +52,10 @@ def write(
     """The rounds of a generation, and the row of each token as others see it afterwards."""
     target, context, seen = Inexact(sharpness=1.5), list(PROMPT), list[Logits]()
 
-    def inspect(rows: Iterable[Logits], _tokens: Sequence[int]) -> tuple[TokenLogprobs, ...]:
-        seen.extend(row.copy() for row in rows)
+    def inspect(
+        rows: Logits, path: Sequence[int], _tokens: Sequence[int]
+    ) -> tuple[TokenLogprobs, ...]:
+        seen.extend(rows[node + 1].copy() for node in (-1, *path))
         return ()
 
     rounds = list(

@@ -20,7 +20,7 @@ HELLO = [{"role": "user", "content": "hello there"}]
 def test_they_are_the_log_softmax_of_the_rows() -> None:
     rows = np.random.default_rng(0).normal(size=(3, 50)).astype(np.float32) * 5
     tokens = (4, 49, 0)
-    found = token_logprobs(rows, tokens, n=3)
+    found = token_logprobs(rows, range(len(tokens) - 1), tokens, n=3)
     for row, token, one in zip(log_softmax(rows.astype(float), axis=1), tokens, found, strict=True):
         assert one.token == token
         assert one.logprob == pytest.approx(row[token], abs=1e-9)
@@ -31,10 +31,10 @@ def test_they_are_the_log_softmax_of_the_rows() -> None:
 
 def test_equal_rivals_come_in_the_order_of_their_ids_and_n_may_be_anything() -> None:
     row = np.array([[1.0, 2.0, 2.0, -np.inf]], np.float32)
-    (one,) = token_logprobs(row, (0,), n=2)
+    (one,) = token_logprobs(row, (), (0,), n=2)
     assert [rival for rival, _ in one.top] == [1, 2]
-    assert token_logprobs(row, (0,), n=0)[0].top == ()
-    assert len(token_logprobs(row, (0,), n=99)[0].top) == 4
+    assert token_logprobs(row, (), (0,), n=0)[0].top == ()
+    assert len(token_logprobs(row, (), (0,), n=99)[0].top) == 4
 
 
 @pytest.mark.parametrize("sampling", [Sampling(temperature=0), Sampling(top_k=5, seed=3)], ids=str)

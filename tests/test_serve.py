@@ -262,7 +262,7 @@ def test_an_echo_has_what_the_model_thinks_of_the_prompt(client: TestClient) -> 
 
     tokens = StubRunner().tokenize("hello")
     for i in range(1, 5):
-        (expected,) = token_logprobs(session.row(tokens[:i])[None], tokens[i : i + 1], 1)
+        (expected,) = token_logprobs(session.row(tokens[:i])[None], (), tokens[i : i + 1], 1)
         assert logprobs["token_logprobs"][i] == expected.logprob
         assert max(logprobs["top_logprobs"][i].values()) == expected.top[0][1]
     only = text(client, prompt=[tokens, tokens[:3]], logprobs=1, max_tokens=0, echo=True)

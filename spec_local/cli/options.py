@@ -96,7 +96,7 @@ class ModelOptions(PairOptions):
         _often(
             "--drafter",
             metavar="WHO",
-            help="auto, none, lookup, model, tree ..., or several to choose from: lookup,model.",
+            help="auto, none, lookup, model, tree ..., or lookup,model.",
             default="the pair's",
         ),
     ] = None

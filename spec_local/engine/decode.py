@@ -13,7 +13,7 @@ This module does not know llama.cpp, text, or how anything is drafted, judged or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from time import perf_counter
 
 from spec_local.engine.draft import NO_DRAFT, Outcome
@@ -21,7 +21,6 @@ from spec_local.engine.logprobs import TokenLogprobs
 from spec_local.engine.rounds import FinishReason, Round
 from spec_local.engine.types import EvaluationSession, Speculator, Verifier
 from spec_local.sampling.types import Logits, Sampler
-from spec_local.util.tree import ROOT
 
 
 def generate(
@@ -33,7 +32,9 @@ def generate(
     *,
     max_tokens: int,
     is_end: Callable[[int], bool],
-    inspect: Callable[[Iterable[Logits], Sequence[int]], tuple[TokenLogprobs, ...]] = lambda *_: (),
+    inspect: Callable[
+        [Logits, Sequence[int], Sequence[int]], tuple[TokenLogprobs, ...]
+    ] = lambda *_: (),
 ) -> Generator[Round, None, None]:
     """Continue `context`, the committed tokens, in place; yield one record per target evaluation.
 
@@ -54,7 +55,8 @@ def generate(
             room = min(max_tokens - emitted - 1, rows_left, cells_left)
             drafting = emitted > 0 and room > 0
             draft = speculator.propose(context, room) if drafting else NO_DRAFT
-            draft = draft.fitting(target.branches).before_end(is_end)
+            if draft.tokens:
+                draft = draft.fitting(target.branches).before_end(is_end)
             drafted = perf_counter()
 
             read, n_rows = [*pending, *draft.tokens], len(draft.tokens) + 1
@@ -63,14 +65,14 @@ def generate(
 
             verdict = verify(rows, draft, sampler)
             path = draft.path(verdict)
-            tokens = (*map(draft.tokens.__getitem__, path), verdict.token)
-            logprobs = inspect([rows[node + 1] for node in (ROOT, *path)], tokens)
+            tokens = (*[draft.tokens[node] for node in path], verdict.token)
+            logprobs = inspect(rows, path, tokens)
             sampled = perf_counter()
 
             context.extend(tokens)
             speculator.observe(context, Outcome(draft, verdict, rows))
             # Attention adds up in the order of the cache, and quantized models make much of a bit.
-            target.keep([node for place, node in enumerate(path) if node == place])
+            target.keep(draft.in_place(path))
             target.truncate(len(context) - 1)
 
             emitted += len(tokens)

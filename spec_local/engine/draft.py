@@ -109,6 +109,12 @@ class Draft(NamedTuple):
             return range(verdict.accepted)
         return path_to(self.parents, verdict.last)
 
+    def in_place(self, path: Sequence[int]) -> Sequence[int]:
+        """Of a tree's path what lies right after the text, as a chain would; () of a chain."""
+        if self.parents is None:
+            return ()
+        return [node for place, node in enumerate(path) if node == place]
+
     def fitting(self, branches: int) -> Draft:
         """With at most so many leaves, as a session can hold; one is the best chain.
 

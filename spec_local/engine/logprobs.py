@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,15 +20,18 @@ class TokenLogprobs:
 
 
 def token_logprobs(
-    rows: Iterable[NDArray[np.float32]], tokens: Sequence[int], n: int | None
+    rows: NDArray[np.float32], path: Sequence[int], tokens: Sequence[int], n: int | None
 ) -> tuple[TokenLogprobs, ...]:
-    """For each token, judged by its row of logits (n_vocab,), its log-probability and the top n.
+    """For each token, judged by its row of logits, its log-probability and the top n.
 
+    rows: (n, n_vocab); the first token's is the first, and each other's is the one after that of
+    the path's node before it.
     n = None asks for nothing at all.
     """
     if n is None:
         return ()
-    return tuple(_of_row(row, token, n) for row, token in zip(rows, tokens, strict=True))
+    judged = [rows[0], *(rows[node + 1] for node in path)]
+    return tuple(_of_row(row, token, n) for row, token in zip(judged, tokens, strict=True))
 
 
 def _of_row(row: NDArray[np.float32], token: int, n: int) -> TokenLogprobs:

@@ -19,4 +19,4 @@ def score(session: EvaluationSession, tokens: Sequence[int], n: int) -> Iterator
     for start in range(0, len(known), session.max_rows):
         block = slice(start, start + session.max_rows)
         rows = session.evaluate(known[block], rows=len(known[block]))
-        yield from token_logprobs(rows, judged[block], n)
+        yield from token_logprobs(rows, range(len(rows) - 1), judged[block], n)
