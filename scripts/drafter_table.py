@@ -8,7 +8,7 @@ Geometric means over workloads; acceptance is the mean of the workloads where an
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 from statistics import fmean, geometric_mean
 
@@ -47,4 +47,6 @@ def table(result: Result) -> str:
 
 
 if __name__ == "__main__":
-    print(table(Result.load(Path(sys.argv[1]))))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("file", type=Path)
+    print(table(Result.load(parser.parse_args().file)))
