@@ -136,6 +136,25 @@ def test_drafters_that_share_a_model_keep_its_tree_in_any_order(first: str) -> N
     assert session.tokens == context[:-1]
 
 
+def test_an_empty_tree_is_no_tree_to_a_session_that_cannot_branch() -> None:
+    """As a draft model's that fails, or whose tokens are all forbidden."""
+
+    class Empty(RandomTrees):
+        def propose(self, context: Sequence[int], budget: int, pace: Pace | None = None) -> Draft:
+            return Draft((), self.name, parents=())
+
+    class Chains(TableSession):
+        def evaluate(
+            self, tokens: Sequence[int], rows: int = 1, parents: Sequence[int] | None = None
+        ) -> Logits:
+            assert parents is None
+            return super().evaluate(tokens, rows, parents)
+
+    sampling = Sampling(temperature=0.7, seed=1)
+    rounds = run(Chains(branches=1), Empty(0), sampling=sampling, max_tokens=60)
+    assert tokens_of(rounds) == plain(sampling)
+
+
 def test_rows_that_are_pending_leave_less_room() -> None:
     """However much is pending after a tree, no evaluation has more rows than a session gives."""
     target = TableSession(sharpness=8.0, max_rows=9)

@@ -55,7 +55,7 @@ def generate(
             room = min(max_tokens - emitted - 1, rows_left, cells_left)
             drafting = emitted > 0 and room > 0
             draft = speculator.propose(context, room) if drafting else NO_DRAFT
-            if draft.tokens:
+            if draft is not NO_DRAFT:
                 draft = draft.fitting(target.branches).before_end(is_end)
             drafted = perf_counter()
 
