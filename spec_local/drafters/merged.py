@@ -8,29 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from spec_local.drafters.several import Several
 from spec_local.drafters.trie import Trie
-from spec_local.engine.draft import NO_DRAFT, Draft, Outcome
+from spec_local.engine.draft import NO_DRAFT, Draft
 from spec_local.engine.types import Drafter, Pace
-from spec_local.sampling.types import Sampler
 from spec_local.util.tree import ROOT
 
 
-class MergedDrafter:
+class MergedDrafter(Several):
     """Asks all of them in every round, so it costs what they cost together."""
 
     def __init__(self, drafters: Sequence[Drafter]) -> None:
         """Drafted tokens whose distribution verification needs cannot be merged with others: where
         the first drafter that has something to say draws them, it drafts alone.
         """
-        self._drafters = tuple(drafters)
-        self.name = "-and-".join(drafter.name for drafter in drafters)
-
-    def begin(self, context: Sequence[int], sampler: Sampler) -> None:
-        for drafter in self._drafters:
-            drafter.begin(context, sampler)
-
-    def behind(self, context: Sequence[int]) -> int:
-        return max(drafter.behind(context) for drafter in self._drafters)
+        super().__init__(drafters, "-and-".join(drafter.name for drafter in drafters))
 
     def propose(self, context: Sequence[int], budget: int, pace: Pace | None = None) -> Draft:
         drafts = [drafter.propose(context, budget, pace) for drafter in self._drafters]
@@ -48,15 +40,3 @@ class MergedDrafter:
                 nodes[node] = trie.add(nodes[parent], token, confidence)
         merged = trie.draft(self.name, budget) if len(trie) else NO_DRAFT
         return merged._replace(steps=steps)
-
-    def observe(self, context: Sequence[int], outcome: Outcome) -> None:
-        for drafter in self._drafters:
-            drafter.observe(context, outcome)
-
-    def end(self, context: Sequence[int]) -> None:
-        for drafter in self._drafters:
-            drafter.end(context)
-
-    def close(self) -> None:
-        for drafter in self._drafters:
-            drafter.close()
