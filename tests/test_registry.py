@@ -160,3 +160,5 @@ def test_unknown_names_come_with_the_nearest() -> None:
         load_registry().model("smolm2")
     with pytest.raises(ConfigError, match=r"no model 'zzzzzzzz'; give a \.gguf file or one of "):
         load_registry().model("zzzzzzzz")
+    with pytest.raises(ConfigError, match="'smollm2' is a pair; give one of its models, smollm2-"):
+        load_registry().model("smollm2")

@@ -153,7 +153,10 @@ class Registry:
     pairs: Mapping[str, PairSpec]
 
     def model(self, name: str) -> ModelSpec:
-        """The model of that name; raises ConfigError with the nearest names."""
+        """The model of that name; raises ConfigError with the nearest names, or a pair's."""
+        if name not in self.models and name in self.pairs:
+            models = " or ".join(self.pairs[name].models)
+            raise ConfigError(f"{name!r} is a pair; give one of its models, {models}.")
         if name not in self.models:
             raise self.unknown(name, "model", self.models)
         return self.models[name]
