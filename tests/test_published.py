@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from scripts import (
+    benchmarks_abreast,
     draft_in_use,
     drafter_table,
     going_back,
@@ -42,6 +43,7 @@ TYPES = ("Q4_K_M", "Q8_0", "F16")
 EPYC = tuple(f"epyc-{name}" for name in TYPES)
 """The same on a machine where wide evaluations are dear."""
 LONGER = tuple(f"{name}-200" for name in EPYC)
+ZEN3 = ("zen3-Q4_K_M", "zen3-Q8_0")
 HOW = ("without", "remembered")
 DRAFTED = ("accepted", "drafted")
 
@@ -102,7 +104,7 @@ def test_the_readmes_table_is_the_benchmarks(column: int, name: str) -> None:
     assert not found
 
 
-@pytest.mark.parametrize("name", [*TYPES, *EPYC, *LONGER, "Q8_0-sweep"])
+@pytest.mark.parametrize("name", [*TYPES, *EPYC, *LONGER, *ZEN3, "Q8_0-sweep"])
 def test_reports_are_drawn_from_their_data(name: str) -> None:
     report = (DOCS / "benchmarks" / f"{name}.md").read_text()
     assert re.sub(r"<picture>.*?</picture>\n\n", "", report, flags=re.DOTALL) == markdown(
@@ -145,35 +147,11 @@ def test_what_another_machine_gains() -> None:
     assert sentence in " ".join((ROOT / "README.md").read_text().split()), sentence
 
 
-def test_what_longer_answers_gain_there() -> None:
-    results = list(map(benchmark, LONGER))
-    table = table_after((DOCS / "benchmarks" / "README.md").read_text(), "up to 200 tokens")
-
-    def means(result: Result) -> dict[str, float]:
-        return {mean.contender: mean.speedup for mean in result.overall}
-
-    found = {
-        "`auto`, geometric mean": [means(result)["auto"] for result in results],
-        "who knew every token's chance": [
-            geometric_mean(bound.clairvoyant for bound in result.bounds) for result in results
-        ],
-        "lookup k=3": [means(result)["lookup k=3"] for result in results],
-        "model k=3": [means(result)["model k=3"] for result in results],
-        "the best of llama-server's": [
-            max(v for name, v in means(result).items() if name.startswith("llama-server"))
-            for result in results
-        ],
-        "the slowest cell of `auto`": [
-            min(
-                cell.speedup.median
-                for cell in result.cells
-                if cell.contender == "auto" and cell.speedup is not None
-            )
-            for result in results
-        ],
-    }
-    for row, figures in found.items():
-        assert table[row] == [f"{figure:.2f}" for figure in figures]
+@pytest.mark.parametrize("names", [EPYC, LONGER, ZEN3])
+def test_benchmarks_abreast(names: tuple[str, ...]) -> None:
+    page = (DOCS / "benchmarks" / "README.md").read_text()
+    mark = f"<!-- scripts/benchmarks_abreast.py {' '.join(names)} -->\n"
+    assert mark + benchmarks_abreast.table(list(map(benchmark, names))) in page
 
 
 def test_how_many_answers_are_plain_decodings() -> None:
