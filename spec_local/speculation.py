@@ -73,7 +73,7 @@ def _draft_model(
         return None
     mask = _mask_of(draft)
     require(
-        mask is not None or drafter != PardDrafter.name,
+        mask is not None or PardDrafter.name not in (names or (drafter,)),
         f"The drafter pard needs a draft trained with a mask token, and "
         f"{draft.model.path.name} names none ({MASK_KEY}); take the drafter model.",
     )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from spec_local import LoadOptions, Runner, Sampling
 from spec_local.errors import ContextOverflow
+from spec_local.llama.backend import lib
 from spec_local.llama.model import Model
 from spec_local.llama.session import Session
 from spec_local.sampling.types import Logits
@@ -88,12 +90,72 @@ def test_what_was_kept_in_a_row_leaves_the_bits_of_plain_decoding(
 ) -> None:
     session.evaluate([PROMPT[-1], *TOKENS], 8, PARENTS)
     session.keep([0])
-    found = session.evaluate([280])[-1].copy()
     with Session(model) as plain:
         plain.evaluate(PROMPT[:-1])
         plain.evaluate([PROMPT[-1], *TOKENS], 8)
         plain.truncate(len(PROMPT) + 1)
-        assert np.array_equal(plain.evaluate([280])[-1], found)
+        assert session.digest() == plain.digest()  # whatever other sequences its cells are of
+        assert np.array_equal(plain.evaluate([280])[-1], session.evaluate([280])[-1])
+
+
+def test_a_leaf_is_given_only_the_cells_that_are_new(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rounds without a tree give and take nothing but what they drafted in vain."""
+    calls = list[tuple[str, int, int]]()
+
+    def noted(name: str) -> Any:
+        function = getattr(lib, f"llama_memory_seq_{name}")
+
+        def call(memory: Any, *given: int) -> Any:
+            calls.append((name, given[-2], given[-1]))
+            return function(memory, *given)
+
+        return call
+
+    for name in ("cp", "rm"):
+        monkeypatch.setattr(lib, f"llama_memory_seq_{name}", noted(name))
+
+    def of(tokens: Sequence[int], kept: Sequence[int] | None) -> list[tuple[str, int, int]]:
+        """What is called in a round with a tree of four leaves, or without one."""
+        calls.clear()
+        if kept is None:
+            session.evaluate(tokens)
+            session.truncate(len(session.tokens))
+        else:
+            session.evaluate([*tokens, *TOKENS], 8, PARENTS)
+            session.keep(kept)
+        return list(calls)
+
+    held = len(PROMPT)
+    beside = [("rm", held, held + 1)] * 3  # what the other branches have instead of the token kept
+    assert of(PROMPT[-1:], [0]) == [*[("cp", 0, held - 1)] * 3, ("rm", held + 1, -1), *beside]
+    assert of([280], None) == of([281], None) == []
+    # Since then the text has the token kept and two more.
+    assert of([282], []) == [*[("cp", held, held + 3)] * 3, ("rm", held + 4, -1)]
+    assert of([283], []) == [("rm", held + 5, -1)]
+
+
+@pytest.mark.parametrize("kept", [[], [0], [1, 4]])
+@pytest.mark.parametrize("back", ["truncate", "sync", "adopt", "clear"])
+def test_what_other_sequences_hold_goes_back_with_the_text(
+    model: Model, session: Session, back: str, kept: list[int]
+) -> None:
+    text, other = [*PROMPT, *(TOKENS[node] for node in kept)], [*PROMPT[:9], 285, 286]
+    session.evaluate([PROMPT[-1], *TOKENS], 8, PARENTS)
+    session.keep(kept)
+    if back == "adopt":
+        session.adopt(session.saved())
+        assert session.tokens == text
+        session.truncate(9)
+    elif back == "clear":
+        session.truncate(0)
+    else:
+        session.truncate(9) if back == "truncate" else session.sync(other)
+    session.evaluate(other[len(session.tokens) :])
+    rows = session.evaluate([PROMPT[-1], *TOKENS], 8, PARENTS)
+    for node in range(ROOT, 7):
+        assert same(rows[node + 1], alone(model, [*other, PROMPT[-1], *along(node)]))
 
 
 @pytest.mark.parametrize("forget", ["truncate", "sync", "evaluate"])
@@ -129,7 +191,6 @@ def test_interrupted_in_a_tree(
     model: Model, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a Ctrl-C between llama.cpp's calls the cache has no trace of the tree."""
-    from spec_local.llama.backend import lib
 
     def broken(*_: object) -> int:
         raise KeyboardInterrupt

@@ -93,12 +93,21 @@ def test_of_a_long_text_it_is_given_the_end(
             assert done.stats.accepted > 0
 
 
-def test_the_controller_leaves_it_alone(target: Path, tmp_path: Path) -> None:
-    """Its costs are not those of a drafter that evaluates for every token."""
-    with loaded(target, write_dflash(tmp_path / "head.gguf"), "auto") as running:
-        running.complete(PROMPT, max_tokens=20)
+@pytest.mark.parametrize("drafter", ["auto", "lookup,dflash"])
+def test_the_controller_knows_what_a_block_costs(
+    drafter: str, target: Path, tmp_path: Path
+) -> None:
+    head = write_dflash(tmp_path / "head.gguf", markov=True)
+    with loaded(target, head, "none") as plain, loaded(target, head, drafter) as running:
+        expected = plain.complete(PROMPT, max_tokens=60, sampling=GREEDY)
+        assert running.complete(PROMPT, max_tokens=60, sampling=GREEDY).tokens == expected.tokens
         assert isinstance(running.speculator, Adaptive)
-        assert set(running.speculator.controller.drafters) == {"lookup", "mtp"}
+        states = running.speculator.controller.drafters
+        assert set(states) == {"lookup", "dflash", *(["mtp"] if drafter == "auto" else [])}
+        assert states["dflash"].block == BLOCK
+        assert states["dflash"].cost is not None
+        assert states["dflash"].cost.is_known
+        assert all(state.block == 0 for name, state in states.items() if name != "dflash")
 
 
 def test_what_does_not_fit_is_told(target: Path, tmp_path: Path) -> None:

@@ -42,11 +42,31 @@ def test_the_likeliest_nodes_are_counted_first() -> None:
         assert sum(odds.survivals(k)) == pytest.approx(sum(odds.chances[:k]))
 
 
+def test_what_is_accepted_beside_the_first_chain_makes_rounds_wider() -> None:
+    """Of the nodes 0 and 2 that are the chain nothing is evaluated again; 1, 4 and 3 are."""
+    odds = Odds.of(lambda confidence: confidence, CONFIDENCES, PARENTS)
+    assert odds.aside == pytest.approx([0.0, 0.3, 0.3, 0.57, 0.72])
+    steep = [0.0, *(1 + 0.1 * w for w in range(4)), *(3 + 0.1 * w for w in range(3))]
+    assert odds.costs(steep) == pytest.approx([
+        1.1,
+        1.2 + 0.3 * 0.1,
+        1.3 + 0.3 * 1.7,  # three in ten times over the cliff
+        3.0 + 0.57 * 0.1,
+        3.1 + 0.72 * 0.1,
+    ])  # fmt: skip
+    narrow = steep[:6]  # no round is wider than the widest one
+    assert odds.costs(narrow) == pytest.approx([1.1, 1.23, 1.81, 3.0, 3.0])
+    chain = Odds.of(lambda confidence: confidence, CONFIDENCES, None)
+    assert chain.costs(steep) == steep[2:]
+
+
 def test_a_tree_without_branches_is_a_chain() -> None:
     chain = Odds.of(lambda confidence: confidence, (0.9, 0.5, 0.8), None)
     tree = Odds.of(lambda confidence: confidence, (0.9, 0.5, 0.8), (ROOT, 0, 1))
     assert chain.chances == tree.chances
     assert [chain.survivals(k) for k in range(4)] == [tree.survivals(k) for k in range(4)]
+    row = [0.0, 1.0, 1.5, 1.6, 2.5]
+    assert tree.costs(row) == chain.costs(row) == row[2:]
 
 
 def test_all_guesses_where_the_text_went_are_judged() -> None:
@@ -60,8 +80,11 @@ def test_all_guesses_where_the_text_went_are_judged() -> None:
 
 
 def test_a_second_guess_is_drafted_where_it_pays() -> None:
-    """Two siblings that are right half of the time each; a row costs a tenth, or six."""
-    for price, k in ((0.1, 2), (0.6, 0)):
+    """Two siblings that are right nearly half of the time each; a row costs a tenth, four or six.
+
+    What the second one earns it costs once more, in the round after: 0.45 - 0.4 - 0.45 · 0.4 < 0.
+    """
+    for price, k in ((0.1, 2), (0.4, 1), (0.6, 0)):
         controller = Controller(curve(price), {"it": DrafterState()})
         controller.begin(100)
         offer = Offer("it", (0.5, 0.45), parents=(ROOT, ROOT))
@@ -122,9 +145,10 @@ def test_several_names_are_a_choice() -> None:
     assert drafters.uses_draft("lookup,model")
     assert not drafters.uses_draft("lookup,recycling")
     drafters.check("lookup,recycling", has_draft=False)
+    drafters.check("lookup,pard", has_draft=True)
     for wrong, said in (
         ("lookup,nobody", "no drafter 'nobody'"),
-        ("lookup,pard", "Nobody can choose pard"),
+        ("lookup,lookahead", "Nobody can choose lookahead"),
         ("lookup,auto", "Nobody can choose auto"),
         ("lookup,lookup", "each drafter once"),
         ("lookup,", "no drafter ''"),

@@ -8,13 +8,16 @@ from itertools import pairwise
 
 import pytest
 
+from spec_local.control.drafter_state import DrafterState
 from spec_local.drafters.model import ModelDrafter
 from spec_local.drafters.none import NoDrafter
 from spec_local.drafters.pard import PardDrafter
+from spec_local.engine.speculate import Adaptive
 from spec_local.errors import EngineError
 from spec_local.sampling.settings import Sampling
 from spec_local.sampling.types import Logits
 from tests.fake import END, N_VOCAB, PROMPT, TableSession, run, tokens_of
+from tests.test_adaptive import Unteachable, curve
 
 MASK = N_VOCAB
 """Behind the tokens that target and draft share."""
@@ -74,6 +77,23 @@ def test_after_every_round_it_holds_committed_tokens_alone() -> None:
     assert {round_.accepted for round_ in rounds[1:]} > {4}
     for before, round_ in pairwise(rounds[1:-1]):
         assert round_.draft_evaluated == before.accepted + round_.drafted
+
+
+def test_a_controller_drafts_with_it_where_that_pays() -> None:
+    """Then a draft is one evaluation of the model, and where that is too dear there is none."""
+    plain = run(target(), NoDrafter(), sampling=GREEDY, max_tokens=100)
+    for price, drafts in ((0.05, True), (9.0, False)):
+        drafting = drafter()
+        session = drafting.cache.session
+        assert isinstance(session, Parallel)
+        state = DrafterState(curve(0.1, price), block=drafting.block)
+        auto = Adaptive([drafting], Unteachable(curve(0.05), {"pard": state}))
+        rounds = run(target(), auto, sampling=GREEDY, max_tokens=100)
+        assert tokens_of(rounds) == tokens_of(plain)
+        assert (sum(round_.accepted for round_ in rounds) > 60) is drafts
+        drafted = [round_ for round_ in rounds if round_.draft_evaluated]
+        assert len(session.calls) == len(drafted)
+        assert bool(drafted) is drafts
 
 
 def test_an_end_ends_the_draft() -> None:

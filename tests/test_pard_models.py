@@ -23,7 +23,7 @@ def test_the_text_is_that_of_plain_decoding(
 ) -> None:
     draft = write_tiny(tmp_path / "draft.gguf", arch, mask=UNUSED)
     texts = set()
-    for drafter, k in (("none", None), ("pard", 1), ("pard", 4)):
+    for drafter, k in (("none", None), ("pard", 1), ("pard", 4), ("lookup,pard", None)):
         with Runner.load(target=tiny, draft=draft, drafter=drafter, k=k, options=OPTIONS) as runner:
             done = runner.complete("hello hello there", max_tokens=40, sampling=sampling)
             texts.add(done.tokens)
@@ -37,7 +37,8 @@ def test_the_text_is_that_of_plain_decoding(
 @pytest.mark.parametrize("mask", [None, 10**6])
 def test_a_draft_without_a_mask_token_is_told(mask: int | None, tiny: Path, tmp_path: Path) -> None:
     draft = write_tiny(tmp_path / "draft.gguf", seed=1, mask=mask)
-    with pytest.raises(ConfigError, match="needs a draft trained with a mask token"):
-        Runner.load(target=tiny, draft=draft, drafter="pard", options=OPTIONS)
+    for drafter in ("pard", "lookup,pard"):
+        with pytest.raises(ConfigError, match="needs a draft trained with a mask token"):
+            Runner.load(target=tiny, draft=draft, drafter=drafter, options=OPTIONS)
     with pytest.raises(ConfigError, match="needs a draft model"):
         Runner.load(target=tiny, draft="none", drafter="pard", options=OPTIONS)

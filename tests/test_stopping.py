@@ -95,6 +95,31 @@ def test_a_pace_again_starts_anew_and_is_no_longer_than_the_first() -> None:
     assert pace.again(6).value == pace.value
 
 
+def test_a_level_is_as_wide_as_its_evaluation_pays() -> None:
+    """One node for 0.1, two for 0.12, three for 0.3, by what each may add."""
+    shape = [0.0, 1.0, 1.2, 3.0]
+    pace = DraftPace(Acceptance(), LINEAR, 0.1, 1.0, 16, shape=shape)
+    assert pace.level([0.5, 0.3, 0.25]) == 3
+    assert pace.level([0.5, 0.3, 0.15]) == 2
+    assert pace.level([0.11, 0.015]) == 1
+    assert pace.level([0.09, 0.09, 0.09]) == 2  # together they pay
+    assert pace.level([0.09]) == pace.level([]) == 0
+    assert DraftPace(Acceptance(), LINEAR, 0.1, 3.0, 16, shape=shape).level([0.2, 0.1]) == 0
+    assert DraftPace(Acceptance(), LINEAR, 9.0, 1.0, 3, probe=True).level([0.1, 0.1]) == 2
+    assert pace.again(2).level([0.5, 0.3, 0.25]) == 3
+
+
+def test_a_node_beside_the_chain_must_pay_for_the_round_after_too() -> None:
+    def nodes(confidences: tuple[float, ...], parents: tuple[int, ...], limit: int = 16) -> int:
+        pace = DraftPace(Acceptance(), LINEAR, 0.1, 1.0, limit)
+        return pace.nodes(confidences, parents, 1)
+
+    assert nodes((0.5, 0.9), (-1, 0)) == 2  # 0.45 more for a row of 0.4
+    assert nodes((0.5, 0.45), (-1, -1)) == 1  # the same, for 0.4 and 0.45 times 0.4
+    assert nodes((0.3, 0.9), (-1, 0)) == 0
+    assert nodes((0.9,) * 4, (-1, 0, 1, 2), limit=3) == 3
+
+
 def test_no_error_of_rounding_makes_going_on_look_better_than_stopping() -> None:
     for rate in (1.0, 1.1, 1.3, 1.7):
         pace = DraftPace(calibrated(), LINEAR, step=2.0, rate=rate, limit=6)  # no draft ever pays

@@ -20,6 +20,7 @@ from spec_local.drafters.tree import TreeDrafter
 from spec_local.engine.draft import NO_DRAFT, Draft, Outcome, Verdict
 from spec_local.engine.types import Pace
 from spec_local.engine.verify import block, keyed, rejection
+from spec_local.policies.policy import Policy
 from spec_local.sampling.distribution import Distribution
 from spec_local.sampling.settings import AcceptanceRule, Sampling
 from spec_local.sampling.types import Logits, Sampler
@@ -348,6 +349,23 @@ def test_the_likeliest_paths_are_drafted(monkeypatch: pytest.MonkeyPatch) -> Non
         assert chance == pytest.approx(possible[path], rel=0.01)
     assert len(draft.steps) <= max(map(len, paths)) + 1
     assert len(leaves(draft.parents)) > 1
+
+
+def test_a_level_is_as_wide_as_its_pace_says() -> None:
+    asked = list[Sequence[float]]()
+
+    class Narrow(Policy):
+        def level(self, tokens: Sequence[float]) -> int:
+            asked.append(tokens)
+            return min(2, len(tokens)) if len(asked) < 4 else 0
+
+    session = TableSession(sharpness=1.0, end_bias=-60)
+    drafter = TreeDrafter(session)
+    drafter.begin(PROMPT, sampler_for(Sampling(temperature=0), PROMPT))
+    draft = drafter.propose(PROMPT, 8, Narrow())
+    assert session.calls == [len(PROMPT), 2, 2, 2]
+    assert all(list(each) == sorted(each, reverse=True) for each in asked)
+    assert [width for width, _seconds in draft.steps] == session.calls
 
 
 def test_a_sure_model_drafts_a_chain() -> None:

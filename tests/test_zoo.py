@@ -144,6 +144,12 @@ class Caches(RuleBasedStateMachine):
         self.held = self.held[:common]
         assert wanted[:common] == self.held
 
+    @precondition(lambda self: self.held)
+    @rule()
+    def adopt(self) -> None:
+        """What is held is taken away, and given back."""
+        self.session.adopt(self.session.saved())
+
     @precondition(lambda self: self.room() > 100)
     @rule(given=st.lists(TOKENS, min_size=80, max_size=100))
     def stop(self, given: list[int]) -> None:

@@ -35,6 +35,7 @@ from spec_local.control.constants import Tuning
 from spec_local.control.costs import MAX_WIDTH, CostCurve, bucket_of
 from spec_local.control.drafter_state import DrafterState, Intent
 from spec_local.control.plan import PLAIN, Moment, Offer, Plan
+from spec_local.control.reach import reach
 from spec_local.control.report import UNJUDGED, RoundReport
 from spec_local.control.stopping import DraftPace
 from spec_local.control.widths import ANY, Widths
@@ -140,8 +141,9 @@ class Controller:
         """Every k of a draft that is there and beats all shorter ones, with its gain."""
         offered, best = (offer.confidences or ())[: moment.room], 0.0
         odds = self.drafters[offer.drafter].odds(offered, offer.parents)
-        for k, expected in enumerate(accumulate(odds.chances), start=1):
-            price = moment.costs[k + 1] - 1.0
+        each = zip(accumulate(odds.chances), odds.costs(moment.costs), strict=False)
+        for k, (expected, cost) in enumerate(each, start=1):
+            price = cost - 1.0
             gain = expected - moment.rate * price  # Σ Π a  -  r (V(k + 1) - V(1))
             if gain > best:  # no risk is below 0, so only then it is worth computing
                 gain -= self.budget.risk(price, odds.survivals(k))
@@ -150,7 +152,7 @@ class Controller:
                     yield gain, Plan(offer.drafter, k)
 
     def _to_draft(self, offer: Offer, moment: Moment) -> Iterator[tuple[float, Plan]]:
-        """Drafting token by token, as far as its failure can be borne, with its gain."""
+        """Drafting with a model, as far as its failure can be borne, with its gain."""
         drafter, rate, costs = self.drafters[offer.drafter], moment.rate, moment.costs
         held = drafter.held(moment.room) if offer.behind <= 2 else None  # else it has to read
         if held is not None and self.budget.bears(held.price):
@@ -162,19 +164,12 @@ class Controller:
             drafter.sleep()
             return
         survivals = list(accumulate(repeat(drafter.acceptance.typical, moment.room), mul))
-        expected = [0.0, *accumulate(survivals)]
-        # No draft may cost what all its tokens together promise.
-        limit = min(moment.room, draft.within(expected[-1] + 1.0 - min(costs[2 : moment.room + 2])))
-        while limit > 0:
-            price = costs[limit + 1] + draft.of(limit) - 1.0
-            bearable = expected[limit] > price and self.budget.bears(price + catch_up)
-            if bearable and self.budget.is_worth(price, survivals[:limit]):
-                break
-            limit -= 1
+        limit = reach(draft, survivals, moment, self.budget, catch_up)
         if limit > 0:
-            pace = DraftPace(drafter.acceptance, costs, draft.step, rate, limit)
-            # The pace counts V(1) and every draft step as `step`: the first one costs `first`.
-            gain = pace.value + rate * (1.0 - (draft.first - draft.step))
+            price = costs[limit + 1] + draft.of(limit) - 1.0
+            pace = DraftPace(drafter.acceptance, costs, draft.step, rate, limit, shape=draft.shape)
+            # The pace counts V(1) and every draft step as `step`; what else there is is sunk.
+            gain = pace.value + rate * (1.0 - (draft.of(limit) - limit * draft.step))
             # Reading is shared by the rounds to come, which emit about usual_tokens + gain each.
             caution = self._caution(drafter, draft.reading)
             gain -= rate * caution * draft.reading * (self.tuning.usual_tokens + gain) / self._rest
@@ -194,7 +189,7 @@ class Controller:
         offered = offer.confidences or ()
         k = min(self.tuning.stretch * widest - 1, len(offered), moment.room)
         odds = self.drafters[plan.drafter].odds(offered, offer.parents)
-        bearable = self.budget.is_worth(moment.costs[k + 1] - 1.0, odds.survivals(k))
+        bearable = self.budget.is_worth(odds.costs(moment.costs)[k - 1] - 1.0, odds.survivals(k))
         return Plan(plan.drafter, k) if bearable else plan
 
     def _probe_of(self, offer: Offer, moment: Moment) -> Plan | None:

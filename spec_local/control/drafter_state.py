@@ -9,29 +9,43 @@ from typing import NamedTuple
 
 from spec_local.control.acceptance import Acceptance
 from spec_local.control.constants import Tuning
-from spec_local.control.costs import CostCurve
+from spec_local.control.costs import MAX_WIDTH, CostCurve
 from spec_local.control.odds import Odds
 from spec_local.control.report import Judged
 from spec_local.control.stopping import DraftPace
+
+_LONGEST = MAX_WIDTH // 2
+"""Tokens of a block at most, so that with as many to be read its cost is on the curve."""
 
 
 class DraftPrices(NamedTuple):
     """What drafting costs, in plain tokens, V(1) = 1."""
 
-    step: float
-    """One drafted token."""
-    first: float
-    """The first one, with the pending token and, after full acceptance, the last drafted one."""
+    one: float
+    """An evaluation of one token by the draft model."""
+    shape: Sequence[float]
+    """One of w tokens, in those of one, for every width w from 0 on."""
+    read: int
+    """Tokens of the text in the first evaluation: the pending one, and what the last draft left."""
     reading: float
     """Evaluating what else is missing: an investment, made once, that all tokens to come have."""
+    block: int = 0
+    """Most tokens that the first evaluation drafts, all at once; 0: each has one of its own."""
+
+    @property
+    def step(self) -> float:
+        """One drafted token more, while it can still be decided against."""
+        return 0.0 if self.block else self.one
 
     def of(self, k: int) -> float:
         """k drafted tokens."""
-        return self.first + (k - 1) * self.step
+        if self.block:
+            return self.one * self.shape[self.read + k - 1]
+        return self.one * (self.shape[self.read] + k - 1)
 
     def within(self, price: float) -> int:
-        """The greatest k, if any, that costs no more than that."""
-        return max(0, 1 + floor((price - self.first) / self.step))
+        """The greatest k, if any, that costs no more; of a block the greatest that there is."""
+        return self.block or max(0, 1 + floor(price / self.one - self.shape[self.read]))
 
 
 class Intent(NamedTuple):
@@ -53,6 +67,8 @@ class DrafterState:
     known: dict[str, Acceptance] = field(default_factory=dict)
     """Its acceptance by the kind of its confidences."""
     tuning: Tuning = field(default_factory=Tuning)
+    block: int = 0
+    """Most tokens that its model drafts by one evaluation; 0: it takes one for each token."""
     acceptance: Acceptance = field(init=False)
     """That of the present generation."""
     started: bool = field(init=False)
@@ -91,10 +107,12 @@ class DrafterState:
         plain: seconds of one plain token.
         """
         assert self.cost is not None
-        step = self.cost.seconds(1, context)
-        first = self.cost.seconds(min(behind, 2), context)
-        reading = max(0.0, self.cost.seconds(behind, context) - first)
-        return DraftPrices(step / plain, first / plain, reading / plain)
+        step, shape = self.cost.seconds(1, context), self.cost.shape(context)
+        block = min(self.block, _LONGEST)
+        # A block leaves all that is accepted of it to be read again; other drafts the last token.
+        read = behind if behind <= max(1, block) + 1 else 2
+        reading = max(0.0, self.cost.seconds(behind, context) - step * shape[read])
+        return DraftPrices(step / plain, shape, read, reading / plain, block)
 
     def held(self, room: int) -> Intent | None:
         """What was clearly worth while lately, for at most so many tokens; None: weigh it anew."""

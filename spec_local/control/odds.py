@@ -17,6 +17,9 @@ class Odds(NamedTuple):
     """That each is accepted, and so all before it on its path: their sum is what is expected."""
     depths: list[int] | None = None
     """How many tokens lead to each in a tree, itself included; None in a chain."""
+    aside: list[float] | None = None
+    """In a tree, of the first 1, 2 … tokens: how many are accepted in the mean that are not of the
+    chain of first children. They are evaluated again, with the next round. None in a chain."""
 
     @classmethod
     def of(
@@ -31,13 +34,26 @@ class Odds(NamedTuple):
         """
         if parents is None:
             return cls(list(accumulate(map(rate, confidences), mul)))
-        chances, depths = list[float](), list[int]()
-        for parent, confidence in zip(parents, confidences, strict=False):
+        chances, depths, beside, chain = list[float](), list[int](), list[float](), ROOT
+        for node, (parent, confidence) in enumerate(zip(parents, confidences, strict=False)):
             above = (1.0, 0) if parent == ROOT else (chances[parent], depths[parent])
             chances.append(above[0] * rate(confidence))
             depths.append(above[1] + 1)
+            beside.append(0.0 if parent == chain else chances[node])
+            chain = node if parent == chain else chain
         order = sorted(range(len(chances)), key=lambda node: -chances[node])
-        return cls([chances[node] for node in order], [depths[node] for node in order])
+        aside = list(accumulate(beside[node] for node in order))
+        return cls([chances[node] for node in order], [depths[node] for node in order], aside)
+
+    def costs(self, row: Sequence[float]) -> Sequence[float]:
+        """V of a round with the first 1, 2 … tokens, given V(w) of every width w from 0 on.
+
+        A round after one like it is as much wider as that has left to be evaluated again; V between
+        two widths is on the line.
+        """
+        if self.aside is None:
+            return row[2:]
+        return [_between(row, k + 1 + aside) for k, aside in enumerate(self.aside, start=1)]
 
     def survivals(self, k: int) -> list[float]:
         """Probabilities that at least 1, 2 … of the first k tokens are accepted.
@@ -50,3 +66,10 @@ class Odds(NamedTuple):
         for chance, depth in zip(self.chances[:k], self.depths, strict=False):
             found[depth - 1] += chance
         return [min(1.0, each) for each in found]
+
+
+def _between(row: Sequence[float], width: float) -> float:
+    """V at that width, which need not be whole; beyond the widest one what that costs."""
+    below, widest = int(width), len(row) - 1
+    low, high = row[min(below, widest)], row[min(below + 1, widest)]
+    return low + (high - low) * (width - below)

@@ -11,6 +11,9 @@ a token is accepted, the value of going on optimally is
 
 and the longest draft must stop. So drafts end where confidence is low, and go on to the end of a
 plateau of V, where more tokens cost nothing.
+
+Of a tree a level is an evaluation, whose nodes are known with all that their children may add; E(w)
+is what one of w tokens costs the draft model.
 """
 
 from __future__ import annotations
@@ -50,14 +53,17 @@ class DraftPace:
         rate: float,
         limit: int,
         probe: bool = False,
+        shape: Sequence[float] = (0.0, 1.0),
     ) -> None:
         """row: V(w) / V(1) for every width w; step: d; rate: r; limit: the longest draft.
 
         probe: draft up to the limit whatever it promises, to find out what the drafter is worth.
+        shape: in steps, an evaluation of w tokens by the draft model, which trees need.
         """
         self.limit = limit
         self.taken = 0
         self._acceptance, self._probe = acceptance, probe
+        self._row, self._rate, self._shape = row, rate, shape
         self._stop = [-rate * cost for cost in row[1 : limit + 2]]
         self._survival = 1.0
         cost = self._cost = rate * step
@@ -81,9 +87,8 @@ class DraftPace:
     def again(self, limit: int) -> DraftPace:
         """A pace for the next draft by the same values, and no longer than this one."""
         twin = object.__new__(DraftPace)
-        twin._acceptance, twin._probe = self._acceptance, self._probe
-        twin._stop, twin._values, twin._cost = self._stop, self._values, self._cost
-        twin.limit, twin.taken, twin._survival = min(limit, self.limit), 0, 1.0
+        shorter = min(limit, self.limit)
+        twin.__dict__.update(self.__dict__, limit=shorter, taken=0, _survival=1.0)
         return twin
 
     @property
@@ -107,19 +112,24 @@ class DraftPace:
         self.taken, self._survival = self.taken + 1, survival
         return True
 
-    def deeper(self, tokens: float) -> bool:
-        """Whether a level more of a tree, one evaluation, is worth so many accepted tokens more."""
-        return self._probe or tokens > self._cost
+    def level(self, tokens: Sequence[float]) -> int:
+        """The w with the greatest Σ tokens - r E(w), of the first w nodes; 0 if none is above 0."""
+        if self._probe:
+            return len(tokens)
+        costs = zip(accumulate(tokens), self._shape[1:], strict=False)
+        gains = [0.0, *(expected - self._cost * cost for expected, cost in costs)]
+        return gains.index(max(gains))
 
     def nodes(self, confidences: Sequence[float], parents: Sequence[int], chain: int) -> int:
-        """The k with the greatest Σ chances - r V(k + 1), of the k likeliest nodes."""
+        """The k with the greatest Σ chances - r V, of the k likeliest nodes; V as in `Odds`."""
         for confidence in confidences[:chain]:
             self._acceptance.drafted(confidence)
         if self._probe:
             return min(self.limit, len(parents))
-        odds = Odds.of(self._acceptance.rate, confidences, parents)
-        expected = (0.0, *accumulate(odds.chances))
-        gains = [tokens + stop for tokens, stop in zip(expected, self._stop, strict=False)]
+        odds, row = Odds.of(self._acceptance.rate, confidences, parents), self._row
+        expected, costs = (0.0, *accumulate(odds.chances)), (row[1], *odds.costs(row))
+        each = zip(expected[: self.limit + 1], costs, strict=False)
+        gains = [tokens - self._rate * cost for tokens, cost in each]
         return gains.index(max(gains))
 
     def _value(self, taken: int, survival: float) -> float:

@@ -40,8 +40,8 @@ class Rules(NamedTuple):
     k: int = DEFAULT_K
     """Tokens it drafts per round, unless told otherwise."""
     priced: bool = True
-    """Whether a controller can choose it: what it drafts is there for nothing, or costs an
-    evaluation for each token, after which it can be told to stop."""
+    """Whether a controller can choose it: what it drafts is there for nothing, costs an evaluation
+    for each token, after which it can be told to stop, or one for all of them."""
 
 
 RULES: Mapping[str, Rules] = {
@@ -59,8 +59,8 @@ RULES: Mapping[str, Rules] = {
     "staged": Rules(uses_draft=True, needs_draft=True, looks_up=True),
     "mtp": Rules(uses_heads=True),
     "eagle3": Rules(uses_draft=True, needs_draft=True),
-    "dflash": Rules(uses_draft=True, needs_draft=True, priced=False),
-    "pard": Rules(uses_draft=True, needs_draft=True, priced=False),
+    "dflash": Rules(uses_draft=True, needs_draft=True),
+    "pard": Rules(uses_draft=True, needs_draft=True),
 }
 
 

@@ -108,21 +108,18 @@ class Growing:
         ]
         if self._shape is not None:
             shape = self._shape
-            waiting = [place for place in waiting if (*nodes[place].ranks, 0) in shape]
-        else:
-            # A child can at most be as likely as its parent, and takes the place of the last.
-            full = len(best) == self._budget
-            least = min((paths[place] for place in best), default=0.0) if full else 0.0
-            more = sum(paths[place] - least for place in waiting)
-            if not (more > _LEAST if pace is None else waiting and pace.deeper(more)):
-                return []
-            waiting.sort(key=lambda place: -paths[place])
-        evaluated = sum(node.number != ROOT for node in nodes)
-        most = min(self._session.max_rows, self._cells - evaluated)
-        return sorted(self._within(waiting)[: max(0, most)])
+            return sorted(self._fitting([p for p in waiting if (*nodes[p].ranks, 0) in shape]))
+        fitting = self._fitting(sorted(waiting, key=lambda place: -paths[place]))
+        # A child can at most be as likely as its parent, and takes the place of the last.
+        full = len(best) == self._budget
+        least = min(paths[place] for place in best) if full else 0.0
+        more = [paths[place] - least for place in fitting]
+        if pace is not None:
+            return sorted(fitting[: pace.level(more)])
+        return sorted(fitting) if sum(more) > _LEAST else []
 
-    def _within(self, waiting: list[int]) -> list[int]:
-        """Those that can be evaluated without more leaves than the draft model's session holds."""
+    def _fitting(self, waiting: list[int]) -> list[int]:
+        """Those of them, from the first one on, that the draft model's session has room for."""
         nodes = self._nodes
         inner = {node.parent for node in nodes if node.number != ROOT} | {ROOT}
         count = sum(place not in inner for place, node in enumerate(nodes) if node.number != ROOT)
@@ -134,7 +131,8 @@ class Growing:
                 count += not takes_its_place
                 inner.add(parent)
                 chosen.append(place)
-        return chosen
+        evaluated = sum(node.number != ROOT for node in nodes)
+        return chosen[: max(0, min(self._session.max_rows, self._cells - evaluated))]
 
     def _told(self) -> tuple[list[int], list[float]]:
         nodes = self._nodes

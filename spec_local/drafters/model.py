@@ -92,9 +92,12 @@ class ModelDrafter:
             while len(tokens) < budget and (pace is None or pace.more()):
                 started = perf_counter()
                 row, evaluated = self._row(context, tokens, budget)
-                steps.append((evaluated, perf_counter() - started))
+                so_far = 0.0
+                if not evaluated:  # the row was there already, so the evaluation before goes on
+                    evaluated, so_far = steps.pop()
+                steps.append((evaluated, so_far + perf_counter() - started))
                 proposal = sampler.propose(row[: self.n_vocab])
-                steps[-1] = (evaluated, perf_counter() - started)  # drawing costs as well
+                steps[-1] = evaluated, so_far + perf_counter() - started  # drawing costs as well
                 confidences.append(proposal.confidence)
                 if pace is not None and not pace.take(proposal.confidence):
                     refused = proposal.token
@@ -128,7 +131,10 @@ class ModelDrafter:
     def _row(
         self, context: Sequence[int], drafted: Sequence[int], budget: int
     ) -> tuple[Logits, int]:
-        """The model's logits (n_vocab,) after what was drafted, and how many tokens that took."""
+        """The model's logits (n_vocab,) after what was drafted, and how many tokens that took.
+
+        0: they came with an evaluation before.
+        """
         session, missing = self.cache.session, self._missing(context, drafted)
         row = session.evaluate(missing)[-1]
         if not drafted:

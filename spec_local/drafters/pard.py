@@ -7,14 +7,12 @@ row at each of these guesses the token that will stand behind it, without knowin
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from time import perf_counter
 
-from spec_local.drafters.cache import FAILURES
+import numpy as np
+
 from spec_local.drafters.model import ModelDrafter
-from spec_local.engine.draft import NO_DRAFT, Draft
+from spec_local.engine.draft import Draft
 from spec_local.engine.types import EvaluationSession, Pace
-from spec_local.errors import ContextOverflow, NoTokenAllowed
-from spec_local.sampling.distribution import Distribution
 from spec_local.sampling.types import Logits
 
 MASK_KEY = "spec_local.pard.mask_token_id"
@@ -40,52 +38,26 @@ class PardDrafter(ModelDrafter):
         """mask: the model's mask token; the rest is as for `ModelDrafter`."""
         super().__init__(session, n_vocab, is_end)
         self.mask = mask
+        self._rows: Logits = np.empty((0, self.n_vocab), np.float32)
+        """Of the last draft, one for each token of it; a view, like those of `evaluate`."""
+
+    @property
+    def block(self) -> int:
+        """Most tokens of a draft."""
+        return self.cache.session.max_rows
 
     def propose(self, context: Sequence[int], budget: int, pace: Pace | None = None) -> Draft:
-        cache, session, start = self.cache, self.cache.session, self._start(context)
-        missing = context[len(context) - cache.behind(context, start) :]
-        if cache.failed or any(token >= session.n_vocab for token in missing):
-            return NO_DRAFT
-        cache.move(start)
-        budget = min(budget, cache.room(context), session.max_rows)
-        if budget < 1:
-            return NO_DRAFT
-        read = [*missing, *[self.mask] * (budget - 1)]
-        started = perf_counter()
-        try:
-            rows = session.evaluate(read, rows=budget)
-            draft = self._drawn_from(rows, pace)
-            session.truncate(len(context) - start)
-        except FAILURES as error:
-            cache.fail(error)
-            return NO_DRAFT
-        except ContextOverflow:
-            cache.overflow()
-            return NO_DRAFT
-        return draft._replace(steps=((len(read), perf_counter() - started),))
+        draft = super().propose(context, min(budget, self.block), pace)
+        with self.cache.surviving():
+            if not self.cache.failed:
+                self.cache.session.truncate(len(context) - self.cache.start)
+        return draft
 
-    def _drawn_from(self, rows: Logits, pace: Pace | None) -> Draft:
-        sampler = self._followed()
-        tokens, confidences, distributions = list[int](), list[float](), list[Distribution]()
-        refused = None
-        for row in rows:
-            try:
-                proposal = sampler.propose(row[: self.n_vocab])
-            except NoTokenAllowed:  # the target's vocabulary may be larger: it goes on alone
-                break
-            confidences.append(proposal.confidence)
-            if pace is not None and not pace.take(proposal.confidence):
-                refused = proposal.token
-                break
-            tokens.append(proposal.token)
-            if proposal.distribution is not None:
-                distributions.append(proposal.distribution)
-            if self.is_end(proposal.token):
-                break
-        return Draft(
-            tuple(tokens),
-            self.name,
-            distributions=tuple(distributions) or None,
-            confidences=tuple(confidences),
-            refused=refused,
-        )
+    def _row(
+        self, context: Sequence[int], drafted: Sequence[int], budget: int
+    ) -> tuple[Logits, int]:
+        if drafted:
+            return self._rows[len(drafted)], 0
+        read = [*self._missing(context, drafted), *[self.mask] * (budget - 1)]
+        self._rows = self.cache.session.evaluate(read, rows=budget)
+        return self._rows[0], len(read)

@@ -64,7 +64,7 @@ class StagedDrafter(ModelDrafter):
         draft = super().propose(context, budget, pace)
         with self.cache.surviving():
             self._drop_guesses()
-        return draft._replace(steps=_evaluations(draft.steps))
+        return draft
 
     def _row(
         self, context: Sequence[int], drafted: Sequence[int], budget: int
@@ -115,15 +115,3 @@ class StagedDrafter(ModelDrafter):
     def close(self) -> None:
         super().close()
         self._lookup.close()
-
-
-def _evaluations(steps: Sequence[tuple[int, float]]) -> tuple[tuple[int, float], ...]:
-    """The evaluations alone; drawing from a row that was there already belongs to the last one."""
-    found = list[tuple[int, float]]()
-    for evaluated, seconds in steps:
-        if evaluated:
-            found.append((evaluated, seconds))
-        else:
-            before, so_far = found[-1]
-            found[-1] = (before, so_far + seconds)
-    return tuple(found)

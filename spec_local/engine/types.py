@@ -75,8 +75,11 @@ class Pace(Protocol):
     def take(self, confidence: float) -> bool:
         """Whether the token just drafted belongs to the draft; if not, the draft ends before it."""
 
-    def deeper(self, tokens: float) -> bool:
-        """Whether a level more of a tree, one evaluation, is worth so many accepted tokens more."""
+    def level(self, tokens: Sequence[float]) -> int:
+        """How many nodes of a tree to evaluate next, all at once, for their children; 0: none.
+
+        tokens: of each node so many more may be accepted then, the likeliest node first.
+        """
 
     def nodes(self, confidences: Sequence[float], parents: Sequence[int], chain: int) -> int:
         """How many nodes of a tree are to be verified, the likeliest ones.

@@ -196,7 +196,7 @@ class Session:
         if not self._dirty or self._handle is None or not self._process.is_this:
             return []
         lost: list[int] = []
-        self._tree.drop()
+        self._tree.forget()
         if not self._remove_after(len(self._tokens)):
             saved = self._checkpoint
             start = 0 if saved is None else saved.length
@@ -218,7 +218,7 @@ class Session:
             return True
         if self._snapshots and not self._may_go_back_to(length):
             return False
-        if not lib.llama_memory_seq_rm(self._memory, SEQUENCE, length, -1):
+        if not self._tree.remove_after(length):
             return False
         if self.capabilities.rollback != "window":
             return True

@@ -10,6 +10,7 @@ from spec_local.control.drafter_state import DrafterState
 from spec_local.control.widths import ANY, Widths
 from spec_local.drafters.heads import HeadDrafter
 from spec_local.drafters.model import ModelDrafter
+from spec_local.drafters.pard import PardDrafter
 from spec_local.engine.types import Drafter, EvaluationSession
 from spec_local.llama.session import Session
 from spec_local.machine.glance import glance_at_draft, glance_at_target
@@ -56,7 +57,8 @@ class LearnedController:
         cost = self._head_curves.get(drafter.name, cost)
         drawn, store = cost is not None, self._store
         known = {} if store is None else store.acceptance(self._pair, drafter.name, drawn)
-        return DrafterState(cost, known)
+        block = drafter.block if isinstance(drafter, PardDrafter) else 0
+        return DrafterState(cost, known, block=block)
 
     def _curve_of(
         self, identity: Identity | None, session: EvaluationSession | None

@@ -38,9 +38,7 @@ def heads_for(drafter: str | Drafter, target: Session, *, exact: bool) -> list[D
     given = head_drafter(target.model)
     if target.model.has_heads and given != MtpDrafter.name and named in (None, MtpDrafter.name):
         found.append(_own(target, exact))
-    # A block is drafted whole, which the controller cannot price.
-    chosen = given == named or (named is None and given != DflashDrafter.name)
-    if given is not None and chosen:
+    if given is not None and named in (None, given):
         found.append(_given(target, exact))
     return found
 

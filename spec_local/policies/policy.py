@@ -30,9 +30,9 @@ class Policy:
         """
         return True
 
-    def deeper(self, tokens: float) -> bool:
+    def level(self, tokens: Sequence[float]) -> int:
         """The policies are of chains; a tree is drafted as if there were none."""
-        return True
+        return len(tokens)
 
     def nodes(self, confidences: Sequence[float], parents: Sequence[int], chain: int) -> int:
         """All of them, as above."""

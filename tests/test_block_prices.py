@@ -1,0 +1,80 @@
+"""A block of tokens is paid for before any of it is seen: what it costs, and how long it gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from spec_local.control.controller import Controller
+from spec_local.control.drafter_state import DrafterState
+from spec_local.control.plan import PLAIN, Offer
+from tests.test_control import MAX_TOKENS, curve, flat, linear_third, trusted
+
+
+def rising(width: int) -> float:
+    return 0.1 * (1 + 0.2 * (width - 1))
+
+
+def a_controller(
+    cost: Callable[[int], float], drafting: Callable[[int], float], block: int = 32
+) -> Controller:
+    state = DrafterState(curve(drafting), known={"": trusted()}, block=block)
+    state.begin("")
+    controller = Controller(curve(cost), {"block": state, "lookup": DrafterState()})
+    controller.begin(MAX_TOKENS)
+    return controller
+
+
+def k_of(controller: Controller, behind: int = 1) -> int:
+    return controller.plan([Offer("block", behind=behind)], 100, 32).k
+
+
+def test_a_block_is_one_evaluation_of_what_is_missing_and_all_its_tokens() -> None:
+    state = DrafterState(curve(rising), block=8)
+    for behind in (1, 3, 9):  # all that an accepted block leaves
+        prices = state.prices(behind, 100, plain=1.0)
+        assert (prices.step, prices.reading) == (0.0, 0.0)
+        for k in (1, 4, 8):
+            assert prices.of(k) == pytest.approx(rising(behind + k - 1), rel=0.01)
+        assert prices.within(0.0) == 8
+    late = state.prices(10, 100, plain=1.0)
+    assert late.of(1) == pytest.approx(rising(2), rel=0.01)
+    assert late.reading == pytest.approx(rising(10) - rising(2), rel=0.05)
+
+
+def test_token_by_token_each_costs_an_evaluation() -> None:
+    prices = DrafterState(curve(rising)).prices(3, 100, plain=2.0)
+    assert prices.of(4) == pytest.approx((rising(2) + 3 * rising(1)) / 2, rel=0.01)
+    assert prices.reading == pytest.approx((rising(3) - rising(2)) / 2, rel=0.05)
+    assert prices.within(prices.of(4) + 0.01) == 4
+
+
+def test_a_block_ends_at_a_cliff_of_its_own_model() -> None:
+    cliff = a_controller(flat, lambda width: 0.1 if width <= 5 else 1.9)
+    assert k_of(cliff) == 5
+    assert k_of(cliff, behind=3) == 3
+    assert k_of(a_controller(flat, lambda _width: 0.1, block=4)) == 4
+
+
+def test_a_block_is_no_longer_than_the_curve_tells_of() -> None:
+    controller = a_controller(flat, lambda _width: 0.1)
+    assert k_of(controller) == k_of(controller, behind=17) == 16
+
+
+def test_what_drafting_costs_decides() -> None:
+    """A token of lookup's that is surely right is worth more than a block that costs as much."""
+    sure, block = Offer("lookup", (0.995,)), Offer("block", behind=1)
+    for price, chosen in ((0.1, "block"), (1.4, "lookup")):
+        controller = a_controller(linear_third, lambda _width, price=price: price, block=2)  # type: ignore[misc]
+        assert controller.plan([sure, block], 100, 32).drafter == chosen
+    dear = a_controller(linear_third, lambda _width: 3.0)
+    assert dear.plan([block], 100, 32) == PLAIN
+
+
+def test_the_tokens_of_a_block_are_verified_as_far_as_that_pays() -> None:
+    plan = a_controller(linear_third, lambda _width: 0.1).plan([Offer("block", behind=1)], 100, 8)
+    assert plan.pace is not None
+    assert plan.k > 2
+    assert plan.pace.take(0.995)
+    assert not plan.pace.take(0.1)
