@@ -131,8 +131,7 @@ def led_along(
 def agree(spec: PairSpec, said: list[dict[str, Any]], n_tokens: int) -> list[dict[str, Any]]:
     """For each ranking and size, the share that can be written, and what would be drafted."""
     with ExitStack() as stack:
-        target, draft = stack.enter_context(open_pair(spec, ["model"])).sessions(stack)
-        assert draft is not None
+        target, (draft, *_) = stack.enter_context(open_pair(spec, ["model"])).sessions(stack)
         kept = kept_tokens(target.model.path, draft.model.path, n_tokens)
         cells = [(name, size, each) for name, sizes in kept.items() for size, each in sizes.items()]
         drawn = []

@@ -49,8 +49,7 @@ def record_answers(spec: PairSpec, per_workload: int, tokens: int) -> dict[str, 
     answers = []
     with ExitStack() as stack:
         pair = stack.enter_context(open_pair(spec))
-        target, draft = pair.sessions(stack)
-        assert draft is not None
+        target, (draft, *_) = pair.sessions(stack)
         runner = stack.enter_context(Runner(target, "lookup", k=3))
         for prompt in choose(bundled(), [], per_workload):
             for temperature in (0.0, 0.8):

@@ -19,7 +19,7 @@ from spec_local.models.loading import (
     draft_may_fail,
     draft_session,
     give_eyes,
-    load_draft,
+    load_drafts,
     load_model,
     names_head,
 )
@@ -28,14 +28,10 @@ from spec_local.util.progress import Progress, no_progress
 
 
 class Sessions(NamedTuple):
-    """A context of the target, and one of the draft; None where there is no draft."""
+    """A context of the target, and one of each draft model."""
 
     target: Session
-    draft: Session | None
-
-    def of(self, spec: PairSpec) -> PairSpec:
-        """What was asked for, without a draft if there is none."""
-        return spec if self.draft or self.target.model.head else replace(spec, draft=None)
+    drafts: tuple[Session, ...]
 
 
 class OpenPair:
@@ -47,7 +43,7 @@ class OpenPair:
     def __init__(
         self,
         target: Model,
-        draft: Model | None,
+        drafts: dict[str, Model],
         exact: str | None,
         profiles: ProfileStore,
         progress: Progress,
@@ -56,21 +52,31 @@ class OpenPair:
     ) -> None:
         """Models that are already loaded; the pair frees them. `open_pair` loads them by name.
 
-        may_lack_draft: as there.
+        drafts: by what they were asked for by. may_lack_draft: as there.
         """
-        self.target, self.draft = target, draft
+        self.target, self.drafts = target, drafts
         self._may_lack_draft = may_lack_draft
         self.profiles = profiles
         self._exact = exact
         self._progress = progress
 
     def sessions(self, stack: ExitStack) -> Sessions:
-        """New contexts, which the stack must close before the pair."""
-        target, draft = stack.enter_context(session_on(self.target)), None
-        if self.draft is not None and self.target.head is None:
-            with draft_may_fail(self.draft.path.name, self._may_lack_draft):
-                draft = stack.enter_context(draft_session(self.draft))
-        return Sessions(target, draft)
+        """New contexts, which the stack must close before the pair.
+
+        A draft model that gets none, where it may be lacked, is freed.
+        """
+        target, drafts = stack.enter_context(session_on(self.target)), dict[str, Session]()
+        models = {name: model for name, model in self.drafts.items() if not model.is_head}
+        for name, model in models.items():
+            with draft_may_fail(name, self._may_lack_draft):
+                drafts[name] = stack.enter_context(draft_session(model))
+        for name in models.keys() - drafts:
+            self.drafts.pop(name).close()
+        return Sessions(target, tuple(drafts.values()))
+
+    def of(self, spec: PairSpec) -> PairSpec:
+        """What was asked for, without the drafts that are not there."""
+        return replace(spec, draft=tuple(self.drafts))
 
     def exactness(self, target: Session, anew: bool = False) -> Exactness | None:
         """How a context of the target is evaluated in the exact mode asked for; None without one.
@@ -84,7 +90,7 @@ class OpenPair:
 
     def close(self) -> None:
         """Free the models; twice is harmless."""
-        for model in filter(None, (self.draft, self.target)):
+        for model in (*self.drafts.values(), self.target):
             model.close()
 
     def __enter__(self) -> OpenPair:
@@ -106,14 +112,14 @@ def open_pair(
 ) -> OpenPair:
     """Load what a pair names; models that are not there yet are pulled.
 
-    drafters: those that will run, by name or one's own; the draft is loaded if one of them uses it.
-    may_lack_draft: if it cannot be loaded, and all of them can do without, that is only logged.
+    drafters: those that will run, by name or one's own; drafts are loaded if one of them uses them.
+    may_lack_draft: if one cannot be loaded, and all can do without, that is only logged.
     exact: a mode of `exact/modes.py`; None does without. profiles: None is the user's.
     Raises SpecLocalError, what can be known beforehand before anything is loaded.
     """
     running = list(drafters)
     for drafter in running:
-        rules.check(drafter, has_draft=spec.draft is not None)
+        rules.check(drafter, drafts=len(spec.drafts))
     if exact is not None:
         options = exact_options(exact, options or LoadOptions())
     registry, profiles = load_registry(), profiles or ProfileStore.of_user()
@@ -123,12 +129,10 @@ def open_pair(
             load_model(spec.target, registry, options, progress, heads=heads)
         )
         give_eyes(target, spec.mmproj, registry, progress)
-        draft, may_lack = None, may_lack_draft and not any(map(rules.needs_draft, running))
-        used = any(map(rules.uses_draft, running)) or (heads and names_head(spec.draft, registry))
-        if spec.draft is not None and used:
-            with draft_may_fail(spec.draft, may_lack):
-                draft = stack.enter_context(load_draft(spec.draft, target, registry, progress))
-                target.head = draft if draft.is_head else None
-        opened = OpenPair(target, draft, exact, profiles, progress, may_lack_draft=may_lack)
+        may_lack = may_lack_draft and not any(map(rules.needs_draft, running))
+        used = any(map(rules.uses_draft, running))
+        names = [each for each in spec.drafts if used or (heads and names_head(each, registry))]
+        drafts = load_drafts(names, target, registry, progress, stack, may_fail=may_lack)
+        opened = OpenPair(target, drafts, exact, profiles, progress, may_lack_draft=may_lack)
         stack.pop_all()
         return opened

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Protocol
@@ -13,7 +13,7 @@ from spec_local.errors import Interrupted
 from spec_local.util.progress import Progress
 
 PROMPT, DRAFT_PROMPT = "prompt", "draft prompt"
-"""Stages: the target reads the prompt, and then perhaps the draft model."""
+"""Stages: the target reads the prompt, and then perhaps the draft models."""
 
 
 class Reading(Protocol):
@@ -24,7 +24,7 @@ class Reading(Protocol):
 
 @contextmanager
 def batches_told(
-    target: Reading, draft: Reading | None, progress: Progress, cancel: threading.Event
+    target: Reading, drafts: Iterable[Reading], progress: Progress, cancel: threading.Event
 ) -> Iterator[None]:
     """While the block runs: told after every batch but the last, and ended between two if set."""
 
@@ -33,15 +33,14 @@ def batches_told(
         if cancel.is_set():
             raise Interrupted("The generation was cancelled.")
 
-    target.on_progress = partial(between, PROMPT)
-    if draft is not None:
-        draft.on_progress = partial(between, DRAFT_PROMPT)
+    told = [(target, PROMPT), *((draft, DRAFT_PROMPT) for draft in drafts)]
+    for session, stage in told:
+        session.on_progress = partial(between, stage)
     try:
         yield
     finally:
-        target.on_progress = None
-        if draft is not None:
-            draft.on_progress = None
+        for session, _stage in told:
+            session.on_progress = None
 
 
 def ends_told(rounds: Iterator[Round], progress: Progress) -> Iterator[Round]:

@@ -1,4 +1,4 @@
-"""Runner: what an application imports. Loads a target and perhaps a draft, generates, chats."""
+"""Runner: what an application imports. Loads a target and perhaps drafts, generates, chats."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ from spec_local.text import as_stops
 from spec_local.turns import OneAtATime
 from spec_local.util.process import OwnStack, Process, closed_when_dropped
 from spec_local.util.progress import Progress, no_progress
+from spec_local.util.several import as_tuple
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -58,7 +59,7 @@ class Runner:
         target: Session,
         drafter: str | Drafter = drafters.AUTO,
         *,
-        draft: Session | None = None,
+        draft: Session | Sequence[Session] | None = None,
         k: int | Policy | None = None,
         sampling: Sampling | None = None,
         profiles: ProfileStore | None = None,
@@ -68,31 +69,30 @@ class Runner:
         """Use sessions that are already open; the caller closes them and their models after it.
 
         drafter, k: as for `Runner.load`, which opens everything by name, and then the runner owns
-        it; k may also be a policy, for benchmarks. draft: left alone by drafters that use none.
-        profiles: where what is learned is kept; None keeps it as long as the runner lives. exact:
-        of the target. library: what lookup has.
+        it; k may also be a policy, for benchmarks. draft: one or several; drafters that use none
+        leave them alone. profiles: where what is learned is kept; None keeps it as long as the
+        runner lives. exact: of the target. library: what lookup has.
         """
-        head = target.model.head  # which drafts in place of a draft model
-        drafters.check(drafter, has_draft=draft is not None or head is not None, k=k)
-        self.target = target
-        self.exact = exact
+        given, head = as_tuple(draft), target.model.head  # which drafts like a draft model
+        drafters.check(drafter, drafts=len(given) + (head is not None), k=k)
+        self.target, self.exact = target, exact
         self._evaluated: EvaluationSession = target if exact is None else exact.session
         self.n_ctx = self._evaluated.n_ctx
         """Most tokens of a prompt and its answer together."""
-        self.draft = draft if drafters.uses_draft(drafter) else None
+        self.drafts = given if drafters.uses_draft(drafter) else ()
+        self.draft = next(iter(self.drafts), None)  # the first
         self.sampling = sampling or Sampling()
         self.vocab = target.model.vocab
-        self._drafter = drafter
+        self.drafter = drafter
         self.library = library or Library()
         self.speculator, self._learned = speculation(
-            drafter, target, self.draft, self.library, k=k, profiles=profiles, exact=exact
+            drafter, target, self.drafts, self.library, k=k, profiles=profiles, exact=exact
         )
         self._sampler_factory = SamplerFactory(target)
         self._turn = OneAtATime()
         self._worker = ThreadPoolExecutor(1, "spec-local")  # ends when nobody has it any more
-        self._abort = Abort(filter(None, (target, self.draft)))
-        self._process = Process()
-        self._closed = False
+        self._abort = Abort((target, *self.drafts))
+        self._process, self._closed = Process(), False
         self.pair: PairSpec | None = None
         """The names it was loaded by; None if it was made from sessions."""
         self._resources = OwnStack()
@@ -111,7 +111,7 @@ class Runner:
         pair: str | PairSpec | None = None,
         *,
         target: str | Path | None = None,
-        draft: str | Path | None = None,
+        draft: str | Path | Sequence[str | Path] | None = None,
         mmproj: str | Path | None = None,
         drafter: str | Drafter | None = None,
         k: int | None = None,
@@ -123,10 +123,10 @@ class Runner:
         remember: bool = False,
         progress: Progress = no_progress,
     ) -> Runner:
-        """Load a pair by its name in models.toml, or a target and a draft by name or path.
+        """Load a pair by its name in models.toml, or a target and drafts by name or path.
 
         What is not there yet is pulled. Raises SpecLocalError. mmproj: the target's image encoder;
-        None takes the one that lies beside it, if any. draft: None is the pair's own; "auto" where
+        None: the one beside it, if any. draft: one or several; None is the pair's own; "auto" where
         it has none the best one at hand, which `runner.pair` tells; "none" does without. One that
         nobody named may fail to load. drafter: one of docs/drafters.md, or a `Drafter` of your own,
         which the runner closes. auto decides by what each costs and earns here, and so do several
@@ -138,7 +138,7 @@ class Runner:
         """
         spec, mode = choose_pair(pair, target, draft, mmproj), mode_of(exact)
         drafter = spec.drafter if drafter is None else drafter
-        drafters.check(drafter, has_draft=spec.draft is not None, k=k)
+        drafters.check(drafter, drafts=len(spec.drafts), k=k)
         if (corpus := read_corpus(lookup_corpus)) or remember:
             drafters.check_looks_up(drafter, "a lookup corpus" if corpus else "past answers")
         spec = with_best_draft(spec, drafter, options, profiles, progress)
@@ -150,20 +150,20 @@ class Runner:
                 exact=mode,
                 profiles=profiles,
                 progress=progress,
-                may_lack_draft=draft in (None, BEST_DRAFT),
+                may_lack_draft=as_tuple(draft) in ((), (BEST_DRAFT,)),
             )
             sessions = stack.enter_context(opened).sessions(stack)
             runner = cls(
                 sessions.target,
                 drafter,
-                draft=sessions.draft,
+                draft=sessions.drafts,
                 k=k,
                 sampling=sampling or spec.sampling,
                 profiles=opened.profiles,
                 exact=opened.exactness(sessions.target),
                 library=library_of(opened.target, corpus, remember),
             )
-            runner.pair = sessions.of(spec)
+            runner.pair = opened.of(spec)
             return runner._owning(stack.pop_all())
 
     def _owning(self, models: OwnStack) -> Runner:
@@ -219,7 +219,7 @@ class Runner:
         )
         self.check(request.sampling)
         if prediction is not None:
-            drafters.check_looks_up(self._drafter, "a prediction")
+            drafters.check_looks_up(self.drafter, "a prediction")
         run = partial(self._run, request=request, progress=progress)
         generation = Generation(run, self._abort, self._worker)
         self._turn.add(generation)
@@ -256,7 +256,7 @@ class Runner:
             self.library.predict(context, request.prediction)
             sampler = self._sampler_factory.open(sampling, context)
             stack.callback(sampler.close)
-            stack.enter_context(batches_told(self.target, self.draft, progress, cancel))
+            stack.enter_context(batches_told(self.target, self.drafts, progress, cancel))
             rounds = decode(
                 self._evaluated,
                 self.speculator,

@@ -9,6 +9,7 @@ from spec_local import drafters
 from spec_local.control.widths import ANY
 from spec_local.drafters.build import DraftModel, build, build_some
 from spec_local.drafters.library import Library
+from spec_local.drafters.model import ModelDrafter
 from spec_local.drafters.pard import MASK_KEY, PardDrafter
 from spec_local.drafters.text_only import TextOnly
 from spec_local.engine.paced import Paced
@@ -34,7 +35,7 @@ class Speculation(NamedTuple):
 def speculation(
     drafter: str | Drafter,
     target: Session,
-    draft: Session | None,
+    drafts: Sequence[Session],
     library: Library,
     *,
     k: int | Policy | None,
@@ -43,45 +44,53 @@ def speculation(
 ) -> Speculation:
     """Make it, as `Runner` explains; the drafter's rules have been checked."""
     names = drafters.chosen_from(drafter)
-    model = _draft_model(drafter, names, target, draft)
+    models = _draft_models(drafter, names, target, drafts)
     given = [heads_for(name, target, exact=exact is not None) for name in names or (drafter,)]
     heads = [each for found in given for each in found]
     if isinstance(k, Policy):
-        return Speculation(Paced(build(drafter, model, library, heads), k), None)
+        return Speculation(Paced(build(drafter, models, library, heads), k), None)
     if not names:
-        one = build(drafter, model, library, heads)
+        one = build(drafter, models, library, heads)
         fixed = FixedK(one, drafters.default_k(drafter) if k is None else k)
         most = target.max_rows - 1
         require(fixed.k <= most, f"k can be at most {most}, not {fixed.k}.")
         return Speculation(fixed, None)
     widths = ANY if exact is None else exact.widths
-    built = build_some(names, model, library, heads)
-    learned = LearnedController(target, draft, built, profiles, widths)
+    built = build_some(names, models, library, heads)
+    learned = LearnedController(target, drafts, built, profiles, widths)
     return Speculation(Adaptive(built, learned.controller), learned)
 
 
-def _draft_model(
-    drafter: str | Drafter, names: Sequence[str], target: Session, draft: Session | None
-) -> DraftModel | None:
-    """What drafts token by token, in the target's tokens; None without a draft model."""
-    if draft is None:
-        require(
-            all(name in OF_HEADS or not drafters.needs_draft(name) for name in names or (drafter,)),
-            f"The drafter {drafter} needs a draft model, and what was given is a head; take the "
-            f"drafter {head_drafter(target.model)}.",
-        )
-        return None
-    mask = _mask_of(draft)
+def _draft_models(
+    drafter: str | Drafter, names: Sequence[str], target: Session, drafts: Sequence[Session]
+) -> list[DraftModel]:
+    """What drafts token by token, in the target's tokens."""
     require(
-        mask is not None or PardDrafter.name not in (names or (drafter,)),
-        f"The drafter pard needs a draft trained with a mask token, and "
-        f"{draft.model.path.name} names none ({MASK_KEY}); take the drafter model.",
+        bool(drafts)
+        or all(name in OF_HEADS or not drafters.needs_draft(name) for name in names or (drafter,)),
+        f"The drafter {drafter} needs a draft model, and what was given is a head; take the "
+        f"drafter {head_drafter(target.model)}.",
+    )
+    drafters.check_numbers(drafter, len(drafts))
+    asked = names or (drafter,)
+    return [_draft_model(asked, target, *each) for each in enumerate(drafts, start=1)]
+
+
+def _draft_model(
+    asked: Sequence[str | Drafter], target: Session, number: int, draft: Session
+) -> DraftModel:
+    mask, pard = _mask_of(draft), drafters.numbered(PardDrafter.name, number)
+    require(
+        mask is not None or pard not in asked,
+        f"The drafter {pard} needs a draft trained with a mask token, and "
+        f"{draft.model.path.name} names none ({MASK_KEY}); take the drafter "
+        f"{drafters.numbered(ModelDrafter.name, number)}.",
     )
     session = in_target_tokens(draft, target)
     words = own_words(session, draft, target)
     if target.model.eyes is not None:
         session = TextOnly(session)
-    return DraftModel(session, target.n_vocab, target.model.vocab.is_end, mask, words)
+    return DraftModel(session, target.n_vocab, target.model.vocab.is_end, mask, words, number)
 
 
 def _mask_of(draft: Session) -> int | None:

@@ -69,7 +69,7 @@ class StubRunner:
         pause: Callable[[], None] = lambda: None,
     ) -> None:
         """pause: called in every round."""
-        check(drafter, has_draft=False)
+        check(drafter, drafts=0)
         self.session = session or TableSession()
         self.sampling = Sampling(temperature=0, top_k=0, top_p=1, min_p=0)
         self.vocab, self.template = LetterVocabulary(), LetterTemplate()
@@ -122,7 +122,7 @@ class StubRunner:
         self.library.predict(request.context, request.prediction)
         rounds = decode(
             self.session,
-            FixedK(build(self.drafter, None, self.library), 3),
+            FixedK(build(self.drafter, (), self.library), 3),
             VERIFIERS[request.sampling.acceptance],
             sampler_for(request.sampling, request.context),
             request.context,

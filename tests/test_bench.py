@@ -41,12 +41,11 @@ TUNE_SECONDS = 0.05
 
 
 @contextmanager
-def benchmark(schedule: Schedule, target: Path, draft: Path | None = None) -> Iterator[Benchmark]:
+def benchmark(schedule: Schedule, target: Path, *drafts: Path) -> Iterator[Benchmark]:
     with ExitStack() as stack:
-        models = [stack.enter_context(Model(path)) for path in (target, draft) if path]
-        pair = models[0], models[1] if draft else None
+        first, *others = [stack.enter_context(Model(path)) for path in (target, *drafts)]
         field = stack.enter_context(
-            Field(schedule.contenders, *pair, None, TUNE_SECONDS, no_progress)
+            Field(schedule.contenders, first, others, None, TUNE_SECONDS, no_progress)
         )
         yield Benchmark(
             schedule,
@@ -57,15 +56,15 @@ def benchmark(schedule: Schedule, target: Path, draft: Path | None = None) -> It
 
 def schedule(
     contenders: Sequence[str] = (),
-    has_draft: bool = True,
+    drafts: int = 1,
     temperatures: Sequence[float] = (0.0, 0.8),
 ) -> Schedule:
-    line = line_up(contenders, [], has_draft)
+    line = line_up(contenders, [], drafts)
     return Schedule(PROMPTS, line, tokens=12, temperatures=temperatures)
 
 
 def test_where_time_is_short_less_is_measured_and_it_is_said_what(tiny: Path) -> None:
-    asked = replace(schedule(["lookup"], has_draft=False), most_seconds=0.0)
+    asked = replace(schedule(["lookup"], drafts=0), most_seconds=0.0)
     with benchmark(asked, tiny) as bench:
         bench.run()
         result = bench.result("spec-local bench")
@@ -181,7 +180,7 @@ def test_costs_are_learned_from_what_every_contender_evaluates(
 def test_an_interrupted_benchmark_has_what_was_finished(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = schedule(has_draft=False, temperatures=(0.0,))
+    asked = schedule(drafts=0, temperatures=(0.0,))
     with benchmark(asked, tiny) as bench:
         contender = bench.field.running["auto"]
         start = contender.start
@@ -200,7 +199,7 @@ def test_an_interrupted_benchmark_has_what_was_finished(
 
 
 def test_the_json_file_is_the_whole_result(tiny: Path, tmp_path: Path) -> None:
-    with benchmark(schedule(has_draft=False), tiny) as bench:
+    with benchmark(schedule(drafts=0), tiny) as bench:
         bench.run()
         result = bench.result("spec-local bench --json a.json")
     result.save(tmp_path / "a.json")
@@ -237,9 +236,9 @@ def test_a_slowed_contender_is_said_to_be_slower(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
-    builders = {**drafters.BUILDERS, "lookup": lambda _draft, _library: Slow(clock)}
+    builders = {**drafters.BUILDERS, "lookup": lambda _drafts, _library: Slow(clock)}
     monkeypatch.setattr(drafters, "BUILDERS", builders)
-    asked = schedule(["lookup"], has_draft=False, temperatures=(0.0,))
+    asked = schedule(["lookup"], drafts=0, temperatures=(0.0,))
     with benchmark(asked, tiny) as bench:
         for module in ("bench.run.race", "engine.decode", "llama.session"):
             monkeypatch.setattr(f"spec_local.{module}.perf_counter", clock)
@@ -255,16 +254,16 @@ def test_a_slowed_contender_is_said_to_be_slower(
 
 
 def test_a_perfect_draft_is_found_and_verified(tiny: Path, tiny_draft: Path) -> None:
-    asked = Schedule(PROMPTS, line_up([PLAIN], [], has_draft=False), tokens=24, temperatures=(0.0,))
+    asked = Schedule(PROMPTS, line_up([PLAIN], [], drafts=0), tokens=24, temperatures=(0.0,))
     with Model(tiny) as target, Model(tiny) as same, Model(tiny_draft) as other:
-        with Field(asked.contenders, target, None, None, TUNE_SECONDS, no_progress) as field:
+        with Field(asked.contenders, target, (), None, TUNE_SECONDS, no_progress) as field:
             trial = DraftTrial(asked, field, None, TUNE_SECONDS, no_progress)
             perfect, poor = trial.judge(same), trial.judge(other)
         assert perfect.agreement == 1.0
         assert poor.agreement < 0.5
         assert perfect.by_k[4] > poor.by_k[4]
         again = winner_schedule(asked, perfect)
-        with Field(again.contenders, target, same, None, TUNE_SECONDS, no_progress) as field:
+        with Field(again.contenders, target, [same], None, TUNE_SECONDS, no_progress) as field:
             winner = run_winner(perfect, again, field, no_progress)
     assert winner.measured is not None
     assert set(winner.measured) == {f"k={perfect.best_k}", "auto"}

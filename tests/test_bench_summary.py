@@ -42,7 +42,7 @@ def test_ratios_are_formed_pair_by_pair() -> None:
         run(PLAIN, 8.0, repeat=1),  # the machine was four times as slow
         run("auto", 2.0, repeat=1),
     ]
-    plain, auto = cells(runs, AUTO, CostCurve(), None)
+    plain, auto = cells(runs, AUTO, CostCurve(), ())
     assert (plain.speedup.median, plain.speedup.error) == (1.0, 0.0)
     spread = auto.speedup
     assert (spread.median, spread.low, spread.high, spread.pairs) == (3.0, 2.0, 4.0, 2)
@@ -61,7 +61,7 @@ def test_only_runs_side_by_side_are_compared() -> None:
     contenders = [*AUTO, contender("model")]
     found = {
         (c.contender, c.workload): c.speedup.median
-        for c in cells(runs, contenders, CostCurve(), None)
+        for c in cells(runs, contenders, CostCurve(), ())
     }
     assert found == {(PLAIN, "chat"): 1.0, ("auto", "chat"): 2.0, ("model k=3", "chat"): 1.0}
 
@@ -74,7 +74,7 @@ def test_noise_is_what_differs_between_repeats_not_between_workloads() -> None:
                 run(PLAIN, 1.0, workload, repeat),
                 run("auto", noise / speedup, workload, repeat),
             ]
-    found = [cell for cell in cells(runs, AUTO, CostCurve(), None) if cell.contender == "auto"]
+    found = [cell for cell in cells(runs, AUTO, CostCurve(), ()) if cell.contender == "auto"]
     deviation = math.log(1.1) * math.sqrt(2)  # of one pair, two degrees of freedom
     student_of_two = 4.3027  # of two degrees of freedom, from a printed table
     for cell in found:
@@ -93,7 +93,7 @@ def test_students_t_is_scipys(degrees: int) -> None:
 
 
 def test_one_repeat_knows_no_noise() -> None:
-    (_plain, auto) = cells([run(PLAIN, 2.0), run("auto", 1.0)], AUTO, CostCurve(), None)
+    (_plain, auto) = cells([run(PLAIN, 2.0), run("auto", 1.0)], AUTO, CostCurve(), ())
     assert auto.speedup.error is None
 
 
@@ -118,13 +118,13 @@ def test_first_tokens_are_compared_where_the_prompt_was_read() -> None:
         run(PLAIN, 1.0, repeat=1),
         run("auto", 1.0, repeat=1),
     ]
-    _plain, auto = cells(runs, AUTO, CostCurve(), None)
+    _plain, auto = cells(runs, AUTO, CostCurve(), ())
     assert (auto.first_token_ratio, auto.first_token_seconds) == (1.25, 2.5)
 
 
 def test_shares_add_up() -> None:
     auto = run("auto", 2.0, draft_seconds=0.5, verify_seconds=1.0, sample_seconds=0.1)
-    _plain, cell = cells([run(PLAIN, 2.0), auto], AUTO, CostCurve(), None)
+    _plain, cell = cells([run(PLAIN, 2.0), auto], AUTO, CostCurve(), ())
     assert cell.shares == pytest.approx(
         {"draft": 0.25, "verify": 0.5, "sampling": 0.05, "other": 0.2}
     )
@@ -133,7 +133,7 @@ def test_shares_add_up() -> None:
 def test_usual_overhead_is_the_median_of_what_the_runs_found() -> None:
     plain = [run(PLAIN, 2.0, repeat=i) for i in range(3)]
     found = [run("auto", 2.0, repeat=i, overhead_us=us) for i, us in enumerate((9e3, 1e2, 3e2))]
-    before, auto = cells([*plain, *found], AUTO, CostCurve(), None)
+    before, auto = cells([*plain, *found], AUTO, CostCurve(), ())
     assert auto.usual_overhead_us == 3e2
     assert before.usual_overhead_us is None  # as in files written before there was this field
 
@@ -141,7 +141,7 @@ def test_usual_overhead_is_the_median_of_what_the_runs_found() -> None:
 def test_a_peer_is_compared_with_its_own_plain_decoding_too() -> None:
     peers = [Contender("srv plain", "srv"), Contender("srv md", "srv")]
     runs = [run(PLAIN, 2.0), run("srv plain", 1.6), run("srv md", 3.2)]
-    *_ours, plain, drafting = cells(runs, [*AUTO, *peers], CostCurve(), None)
+    *_ours, plain, drafting = cells(runs, [*AUTO, *peers], CostCurve(), ())
     assert (plain.speedup.median, plain.own_speedup) == (1.25, 1.0)
     assert (drafting.speedup.median, drafting.own_speedup) == (0.625, 0.5)
     assert drafting.shares == {}
@@ -155,26 +155,26 @@ def test_acceptance_of_a_token_whose_predecessors_were_accepted() -> None:
 
 
 def test_the_line_up() -> None:
-    names = [each.name for each in line_up([], [], has_draft=True)]
+    names = [each.name for each in line_up([], [], drafts=1)]
     assert names == ["none", "lookup k=3", "model k=3", "auto"]
-    assert [each.name for each in line_up([], [], has_draft=False)] == [
+    assert [each.name for each in line_up([], [], drafts=0)] == [
         "none",
         "lookup k=3",
         "auto",
     ]
-    swept = line_up(["auto"], [1, 8], has_draft=True)
+    swept = line_up(["auto"], [1, 8], drafts=1)
     assert [(each.name, each.k) for each in swept] == [
         ("none", None),
         ("auto", None),
         ("model k=1", 1),
         ("model k=8", 8),
     ]
-    assert [each.name for each in line_up(["none", "auto"], [], True)] == ["none", "auto"]
+    assert [each.name for each in line_up(["none", "auto"], [], 1)] == ["none", "auto"]
 
 
 def test_policies_are_contenders_and_a_contender_is_known_by_its_name_in_a_report() -> None:
     named = ["assisted", "p-min=0.75", "p-min 0.75", "staged", "model k=5", "model=5"]
-    found = [(each.name, each.drafter, each.k, each.policy) for each in line_up(named, [], True)]
+    found = [(each.name, each.drafter, each.k, each.policy) for each in line_up(named, [], 1)]
     assert found == [
         ("none", "none", None, ""),
         ("assisted", "model", None, "assisted"),
@@ -201,11 +201,11 @@ def test_policies_are_contenders_and_a_contender_is_known_by_its_name_in_a_repor
 )
 def test_who_cannot_run(name: str, complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
-        line_up([name], [], has_draft=False)
+        line_up([name], [], drafts=0)
 
 
 def test_plain_decoding_is_in_every_heat() -> None:
-    contenders = line_up([], [1, 2, 4, 8], has_draft=True)
+    contenders = line_up([], [1, 2, 4, 8], drafts=1)
     assert [[each.name for each in heat] for heat in heats(contenders)] == [
         ["none", "lookup k=3", "model k=3", "auto"],
         ["none", "model k=1", "model k=2", "model k=4"],

@@ -49,7 +49,7 @@ DRAFTERS: dict[str, Callable[[], Drafter]] = {
     "logits and lookup": lambda: LogitSpecDrafter(min_match=1),
     "lookahead": LookaheadDrafter,
     "lookup and model": lambda: MergedDrafter(
-        [LookupDrafter(min_match=1), ModelDrafter(TableSession(seed=0, sharpness=1.5))]
+        [LookupDrafter(min_match=1), ModelDrafter(TableSession(seed=0, sharpness=1.5))], "both"
     ),
     "lookup then model": lambda: FirstThatDrafts(
         [LookupDrafter(min_match=2), ModelDrafter(TableSession(seed=0, sharpness=1.5))]

@@ -198,8 +198,7 @@ def test_the_window_of_lookahead_finds_n_grams() -> None:
 def test_merged_drafts_are_one_tree() -> None:
     context = [*PROMPT, 3, 1]
     model = ModelDrafter(TableSession(end_bias=-60))
-    both = MergedDrafter([LookupDrafter(), model])
-    assert both.name == "lookup-and-model"
+    both = MergedDrafter([LookupDrafter(), model], "both")
     draft = proposed(both, context, 8)
     looked = proposed(LookupDrafter(), context, 8).tokens
     drawn = proposed(ModelDrafter(TableSession(end_bias=-60)), context, 8).tokens
@@ -213,7 +212,7 @@ def test_merged_drafts_are_one_tree() -> None:
 @pytest.mark.parametrize("rule", ["rejection", "block"])
 def test_what_is_drawn_is_not_merged(rule: AcceptanceRule) -> None:
     context = [*PROMPT, 3, 1]
-    both = MergedDrafter([LookupDrafter(), TreeDrafter(TableSession(end_bias=-60))])
+    both = MergedDrafter([LookupDrafter(), TreeDrafter(TableSession(end_bias=-60))], "both")
     both.begin(context, sampler_for(Sampling(temperature=1.0, acceptance=rule), context))
     draft = both.propose(context, 6)
     assert draft.drafter == "tree"

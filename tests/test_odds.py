@@ -144,8 +144,8 @@ def test_several_names_are_a_choice() -> None:
     assert drafters.chosen_from("lookup") == ()
     assert drafters.uses_draft("lookup,model")
     assert not drafters.uses_draft("lookup,recycling")
-    drafters.check("lookup,recycling", has_draft=False)
-    drafters.check("lookup,pard", has_draft=True)
+    drafters.check("lookup,recycling", drafts=0)
+    drafters.check("lookup,pard", drafts=1)
     for wrong, said in (
         ("lookup,nobody", "no drafter 'nobody'"),
         ("lookup,lookahead", "Nobody can choose lookahead"),
@@ -156,17 +156,17 @@ def test_several_names_are_a_choice() -> None:
         with pytest.raises(ConfigError, match=said):
             drafters.uses_draft(wrong)
     with pytest.raises(ConfigError, match="needs a draft model"):
-        drafters.check("lookup,model", has_draft=False)
+        drafters.check("lookup,model", drafts=0)
     with pytest.raises(ConfigError, match="how much to draft"):
-        drafters.check("lookup,recycling", has_draft=False, k=4)
+        drafters.check("lookup,recycling", drafts=0, k=4)
 
 
 def test_the_drafters_named_are_built_and_share_a_draft_models_cache() -> None:
-    draft = DraftModel(TableSession(), 24, lambda _token: False)
-    found = build_some(("lookup-tree", "model", "staged"), draft, Library())
+    drafts = [DraftModel(TableSession(), 24, lambda _token: False)]
+    found = build_some(("lookup-tree", "model", "staged"), drafts, Library())
     assert [each.name for each in found] == ["lookup-tree", "model", "window", "staged"]
     caches = {id(each.cache) for each in found if isinstance(each, ModelDrafter)}
     assert len(caches) == 1
-    everything = build_some(("auto",), draft, Library())
+    everything = build_some(("auto",), drafts, Library())
     assert [each.name for each in everything] == ["lookup", "model", "window"]
-    assert [each.name for each in build_some(("auto",), None, Library())] == ["lookup"]
+    assert [each.name for each in build_some(("auto",), (), Library())] == ["lookup"]

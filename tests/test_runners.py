@@ -40,9 +40,11 @@ class Watched(Loader):
         self.loaded.append(Path(str(models.target)).name)
         return Loader.load(self, models, spec)
 
-    def open_draft(self, models: ModelOptions, target: Model, stack: ExitStack) -> Session | None:
-        found = Loader.open_draft(self, models, target, stack)
-        self.loaded.extend([] if found is None else [found.model.path.name])
+    def open_drafts(
+        self, models: ModelOptions, target: Model, stack: ExitStack
+    ) -> tuple[Session, ...]:
+        found = Loader.open_drafts(self, models, target, stack)
+        self.loaded.extend(each.model.path.name for each in found)
         return found
 
 
@@ -60,7 +62,7 @@ def watched(models: ModelOptions) -> Watched:
 def opened(target: Path, draft: Path | None, drafter: str | None = None) -> Runners:
     models = ModelOptions(
         target=str(target),
-        draft=None if draft is None else str(draft),
+        draft=None if draft is None else [str(draft)],
         no_draft=draft is None,
         drafter=drafter,
     )
@@ -184,7 +186,7 @@ def test_what_is_no_model_is_refused_before_anything_is_freed(tiny: Path, tmp_pa
 def test_what_needs_a_draft_is_refused_before_anything_is_freed(
     tiny: Path, tiny_draft: Path
 ) -> None:
-    models = ModelOptions(target=str(tiny), draft=str(tiny_draft), drafter="model")
+    models = ModelOptions(target=str(tiny), draft=[str(tiny_draft)], drafter="model")
     with Runners(models, watched(models)) as runners:
         first = runners.runner
         with pytest.raises(ConfigError, match="needs a draft model"):

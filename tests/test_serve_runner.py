@@ -38,7 +38,7 @@ def served(path: Path, parallel: int = 1, kept: int = 0, **options: Any) -> Test
 
 @pytest.fixture(scope="module")
 def client(tiny: Path, tiny_draft: Path) -> Iterator[TestClient]:
-    with served(tiny, parallel=2, draft=str(tiny_draft)) as client:
+    with served(tiny, parallel=2, draft=[str(tiny_draft)]) as client:
         yield client
 
 

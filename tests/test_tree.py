@@ -123,8 +123,8 @@ def test_a_tree_does_not_outgrow_the_draft_models_context() -> None:
 @pytest.mark.parametrize("first", ["tree", "model"])
 def test_drafters_that_share_a_model_keep_its_tree_in_any_order(first: str) -> None:
     session = TableSession(sharpness=4.0, end_bias=-60)
-    draft = DraftModel(session, N_VOCAB, lambda token: token == END)
-    tree, model, _window = build_some(("tree", "model"), draft, Library())
+    drafts = [DraftModel(session, N_VOCAB, lambda token: token == END)]
+    tree, model, _window = build_some(("tree", "model"), drafts, Library())
     for drafter in (tree, model):
         drafter.begin(PROMPT, sampler_for(Sampling(temperature=0), PROMPT))
     proposed = tree.propose(PROMPT, 6)

@@ -119,10 +119,9 @@ def run(
 
     check_outputs(output)
     spec = chosen_pair(named(models, name))
-    has_draft = spec.draft is not None
     schedule = Schedule(
         prompts=chosen_prompts(prompts),
-        contenders=line_up(contender or [], numbers("--sweep-k", sweep_k), has_draft),
+        contenders=line_up(contender or [], numbers("--sweep-k", sweep_k), len(spec.drafts)),
         tokens=tokens or (32 if quick else 64),
         repeats=repeats,
         temperatures=tuple(dict.fromkeys(temperature or ([0.0] if quick else [0.0, 0.8]))),
@@ -131,7 +130,7 @@ def run(
         most_seconds=_QUICK_SECONDS if quick else None,
     )
     specs = peer_specs(
-        peers.peer or [], peers.peer_flags or [], has_draft or peers.peer_draft is not None
+        peers.peer or [], peers.peer_flags or [], bool(spec.draft or peers.peer_draft)
     )
     require(
         schedule.asks_peers or not specs,
@@ -142,12 +141,14 @@ def run(
         pair = stack.enter_context(
             open_pair(spec, options=load_options(machine), progress=progress)
         )
-        _check_peer_draft(specs, pair.draft, peers.peer_draft)
+        drafts = list(pair.drafts.values())
+        first = next((each for each in drafts if not each.is_head), None)
+        _check_peer_draft(specs, first, peers.peer_draft)
         field = stack.enter_context(
             Field(
                 schedule.contenders,
                 pair.target,
-                pair.draft,
+                drafts,
                 pair.profiles,
                 _QUICK_TUNE_SECONDS if quick else TUNE_SECONDS,
                 progress,

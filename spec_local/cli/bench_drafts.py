@@ -66,7 +66,7 @@ def drafts(
     registry = load_registry()
     schedule = Schedule(
         prompts=chosen_prompts(prompts),
-        contenders=line_up(["none"], [], has_draft=False),
+        contenders=line_up(["none"], [], drafts=0),
         tokens=tokens,
         temperatures=(temperature,),
         seed=prompts.seed,
@@ -82,7 +82,7 @@ def drafts(
         for name in names:  # whether it can draft is said before minutes are spent
             load_draft(name, model, registry, progress).close()
         try:
-            with Field(schedule.contenders, model, None, store, TUNE_SECONDS, progress) as field:
+            with Field(schedule.contenders, model, (), store, TUNE_SECONDS, progress) as field:
                 trial = DraftTrial(schedule, field, store, TUNE_SECONDS, progress)
                 for name in names:
                     with load_draft(name, model, registry, progress) as candidate:
@@ -92,7 +92,7 @@ def drafts(
                 schedule = winner_schedule(schedule, judged[best])
                 winner = stack.enter_context(load_draft(best, model, registry, progress))
                 with Field(
-                    schedule.contenders, model, winner, store, TUNE_SECONDS, progress
+                    schedule.contenders, model, [winner], store, TUNE_SECONDS, progress
                 ) as field:
                     judged[best] = run_winner(judged[best], schedule, field, progress)
         except KeyboardInterrupt as reason:

@@ -161,6 +161,7 @@ def _as_json(runner: Runner, chunks: list[Chunk]) -> dict[str, Any]:
     return {
         "target": runner.target.model.path.name,
         "draft": runner.draft.model.path.name if runner.draft else None,
+        "drafts": [draft.model.path.name for draft in runner.drafts],
         "drafter": runner.speculator.name,
         "exact": None if runner.exact is None else runner.exact.mode,
         "sampling": asdict(runner.sampling),

@@ -110,7 +110,7 @@ def _still_drafts_for(
     model: str, chosen: Collection[str], known: Collection[str], registry: Registry
 ) -> str:
     """The pulled targets that stay and lose their draft model with this one, as a clause."""
-    pairs = (pair for pair in registry.pairs.values() if pair.draft == model)
+    pairs = (pair for pair in registry.pairs.values() if model in pair.drafts)
     left = [pair.target for pair in pairs if pair.target in known and pair.target not in chosen]
     return f", the draft of {', '.join(left)} as well" if left else ""
 

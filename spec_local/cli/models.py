@@ -50,7 +50,7 @@ def list_models() -> None:
             models.add_row(each.name, "yes", gigabytes(each.bytes), source)
     pairs = _table("pair", "target", "draft", "drafter")
     for name, pair in registry.pairs.items():
-        pairs.add_row(name, pair.target, pair.draft or "-", pair.drafter)
+        pairs.add_row(name, pair.target, ", ".join(pair.drafts) or "-", pair.drafter)
     print_table(models)
     print()
     print_table(pairs)
@@ -178,7 +178,7 @@ def _table(name: str, *rest: str) -> Table:
 
 @app.command()
 def pull(names: Names) -> None:
-    """Fetch models, or both models of a pair, and check the hashes.
+    """Fetch models, or all models of a pair, and check the hashes.
 
     A pull that was broken off goes on where it ended.
     """
@@ -196,7 +196,7 @@ def pull(names: Names) -> None:
 
 @app.command()
 def path(name: NameOrFile) -> None:
-    """Print where a model's file is, or both of a pair; exit code 1 if one has not been pulled."""
+    """Print where a model's file is, or all of a pair; exit code 1 if one has not been pulled."""
     from spec_local.errors import ModelFileError
     from spec_local.models.download import resolve
     from spec_local.models.registry import load_registry
@@ -254,7 +254,7 @@ def _describe(vocab: Vocabulary) -> str:
 
 
 def models_of(name: str, registry: Registry, others: Collection[str] = ()) -> list[str]:
-    """The model itself, or target and draft of a pair; a name can be both.
+    """The model itself, or target and drafts of a pair; a name can be both.
 
     others: names that are known as well, such as those of the store.
     Raises ConfigError with the nearest names for one that nobody knows.

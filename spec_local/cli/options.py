@@ -62,12 +62,12 @@ class PairOptions:
         ),
     ] = None
     draft: Annotated[
-        str | None,
+        list[str] | None,
         _often(
             "--draft",
             "-d",
             metavar="NAME",
-            help="Draft model: a name or a file.",
+            help="Draft model: a name or a file; repeatable.",
             autocompletion=known_names,
         ),
     ] = None
@@ -207,7 +207,7 @@ def wanted_pair(models: PairOptions) -> PairSpec:
     from spec_local.models.registry import load_registry
 
     wanted = models.target or default_pair(load_registry())
-    require(models.draft is None or not models.no_draft, "Give --draft or --no-draft, not both.")
+    require(not (models.draft and models.no_draft), "Give --draft or --no-draft, not both.")
     draft = NO_DRAFT if models.no_draft else models.draft or BEST_DRAFT
     return choose_pair(wanted, draft=draft)
 
@@ -223,17 +223,18 @@ def chosen_pair(models: PairOptions, drafter: str | None = None) -> PairSpec:
     from spec_local.models.registry import load_registry
     from spec_local.partners import best_draft
 
-    spec, registry, draft = wanted_pair(models), load_registry(), None
+    spec, registry = wanted_pair(models), load_registry()
     if spec.draft != BEST_DRAFT:
         return spec
+    spec = replace(spec, draft=None)
     if uses_draft(drafter or spec.drafter) and (path := resolve(spec.target, registry)):
-        draft = best_draft(path, registry)
-        _say_who_drafts(draft)
-    return replace(spec, draft=draft)
+        spec = replace(spec, draft=best_draft(path, registry))
+        _say_who_drafts(*spec.drafts)
+    return spec
 
 
-def _say_who_drafts(draft: str | None) -> None:
-    if draft is not None:
+def _say_who_drafts(*drafts: str) -> None:
+    for draft in drafts:
         say(f"note: {draft} drafts, as it has the same vocabulary.", err=True)
 
 
@@ -265,7 +266,7 @@ def load_runner(
     with on_terminal() as progress:
         runner = Runner.load(
             spec,
-            draft=models.draft,
+            draft=models.draft or None,
             mmproj=models.mmproj,
             drafter=models.drafter,
             k=models.k,
@@ -276,7 +277,7 @@ def load_runner(
             progress=progress,
         )
     if runner.pair is not None and spec.draft == BEST_DRAFT:
-        _say_who_drafts(runner.pair.draft)
+        _say_who_drafts(*runner.pair.drafts)
     _say_what_exactness_limits(runner, models.k)
     changes.setdefault("seed", drawn_seed())
     try:

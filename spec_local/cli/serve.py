@@ -186,7 +186,7 @@ def _by_name(options: list[ModelOptions]) -> dict[str, ModelOptions]:
     from spec_local.models.registry import load_registry
 
     require(
-        len(options) == 1 or options[0].draft is None,
+        len(options) == 1 or not options[0].draft,
         "Several models have drafts of their own; leave out --draft.",
     )
     require(
@@ -260,6 +260,7 @@ def _about(runner: Runner, parallel: int) -> dict[str, Any]:
         "parallel": parallel,
         "target": runner.target.model.path.name,
         "draft": None if runner.draft is None else runner.draft.model.path.name,
+        "drafts": [draft.model.path.name for draft in runner.drafts],
         "drafter": runner.speculator.name,
         "exact": None if runner.exact is None else runner.exact.mode,
         "note": None if runner.exact is None else runner.exact.note,

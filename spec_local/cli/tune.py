@@ -102,7 +102,8 @@ def _measure(
         pair = stack.enter_context(
             open_pair(spec, options=options, exact=exact, profiles=store, progress=progress)
         )
-        sessions = list(filter(None, pair.sessions(stack)))
+        target, drafts = pair.sessions(stack)
+        sessions = [target, *drafts]
         curves, others = [], Others()
         for session in sessions:
             show = partial(progress, f"measure {session.model.path.stem}")
@@ -125,7 +126,7 @@ def _explain(paths: list[Path], options: LoadOptions, store: ProfileStore) -> No
     from spec_local.control.acceptance import overall
     from spec_local.control.advice import explain
     from spec_local.llama.identity import identity
-    from spec_local.machine.learned import pair_of
+    from spec_local.machine.learned import pairs_of
 
     identities = [identity(path, options) for path in paths]
     curves = [store.curve(identities[0])]
@@ -136,15 +137,16 @@ def _explain(paths: list[Path], options: LoadOptions, store: ProfileStore) -> No
         how = "measured by spec-local tune" if store.tuned_at(each) else "learned in use"
         say(f"{path.name} ({how})\n")
         _print_curve(curve)
-    draft = identities[1] if len(identities) > 1 else None
-    pair = pair_of(identities[0], draft)
-    drafters = ["lookup"] if draft is None else ["lookup", "model", "window"]
-    known = {
-        name: overall(store.acceptance(pair, name, drawn=name != "lookup").values())
-        for name in drafters
-    }
-    for sentence in explain(curves[0], curves[1] if draft else None, known):
-        say(f"- {sentence}")
+    drafters = ["lookup", *(["model", "window"] if len(paths) > 1 else [])]
+    for number, pair in enumerate(pairs_of(identities[0], identities[1:]), start=1):
+        known = {
+            name: overall(store.acceptance(pair, name, drawn=name != "lookup").values())
+            for name in drafters
+        }
+        if len(paths) > 2:
+            say(f"With {paths[number].name}:")
+        for sentence in explain(curves[0], curves[number] if drafters[1:] else None, known):
+            say(f"- {sentence}")
 
 
 def _explain_exactness(path: Path, options: LoadOptions, store: ProfileStore) -> None:

@@ -72,11 +72,12 @@ def verify(
     With --exact a difference is an error: exit code 1. Without, it is reported.
     """
     from spec_local.bench.run.verification import Verification
+    from spec_local.drafters import of_each
     from spec_local.pair import open_pair
     from spec_local.runner import Runner
 
     spec = chosen_pair(named(models, name))
-    wanted = drafter or (["auto", "lookup"] if spec.draft is None else ["auto", "lookup", "model"])
+    wanted = drafter or ["auto", "lookup", *of_each("model", len(spec.drafts))]
     if json_file is not None:
         check_file(json_file)
     stopped: BaseException | None = None
@@ -85,11 +86,11 @@ def verify(
         pair = stack.enter_context(
             open_pair(spec, wanted, options=load_options(machine), exact=exact, progress=progress)
         )
-        target, draft = pair.sessions(stack)
+        target, drafts = pair.sessions(stack)
         exactness = pair.exactness(target)
         runners = {
             each: stack.enter_context(
-                Runner(target, each, draft=draft, profiles=pair.profiles, exact=exactness)
+                Runner(target, each, draft=drafts, profiles=pair.profiles, exact=exactness)
             )
             for each in ["none", *dict.fromkeys(wanted)]
         }

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from spec_local.drafters import AUTO
+from spec_local.drafters import AUTO, numbered, parted
+from spec_local.drafters.cache import DraftCache
 from spec_local.drafters.library import Library
 from spec_local.drafters.logitspec import LogitSpecDrafter
 from spec_local.drafters.lookahead import LookaheadDrafter
@@ -40,6 +41,8 @@ class DraftModel(NamedTuple):
     """The mask token it was trained with; None if it was not."""
     words: OwnWords | None = None
     """Of a model that drafts in its own tokens."""
+    number: int = 1
+    """Its place among the draft models, by which its drafters are named (`drafters.numbered`)."""
 
     @property
     def plainly(self) -> tuple[EvaluationSession, int, Callable[[int], bool]]:
@@ -49,27 +52,28 @@ class DraftModel(NamedTuple):
 
 def build(
     drafter: str | Drafter,
-    draft: DraftModel | None,
+    drafts: Sequence[DraftModel],
     library: Library,
     heads: Sequence[Drafter] = (),
 ) -> Drafter:
     """The drafter of that name or the one given; its rules have been checked (`drafters.check`).
 
-    heads: it, if it drafts from the target's hidden states.
+    drafts: all draft models. heads: it, if it drafts from the target's hidden states.
     """
     if not isinstance(drafter, str):
         return drafter
     if (mine := next((each for each in heads if each.name == drafter), None)) is not None:
         return mine
-    if drafter == PardDrafter.name:
-        assert draft is not None
-        assert draft.mask is not None
-        return PardDrafter(draft.session, draft.mask, draft.n_vocab, draft.is_end)
-    return BUILDERS[drafter](draft, library)
+    name, number = parted(drafter)
+    builder = _pard if name == PardDrafter.name else BUILDERS[name]
+    return builder(drafts[number - 1 :], library)
 
 
 def build_some(
-    names: Sequence[str], draft: DraftModel | None, library: Library, heads: Sequence[Drafter] = ()
+    names: Sequence[str],
+    drafts: Sequence[DraftModel],
+    library: Library,
+    heads: Sequence[Drafter] = (),
 ) -> list[Drafter]:
     """Those of these names that a controller chooses from, or with `auto` all that pay somewhere.
 
@@ -77,51 +81,66 @@ def build_some(
     heads: what drafts from the target's hidden states.
     """
     if AUTO in names:
-        names = ["lookup", *(["model"] if draft else []), *(each.name for each in heads)]
-    found, whole = list[Drafter](), None
+        models = [numbered(ModelDrafter.name, draft.number) for draft in drafts]
+        names = ["lookup", *models, *(each.name for each in heads)]
+    found, caches = list[Drafter](), dict[int, DraftCache]()
     for name in names:
-        drafter = build(name, draft, library, heads)
-        if isinstance(drafter, ModelDrafter) and drafter not in heads:
-            whole = whole or drafter
-            drafter.cache = whole.cache
+        drafter = build(name, drafts, library, heads)
         found.append(drafter)
-        if name == ModelDrafter.name and isinstance(drafter, ModelDrafter):
-            found.append(WindowDrafter(drafter))
+        if isinstance(drafter, ModelDrafter):
+            drafter.cache = caches.setdefault(id(drafter.cache.session), drafter.cache)
+            plain, number = parted(name)
+            if plain == ModelDrafter.name:
+                found.append(_named(WindowDrafter(drafter), number))
     return found
 
 
-def _model(draft: DraftModel | None, _library: Library) -> Drafter:
-    assert draft is not None
-    return ModelDrafter(*draft.plainly, draft.words)
+def _named(drafter: ModelDrafter, number: int) -> ModelDrafter:
+    """The same, called as is one of the draft model of that number."""
+    drafter.name = numbered(drafter.name, number)
+    return drafter
 
 
-def _tree(draft: DraftModel | None, _library: Library) -> Drafter:
-    assert draft is not None
-    return TreeDrafter(*draft.plainly)
+def _model(draft: DraftModel) -> Drafter:
+    return _named(ModelDrafter(*draft.plainly, draft.words), draft.number)
 
 
-def _lookup_then_model(draft: DraftModel | None, library: Library) -> Drafter:
-    return FirstThatDrafts([LookupDrafter(SURE_MATCH, library), _model(draft, library)])
+def _tree(drafts: Sequence[DraftModel], _library: Library) -> Drafter:
+    return _named(TreeDrafter(*drafts[0].plainly), drafts[0].number)
 
 
-def _staged(draft: DraftModel | None, library: Library) -> Drafter:
-    assert draft is not None
-    return StagedDrafter(*draft.plainly, lookup=LookupDrafter(library=library))
+def _staged(drafts: Sequence[DraftModel], library: Library) -> Drafter:
+    staged = StagedDrafter(*drafts[0].plainly, lookup=LookupDrafter(library=library))
+    return _named(staged, drafts[0].number)
 
 
-def _lookup_and_model(draft: DraftModel | None, library: Library) -> Drafter:
-    return MergedDrafter([LookupDrafter(library=library), _model(draft, library)])
+def _pard(drafts: Sequence[DraftModel], _library: Library) -> Drafter:
+    session, n_vocab, is_end = drafts[0].plainly
+    assert drafts[0].mask is not None
+    return _named(PardDrafter(session, drafts[0].mask, n_vocab, is_end), drafts[0].number)
 
 
-BUILDERS: Mapping[str, Callable[[DraftModel | None, Library], Drafter]] = {
-    "none": lambda _draft, _library: NoDrafter(),
-    "lookup": lambda _draft, library: LookupDrafter(library=library),
-    "model": _model,
+def _lookup_then_model(drafts: Sequence[DraftModel], library: Library) -> Drafter:
+    return FirstThatDrafts([LookupDrafter(SURE_MATCH, library), _model(drafts[0])])
+
+
+def _lookup_and_model(drafts: Sequence[DraftModel], library: Library) -> Drafter:
+    return MergedDrafter([LookupDrafter(library=library), *map(_model, drafts)], "lookup-and-model")
+
+
+Builder = Callable[[Sequence[DraftModel], Library], Drafter]
+"""Makes a drafter of the first of these draft models, or of all."""
+
+BUILDERS: Mapping[str, Builder] = {
+    "none": lambda _drafts, _library: NoDrafter(),
+    "lookup": lambda _drafts, library: LookupDrafter(library=library),
+    "model": lambda drafts, _library: _model(drafts[0]),
+    "models": lambda drafts, _library: MergedDrafter([*map(_model, drafts)], "models"),
     "tree": _tree,
-    "lookup-tree": lambda _draft, library: LookupTreeDrafter(library=library),
-    "recycling": lambda _draft, _library: RecyclingDrafter(),
-    "logitspec": lambda _draft, library: LogitSpecDrafter(library=library),
-    "lookahead": lambda _draft, _library: LookaheadDrafter(),
+    "lookup-tree": lambda _drafts, library: LookupTreeDrafter(library=library),
+    "recycling": lambda _drafts, _library: RecyclingDrafter(),
+    "logitspec": lambda _drafts, library: LogitSpecDrafter(library=library),
+    "lookahead": lambda _drafts, _library: LookaheadDrafter(),
     "lookup-and-model": _lookup_and_model,
     "lookup-then-model": _lookup_then_model,
     "staged": _staged,

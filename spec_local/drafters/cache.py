@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from spec_local.engine.types import EvaluationSession
 from spec_local.errors import EngineError
+from spec_local.util.prefix import common_prefix
 
 logger = logging.getLogger("spec_local.drafters.cache")
 
@@ -66,14 +67,22 @@ class DraftCache:
             if not self.failed and self.session.sync(context[self.start :]) == 0:
                 self.start = 0
 
-    def keep_before(self, context: Sequence[int]) -> None:
-        """Drop the context's last token, should it be there, and what was drafted and is wrong."""
+    def keep_before(self, context: Sequence[int], new: int = 0) -> None:
+        """Drop the context's last token, should it be there, and what was drafted and is wrong.
+
+        new: so many of its last tokens may be others than were drafted here.
+        """
         tree, self.tree = self.tree, None
         with self.surviving():
             if not self.failed:
                 if tree is not None:
                     self.session.keep(tree(context))
-                self.session.truncate(max(0, len(context) - 1 - self.start))
+                kept = max(0, len(context) - 1 - self.start)
+                if new:
+                    sure = max(0, kept + 1 - new)
+                    written = context[self.start + sure : self.start + kept]
+                    kept = sure + common_prefix(self.session.tokens[sure:kept], written)
+                self.session.truncate(kept)
 
     @contextmanager
     def surviving(self) -> Iterator[None]:

@@ -18,20 +18,19 @@ from spec_local.util.tree import ROOT
 class MergedDrafter(Several):
     """Asks all of them in every round, so it costs what they cost together."""
 
-    def __init__(self, drafters: Sequence[Drafter]) -> None:
+    def __init__(self, drafters: Sequence[Drafter], name: str) -> None:
         """Drafted tokens whose distribution verification needs cannot be merged with others: where
         the first drafter that has something to say draws them, it drafts alone.
         """
-        super().__init__(drafters, "-and-".join(drafter.name for drafter in drafters))
+        super().__init__(drafters, name)
 
     def propose(self, context: Sequence[int], budget: int, pace: Pace | None = None) -> Draft:
-        drafts = [drafter.propose(context, budget, pace) for drafter in self._drafters]
-        steps = tuple(step for draft in drafts for step in draft.steps)
-        apart = next((draft for draft in drafts if draft.distributions is not None), None)
-        if apart is not None:
-            return apart._replace(steps=steps)
-        trie = Trie()
-        for draft in drafts:
+        trie, steps = Trie(), list[tuple[int, float]]()
+        for drafter in self._drafters:
+            draft = drafter.propose(context, budget, pace)
+            steps += draft.steps
+            if draft.distributions is not None:
+                return draft._replace(steps=tuple(steps))
             nodes = {ROOT: ROOT}
             parents = draft.parents or range(ROOT, len(draft.tokens) - 1)
             sure = draft.confidences or (1.0,) * len(draft.tokens)
@@ -39,4 +38,4 @@ class MergedDrafter(Several):
             for node, (parent, token, confidence) in enumerate(each):
                 nodes[node] = trie.add(nodes[parent], token, confidence)
         merged = trie.draft(self.name, budget) if len(trie) else NO_DRAFT
-        return merged._replace(steps=steps)
+        return merged._replace(steps=tuple(steps))

@@ -148,7 +148,8 @@ class ModelDrafter:
 
     def observe(self, context: Sequence[int], outcome: Outcome) -> None:
         """Keep what was accepted, drop the rest and, should it be there, the pending token."""
-        self.cache.keep_before(context)
+        mine = outcome.draft.drafter == self.name  # else what was accepted may be another's
+        self.cache.keep_before(context, 0 if mine else outcome.verdict.accepted + 1)
 
     def end(self, context: Sequence[int]) -> None:
         self.cache.keep_before(context)

@@ -141,16 +141,17 @@ class ProfileStore:
         }
 
     def save_pair(
-        self, pair: Identity, known: Mapping[str, Mapping[str, Acceptance]], credit: float
+        self, pair: Identity, known: Mapping[str, Mapping[str, Acceptance]], credit: float | None
     ) -> None:
-        """Keep what is known of the drafters of these models, by the kind of their confidences.
+        """Keep what is known of drafters of these models, by the kind of their confidences.
 
-        credit: what their answers may lose yet.
+        What is kept of others stays. credit: what their answers may lose yet; None: that is kept
+        elsewhere.
         """
-        acceptance = {
-            name: {kind: each.as_dict() for kind, each in kinds.items()}
-            for name, kinds in known.items()
-        }
+        kept = self.read(pair).get("acceptance")
+        acceptance = dict(kept) if isinstance(kept, dict) else {}
+        for name, kinds in known.items():
+            acceptance[name] = {kind: each.as_dict() for kind, each in kinds.items()}
         self.change(pair, {"acceptance": acceptance, "credit": credit})
 
     def credit(self, pair: Identity) -> float | None:

@@ -27,9 +27,8 @@ def default_pair(registry: Registry) -> str:
 
 
 def _is_here(pair: str, registry: Registry) -> bool:
-    """Whether both files are in the store, or where models.toml says; nothing is asked or read."""
-    spec = registry.pairs[pair]
-    models = ((name, registry.models[name]) for name in (spec.target, spec.draft) if name)
+    """Whether all files are in the store, or where models.toml says; nothing is asked or read."""
+    models = ((name, registry.models[name]) for name in registry.pairs[pair].models)
     places = (
         Path(os.path.expanduser(m.path)) if m.path else final_path(name, m) for name, m in models
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from spec_local.models.retelling import Retelling
 from spec_local.models.spelling import Spelling
 from spec_local.models.stores import stored_files
 from spec_local.util.progress import Progress
+from spec_local.util.several import as_tuple
 
 logger = logging.getLogger("spec_local.models.loading")
 
@@ -44,10 +45,10 @@ DRAFT_CONTEXT = 4096
 def choose_pair(
     pair: str | PairSpec | None,
     target: str | Path | None = None,
-    draft: str | Path | None = None,
+    draft: str | Path | Sequence[str | Path] | None = None,
     mmproj: str | Path | None = None,
 ) -> PairSpec:
-    """The pair of that name, or one of a target and perhaps a draft, by name or path.
+    """The pair of that name, or one of a target and perhaps drafts, by name or path.
 
     A pair may be the name of a target, which then has no draft; a target that of a pair. draft: in
     place of the pair's own, if that is not None; BEST_DRAFT where it has none, NO_DRAFT for none.
@@ -62,11 +63,17 @@ def choose_pair(
         spec = _named(str(pair)) if target is None else _of_target(str(target))
     if mmproj is not None:
         spec = replace(spec, mmproj=str(mmproj))
-    if draft is None or (draft == BEST_DRAFT and spec.draft is not None):
+    given: tuple[str | Path, ...] = as_tuple(draft)
+    names = tuple(map(str, given))
+    if draft is None or (names == (BEST_DRAFT,) and spec.draft is not None):
         return spec
-    if draft == NO_DRAFT:
+    if names in ((NO_DRAFT,), ()):
         return replace(spec, draft=None, drafter=AUTO if uses_draft(spec.drafter) else spec.drafter)
-    return replace(spec, draft=str(draft))
+    require(
+        len(names) == 1 or not {BEST_DRAFT, NO_DRAFT} & {*names},
+        f"{BEST_DRAFT} and {NO_DRAFT} stand alone; name every draft, or say one of the two.",
+    )
+    return replace(spec, draft=names)
 
 
 def _of_target(name: str) -> PairSpec:
@@ -134,6 +141,35 @@ def load_draft(name: str, target: Model, registry: Registry, progress: Progress)
     return draft
 
 
+def load_drafts(
+    names: Iterable[str],
+    target: Model,
+    registry: Registry,
+    progress: Progress,
+    stack: ExitStack,
+    *,
+    may_fail: bool = False,
+) -> dict[str, Model]:
+    """Load drafts, by their names, as `load_draft` does; the stack frees them.
+
+    A head is the target's until then. may_fail: one that cannot be loaded is only logged. Raises
+    ConfigError if two are heads.
+    """
+    found = dict[str, Model]()
+    for name in names:
+        with draft_may_fail(name, may_fail):
+            found[name] = stack.enter_context(load_draft(name, target, registry, progress))
+    heads = [name for name, model in found.items() if model.is_head]
+    require(
+        len(heads) < 2,
+        f"{' and '.join(heads)} are heads, and a target drafts with one alone; leave out the rest.",
+    )
+    for name in heads:
+        target.head = found[name]
+        stack.callback(setattr, target, "head", None)
+    return found
+
+
 def require_draft(target: Model, draft: Model, *, all_tokens: bool = False) -> None:
     """Raise VocabularyMismatch unless the draft speaks the target's tokens, or some of them.
 
@@ -155,9 +191,9 @@ def require_draft(target: Model, draft: Model, *, all_tokens: bool = False) -> N
     )
 
 
-def names_head(name: str | None, registry: Registry) -> bool:
+def names_head(name: str, registry: Registry) -> bool:
     """Whether that is the file of a head for another model, and here."""
-    path = None if name is None else resolve(name, registry)
+    path = resolve(name, registry)
     return path is not None and head_kind(check_model_file(path)) is not None
 
 

@@ -45,9 +45,10 @@ def drafts_listed(name: str, target: Path | None, registry: Registry) -> list[st
     file, None if it is not here. Raises ModelFileError if that is damaged.
     """
     whole, family = known_bytes(name, registry), _family(name, target, registry)
-    drafts = [(pair.draft, pair.target == name) for pair in registry.pairs.values() if pair.draft]
-    own = dict.fromkeys(draft for draft, is_own in drafts if is_own)
-    others = dict.fromkeys(draft for draft, _ in drafts if draft in family - {name, *own})
+    pairs = registry.pairs.values()
+    own = dict.fromkeys(draft for pair in pairs if pair.target == name for draft in pair.drafts)
+    drafts = (draft for pair in pairs for draft in pair.drafts)
+    others = dict.fromkeys(draft for draft in drafts if draft in family - {name, *own})
     sizes = {draft: known_bytes(draft, registry) for draft in others}
     fitting = [d for d, size in sizes.items() if not (size and whole) or fits(size, whole)]
     return [*own, *fitting]

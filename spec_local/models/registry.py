@@ -19,6 +19,7 @@ from spec_local.errors import ConfigError, require
 from spec_local.sampling.settings import Sampling
 from spec_local.util.paths import user_directory
 from spec_local.util.records import read_toml, record, table
+from spec_local.util.several import as_tuple
 
 _DEFAULT_SAMPLING = Sampling()
 _REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.!+]+")
@@ -127,10 +128,11 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class PairSpec:
-    """A target, perhaps a draft, and how they are best used together."""
+    """A target, perhaps drafts, and how they are best used together."""
 
     target: str
-    draft: str | None = None
+    draft: str | tuple[str, ...] | None = None
+    """Several only if there are two or more: the first drafts as `model`, the next `model-2`."""
     drafter: str = "auto"
     sampling: Sampling = _DEFAULT_SAMPLING
     mmproj: str | None = None
@@ -138,11 +140,20 @@ class PairSpec:
 
     def __post_init__(self) -> None:
         uses_draft(self.drafter)  # raises for one that there is not
+        names = self.drafts
+        require(len(set(names)) == len(names), "Name each draft once.")
+        if len(names) < 2:
+            object.__setattr__(self, "draft", names[0] if names else None)
+
+    @property
+    def drafts(self) -> tuple[str, ...]:
+        """The draft, or all of them; empty without one."""
+        return as_tuple(self.draft)
 
     @property
     def models(self) -> list[str]:
-        """The target and, if there is one, the draft."""
-        return [self.target] if self.draft is None else [self.target, self.draft]
+        """The target and, after it, the drafts."""
+        return [self.target, *self.drafts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +202,7 @@ def load_registry() -> Registry:
         models.update(read.models)
         pairs.update(read.pairs)
         for name, pair in read.pairs.items():
-            for model in filter(None, (pair.target, pair.draft)):
+            for model in pair.models:
                 where = f"{path}: pairs.{name}"
                 require(
                     model in models, f"{where} names the model {model!r}, which is not defined."

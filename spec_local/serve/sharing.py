@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
 from spec_local.drafters.library import Library
+from spec_local.engine.types import Drafter
 from spec_local.exact.modes import Exactness
 from spec_local.exact.session import ExactSession
 from spec_local.llama.seeing import session_on
@@ -20,7 +22,7 @@ from spec_local.serve.slot import Slot
 
 def slot_of(runner: Runner, kept: KeptContexts) -> Slot:
     """The runner's context; the slot closes the runner. kept: shared by all contexts of a model."""
-    drafter, redraft = runner.speculator.name, partial(_redrafted, runner)
+    drafter, redraft = runner.drafter, partial(_redrafted, runner)
     if runner.exact is not None:  # which trusts no bits but those that it has computed itself
         return Slot(runner, drafter, runner.exact.session, redraft)
     return Slot(runner, drafter, runner.target, redraft, partial(kept.recall, runner.target))
@@ -32,15 +34,12 @@ def beside(runner: Runner, k: int | None, library: Library, stack: ExitStack) ->
     k: as that runner was loaded with. library: of its own.
     """
     target = stack.enter_context(session_on(runner.target.model))
-    draft = None
-    if runner.draft is not None:
-        draft = stack.enter_context(draft_session(runner.draft.model))
+    drafts = [stack.enter_context(draft_session(each.model)) for each in runner.drafts]
     exact = runner.exact
     if exact is not None:
         session = ExactSession(target, exact.widths, target.n_batch)
         exact = replace(exact, session=session)
-    name = runner.speculator.name
-    return _like(runner, target, name, draft=draft, k=k, exact=exact, library=library)
+    return _like(runner, target, runner.drafter, drafts, k=k, exact=exact, library=library)
 
 
 def _redrafted(runner: Runner, drafter: str | None, k: int | None) -> Runner:
@@ -48,8 +47,8 @@ def _redrafted(runner: Runner, drafter: str | None, k: int | None) -> Runner:
     return _like(
         runner,
         runner.target,
-        runner.speculator.name if drafter is None else drafter,
-        draft=runner.draft,
+        runner.drafter if drafter is None else drafter,
+        runner.drafts,
         k=k,
         exact=runner.exact,
         library=runner.library,
@@ -59,9 +58,9 @@ def _redrafted(runner: Runner, drafter: str | None, k: int | None) -> Runner:
 def _like(
     runner: Runner,
     target: Session,
-    drafter: str,
+    drafter: str | Drafter,
+    drafts: Sequence[Session],
     *,
-    draft: Session | None,
     k: int | None,
     exact: Exactness | None,
     library: Library,
@@ -70,7 +69,7 @@ def _like(
     other = Runner(
         target,
         drafter,
-        draft=draft,
+        draft=drafts,
         k=k,
         sampling=runner.sampling,
         profiles=ProfileStore.of_user(),

@@ -10,7 +10,7 @@ from typing import TypeVar
 from spec_local.drafters import looks_up
 from spec_local.engine.logprobs import TokenLogprobs
 from spec_local.engine.scoring import score
-from spec_local.engine.types import EvaluationSession
+from spec_local.engine.types import Drafter, EvaluationSession
 from spec_local.serve.parameters import Speculative
 from spec_local.serve.serving import Serving
 from spec_local.util.awaiting import in_thread
@@ -30,7 +30,7 @@ class Slot:
     def __init__(
         self,
         runner: Serving,
-        drafter: str,
+        drafter: str | Drafter,
         session: EvaluationSession,
         redraft: Redraft,
         recall: Callable[[Sequence[int]], None] = lambda _prompt: None,

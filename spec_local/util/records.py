@@ -67,7 +67,9 @@ def _value(hint: Any, value: Any, key: str) -> Any:
     if get_origin(hint) is UnionType or type(None) in get_args(hint):
         if value is None:
             return None
-        (hint,) = (kind for kind in get_args(hint) if kind is not type(None))
+        kinds = [kind for kind in get_args(hint) if kind is not type(None)]
+        is_array = isinstance(value, list)
+        hint = next((kind for kind in kinds if (get_origin(kind) is tuple) is is_array), kinds[0])
     if get_origin(hint) is tuple:
         return _tuple(get_args(hint), value, key)
     if get_origin(hint) is Mapping:

@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spec_local.drafters import RULES, chosen_from
+from spec_local.drafters import chosen_from, is_known
 from spec_local.errors import ConfigError, require
 from spec_local.util.files import read_text, write_text
 from spec_local.util.records import record
+from spec_local.util.several import as_tuple
 
 SCHEMA = 1
 """Version of the file's form; raised when a field changes its meaning or goes away."""
@@ -88,7 +89,7 @@ class Contender:
     @property
     def is_peer(self) -> bool:
         """Whether it is another program, not spec-local."""
-        return self.drafter not in RULES and not chosen_from(self.drafter)
+        return not is_known(self.drafter) and not chosen_from(self.drafter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +255,8 @@ class Result:
     draft: ModelFile | None
     settings: Settings
     curves: Mapping[str, Mapping[str, float]]
-    """Seconds of an evaluation by its width, for target and draft, at 256 tokens of context."""
+    """Seconds of an evaluation by its width, for target and draft (a second one is `draft-2`), at
+    256 tokens of context."""
     contenders: tuple[Contender, ...]
     runs: tuple[Run, ...]
     cells: tuple[Cell, ...]
@@ -263,6 +265,13 @@ class Result:
     lossless: tuple[Lossless, ...]
     divergences: tuple[Divergence, ...]
     peak_rss: int
+    more_drafts: tuple[ModelFile, ...] = ()
+    """Those beside `draft`, which alone the bounds are of."""
+
+    @property
+    def drafts(self) -> tuple[ModelFile, ...]:
+        """All draft models."""
+        return (*as_tuple(self.draft), *self.more_drafts)
 
     def cells_of(self, contender: str, temperature: float) -> list[Cell]:
         """One contender's cells at one temperature, workload by workload."""

@@ -10,6 +10,7 @@ from statistics import fmean, geometric_mean, median
 from spec_local.bench.record.result import PLAIN, Cell, Contender, Overall, Run, Spread
 from spec_local.control.advice import expected_speedup
 from spec_local.control.costs import CostCurve
+from spec_local.drafters import parted
 
 _Z = 1.959964
 """Standard deviations within which 95 % of a normal distribution lie."""
@@ -65,7 +66,7 @@ def cells(
     runs: Sequence[Run],
     contenders: Sequence[Contender],
     target: CostCurve,
-    draft: CostCurve | None,
+    drafts: Sequence[CostCurve],
 ) -> list[Cell]:
     """Every contender in every workload at every temperature, as far as it ran there."""
     written = [run for run in runs if run.tokens > 0]
@@ -83,7 +84,7 @@ def cells(
                 groups[run.workload, run.temperature].append(run)
         for (_workload, temperature), group in groups.items():
             deviation = errors.get((temperature, contender.name))
-            found.append(_cell(group, plain, own, deviation, contender, target, draft))
+            found.append(_cell(group, plain, own, deviation, contender, target, drafts))
     return found
 
 
@@ -94,7 +95,7 @@ def _cell(
     deviation: float | None,
     contender: Contender,
     target: CostCurve,
-    draft: CostCurve | None,
+    drafts: Sequence[CostCurve],
 ) -> Cell:
     first = runs[0]
     ratios = [_ratio(run, plain[place(run)]) for run in runs]
@@ -123,7 +124,7 @@ def _cell(
         shares={} if contender.is_peer else _shares(runs, seconds),
         overhead_us=sum(r.overhead_seconds for r in runs) / rounds * 1e6 if rounds else None,
         joules_per_token=sum(joules) / tokens if joules and len(joules) == len(runs) else None,
-        predicted=_predicted(runs, contender, target, draft),
+        predicted=_predicted(runs, contender, target, drafts),
         own_speedup=known_median(_ratio(r, own[place(r)]) for r in runs if place(r) in own),
         usual_overhead_us=known_median(run.overhead_us for run in runs),
     )
@@ -157,13 +158,14 @@ def _shares(runs: Sequence[Run], seconds: float) -> dict[str, float]:
 
 
 def _predicted(
-    runs: Sequence[Run], contender: Contender, target: CostCurve, draft: CostCurve | None
+    runs: Sequence[Run], contender: Contender, target: CostCurve, drafts: Sequence[CostCurve]
 ) -> float | None:
     """By acceptance and costs alone, for a draft model that drafts k tokens in every round."""
-    if contender.drafter != "model" or contender.k is None or draft is None:
+    name, number = parted(contender.drafter)
+    if name != "model" or contender.k is None or number > len(drafts):
         return None
     rate = token_acceptance(runs)
-    return None if rate is None else expected_speedup(target, draft, contender.k, rate)
+    return None if rate is None else expected_speedup(target, drafts[number - 1], contender.k, rate)
 
 
 def token_acceptance(runs: Sequence[Run]) -> float | None:

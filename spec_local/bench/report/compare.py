@@ -18,6 +18,7 @@ from spec_local.bench.report.tables import (
     number,
     temperature_name,
 )
+from spec_local.drafters import numbered
 
 Place = tuple[str, float, str]
 """Workload, temperature and contender."""
@@ -182,6 +183,7 @@ def _measured(result: Result, contenders: Collection[str]) -> dict[str, Any]:
         "Version of peer": {c.name: c.version for c in result.contenders if c.name in contenders},
     }
     models = {"Target": result.target, "Draft": result.draft}
+    models |= {numbered("Draft", n): file for n, file in enumerate(result.more_drafts, start=2)}
     flat: dict[str, Any] = {
         f"{role} model": f"{file.name} ({file.sha256[:12]})" if file else None
         for role, file in models.items()

@@ -34,12 +34,12 @@ def main_temperature(result: Result) -> float:
 def facts(result: Result) -> list[tuple[str, str]]:
     """What was measured on what: names and values."""
     machine, settings = result.machine, result.settings
-    draft = result.draft
+    drafts = [f"{draft.name} ({size(draft.bytes)})" for draft in result.drafts]
     hardware = [machine.cpu, f"{machine.cores} cores", size(machine.memory_bytes), machine.system]
     temperatures = listing(map(temperature_name, settings.temperatures))
     return [
         ("target", f"{result.target.name} ({size(result.target.bytes)})"),
-        ("draft", f"{draft.name} ({size(draft.bytes)})" if draft else "none"),
+        ("draft", ", ".join(drafts) or "none"),
         ("machine", ", ".join([*hardware, *machine.devices, f"{machine.threads} threads used"])),
         (
             "run",

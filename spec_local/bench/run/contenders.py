@@ -13,18 +13,18 @@ HEAT = 4
 """Most contenders that run side by side; each has contexts of its own."""
 
 
-def line_up(named: Sequence[str], sweep: Sequence[int], has_draft: bool) -> list[Contender]:
+def line_up(named: Sequence[str], sweep: Sequence[int], drafts: int) -> list[Contender]:
     """Plain decoding first, then the contenders named (`auto`, `model=5`, `p-min` …), then a sweep.
 
-    Without names, every drafter there is and `auto`. sweep: values of k, for the draft model or,
-    without one, for lookup. Raises ConfigError for what cannot run.
+    Without names, lookup, every draft model and `auto`. sweep: values of k, for the first of so
+    many draft models or, without one, for lookup. Raises ConfigError for what cannot run.
     """
-    default = ["lookup", "model", drafters.AUTO] if has_draft else ["lookup", drafters.AUTO]
+    default = ["lookup", *drafters.of_each("model", drafts), drafters.AUTO]
     contenders = [contender(PLAIN)]
     contenders += [contender(name) for name in named or default]
-    contenders += [contender(f"{'model' if has_draft else 'lookup'}={k}") for k in sweep]
+    contenders += [contender(f"{'model' if drafts else 'lookup'}={k}") for k in sweep]
     for each in contenders:
-        drafters.check(each.drafter, has_draft=has_draft)
+        drafters.check(each.drafter, drafts=drafts)
     return list(dict.fromkeys(contenders))
 
 
@@ -37,10 +37,11 @@ def contender(text: str) -> Contender:
     name, _, number = text.replace(" k=", "=").replace(" ", "=").partition("=")
     known = [*drafters.RULES, *POLICIES]
     if drafters.chosen_from(name):
-        drafters.check(name, has_draft=True)
+        drafters.uses_draft(name)  # raises for one that there is not
         require(not number, f"{name} has no k; leave out ={number}.")
         return Contender(name, name)
-    require(name in known, f"There is no contender {name!r}; choose from: {', '.join(known)}.")
+    is_there = name in POLICIES or drafters.is_known(name)
+    require(is_there, f"There is no contender {name!r}; choose from: {', '.join(known)}.")
     if name in POLICIES:
         named = f"{name} {number}" if number else name
         policy(named)

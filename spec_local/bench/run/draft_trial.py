@@ -127,7 +127,7 @@ def run_winner(
         one_turn = replace(prompt, turns=prompt.turns[:1])
         conversation = Conversation(schedule, field, one_turn, temperature, turned=done % 2 == 1)
         runs += conversation.run()
-    found = overall(cells(runs, schedule.contenders, field.target_curve, field.draft_curve))
+    found = overall(cells(runs, schedule.contenders, field.target_curve, field.draft_curves))
     speedups = {each.contender: each.speedup for each in found}
     fixed = contender(f"model={winner.best_k}").name
     return replace(winner, measured={f"k={winner.best_k}": speedups[fixed], AUTO: speedups[AUTO]})

@@ -47,9 +47,9 @@ class Duel:
         """opened: the models, which must be closed after this."""
         with ExitStack() as stack:
             meter = EnergyMeter()
-            target, draft = opened.sessions(stack)
+            target, drafts = opened.sessions(stack)
             swift = stack.enter_context(
-                Runner(target, drafter, draft=draft, k=k, profiles=opened.profiles)
+                Runner(target, drafter, draft=drafts, k=k, profiles=opened.profiles)
             )
             alone = stack.enter_context(Session(opened.target))
             plain = stack.enter_context(Runner(alone, "none"))

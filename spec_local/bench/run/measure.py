@@ -26,6 +26,7 @@ from spec_local.bench.run.recording import LosslessCheck
 from spec_local.bench.run.running_peers import RunningPeers
 from spec_local.bench.run.schedule import Schedule
 from spec_local.control.costs import MAX_WIDTH, CostCurve
+from spec_local.drafters import of_each
 from spec_local.errors import ContextOverflow, EngineError
 from spec_local.util.progress import Progress, no_progress
 from spec_local.workloads.workloads import WorkloadPrompt
@@ -126,11 +127,10 @@ class Benchmark:
         contenders = (*self.schedule.contenders, *self.peers.contenders.values())
         failed = {contender.name for contender in contenders if contender.error is not None}
         runs = [run for run in self.runs if run.contender not in failed]
-        curves = {"target": field.target_curve}
-        if field.draft_curve is not None:
-            curves["draft"] = field.draft_curve
-        found = cells(runs, contenders, field.target_curve, field.draft_curve)
-        files = self._files
+        names = ["target", *of_each("draft", len(field.drafts))]
+        curves = zip(names, [field.target_curve, *field.draft_curves], strict=True)
+        found = cells(runs, contenders, field.target_curve, field.draft_curves)
+        target, *drafts = self._files
         return Result(
             schema=SCHEMA,
             made=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -139,10 +139,11 @@ class Benchmark:
             commit=commit(),
             versions=versions(),
             machine=this_machine(field.target.model.options),
-            target=files[0],
-            draft=files[1] if len(files) > 1 else None,
+            target=target,
+            draft=next(iter(drafts), None),
+            more_drafts=tuple(drafts[1:]),
             settings=self._settings(),
-            curves={name: _by_width(curve) for name, curve in curves.items()},
+            curves={name: _by_width(curve) for name, curve in curves},
             contenders=contenders,
             runs=tuple(runs),
             cells=tuple(found),
@@ -166,10 +167,9 @@ class Benchmark:
         )
 
     def _hash(self) -> list[ModelFile]:
-        sessions = filter(None, (self.field.target, self.field.draft))
         return [
             model_file(session.model.path, lambda share: self._progress("hash the models", share))
-            for session in sessions
+            for session in (self.field.target, *self.field.drafts)
         ]
 
 

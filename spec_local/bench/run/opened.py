@@ -29,13 +29,13 @@ from spec_local.util.progress import Progress
 
 
 class Field:
-    """Opened contenders of one target and perhaps one draft; a context manager."""
+    """Opened contenders of one target and perhaps drafts; a context manager."""
 
     def __init__(
         self,
         contenders: Sequence[Contender],
         target: Model,
-        draft: Model | None,
+        drafts: Sequence[Model],
         known: ProfileStore | None,
         tune_seconds: float,
         progress: Progress,
@@ -45,13 +45,13 @@ class Field:
         slots = range(min(HEAT, len(contenders)))
         with ExitStack() as stack:
             targets = [stack.enter_context(Session(target)) for _ in slots]
-            own = draft if draft and not draft.is_head else None  # a head drafts by the target's
-            drafts = [stack.enter_context(draft_session(own)) for _ in slots] if own else []
-            self.target, self.draft = targets[0], drafts[0] if drafts else None
-            sessions = [self.target, *drafts[:1]]
+            own = [each for each in drafts if not each.is_head]  # a head drafts by the target's
+            drafting = [[stack.enter_context(draft_session(m)) for m in own] for _ in slots]
+            self.target, self.drafts = targets[0], drafting[0]
+            sessions = [self.target, *self.drafts]
             curves = [curve_of(session, known, tune_seconds, progress) for session in sessions]
             compare(sessions, curves)
-            self.target_curve, self.draft_curve = curves[0], curves[1] if drafts else None
+            self.target_curve, *self.draft_curves = curves
             directory = TemporaryDirectory(prefix="spec-local-bench-")
             profiles = ProfileStore(Path(stack.enter_context(directory)))
             keep(profiles, sessions, curves)
@@ -64,16 +64,26 @@ class Field:
                     runner = Runner(
                         targets[slot],
                         contender.drafter,
-                        draft=drafts[slot] if drafts else None,
+                        draft=drafting[slot],
                         k=policy(contender.policy) if contender.policy else contender.k,
                         profiles=profiles,
                     )
                     stack.enter_context(runner)
                     warm_up(runner)
                     self.running[contender.name] = RunningContender(
-                        contender.name, runner, meter, self.target_curve, self.draft_curve
+                        contender.name, runner, meter, curves
                     )
             self._stack = stack.pop_all()
+
+    @property
+    def draft(self) -> Session | None:
+        """A context on the first draft model, whose agreement is recorded; None without one."""
+        return next(iter(self.drafts), None)
+
+    @property
+    def draft_curve(self) -> CostCurve | None:
+        """What its evaluations cost."""
+        return next(iter(self.draft_curves), None)
 
     def close(self) -> None:
         """Free the contexts; the models stay."""

@@ -76,15 +76,16 @@ class RunningContender:
         name: str,
         runner: Runner,
         meter: EnergyMeter,
-        target_curve: CostCurve | None = None,
-        draft_curve: CostCurve | None = None,
+        curves: Sequence[CostCurve] = (),
     ) -> None:
-        """The curves are told what evaluations take here; no contender looks into them."""
+        """The curves, of the target and each draft model, are told what evaluations take here; no
+        contender looks into them.
+        """
         self.name = name
         self.runner = runner
         self.answer = Answer()
         self._meter = meter
-        self._curves = target_curve, draft_curve
+        self._curves = curves
         self._generation: Generation | None = None
 
     @property
@@ -95,8 +96,8 @@ class RunningContender:
     def forget(self, target: int, draft: int) -> None:
         """Keep no more than so many tokens in the caches."""
         self.runner.target.truncate(target)
-        if self.runner.draft is not None:
-            self.runner.draft.truncate(draft)
+        for session in self.runner.drafts:
+            session.truncate(draft)
 
     def start(self, context: Sequence[int], max_tokens: int, sampling: Sampling) -> Chunk:
         """Write the first token."""
@@ -137,24 +138,24 @@ class RunningContender:
 
     @property
     def _sessions(self) -> list[Session]:
-        """The target's and, after it, the draft model's if there is one."""
-        return list(filter(None, (self.runner.target, self.runner.draft)))
+        """The target's and, after it, the draft models'."""
+        return [self.runner.target, *self.runner.drafts]
 
     def _spent(self) -> list[Spent]:
         return [Spent(each.decode_calls, each.decode_seconds) for each in self._sessions]
 
     def _observe(self, context: int, spent: Sequence[Spent], before: Stats, after: Stats) -> None:
         """Tell the curves what evaluations took; where their widths differ no one can say."""
-        widths = (
-            after.target_evaluated - before.target_evaluated,
-            after.draft_evaluated - before.draft_evaluated,
-        )
+        drafted = after.draft_evaluated - before.draft_evaluated
+        one_drafted = sum(calls > 0 for calls, _seconds in spent[1:]) == 1  # else whose were they?
+        widths = [after.target_evaluated - before.target_evaluated]
+        widths += [drafted if calls > 0 and one_drafted else 0 for calls, _seconds in spent[1:]]
         for session, curve, (calls, seconds), evaluated in zip(
             self._sessions, self._curves, spent, widths, strict=False
         ):
             # Other memories may have evaluated something again, to go back.
             single = calls == evaluated and session.capabilities.rollback == "remove"
-            if curve is not None and evaluated > 0 and (calls == 1 or single):
+            if evaluated > 0 and (calls == 1 or single):
                 curve.observe(evaluated // calls, context, *[seconds / calls] * calls)
 
 

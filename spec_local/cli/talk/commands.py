@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -212,10 +213,10 @@ def _drafter(talk: Talk, argument: str) -> None:
 def models_of(runner: Runner) -> str:
     """The models that answer, for people."""
     target, pair = runner.target.model, runner.pair
+    names = chain(pair.drafts if pair and target.head is None else (), repeat(None))
+    drafts = (_called(each.model, name) for each, name in zip(runner.drafts, names, strict=False))
     named = f"target {_called(target, pair.target if pair else None)} ({target.description})"
-    if runner.draft is None:
-        return named
-    return f"{named}, draft {_called(runner.draft.model, pair.draft if pair else None)}"
+    return ", draft ".join([named, *drafts])
 
 
 def _called(model: Model, name: str | None) -> str:

@@ -50,31 +50,31 @@ class Loader:
 
         spec, registry = chosen_pair(models, models.drafter), load_registry()
         drafter = models.drafter or spec.drafter
-        drafters.check(drafter, has_draft=spec.draft is not None, k=models.k)
-        draft = spec.draft if drafters.uses_draft(drafter) else None
+        drafters.check(drafter, drafts=len(spec.drafts), k=models.k)
+        drafts = spec.drafts if drafters.uses_draft(drafter) else ()
         with on_terminal() as progress:
             check_model_file(pulled(spec.target, registry, progress))
-            if draft is not None:
-                with draft_may_fail(draft, models.draft is None):
+            for draft in drafts:
+                with draft_may_fail(draft, not models.draft):
                     check_model_file(pulled(draft, registry, progress))
         return spec
 
-    def open_draft(self, models: ModelOptions, target: Model, stack: ExitStack) -> Session | None:
-        """A context on the draft that goes with a loaded target, freed by the stack.
+    def open_drafts(
+        self, models: ModelOptions, target: Model, stack: ExitStack
+    ) -> tuple[Session, ...]:
+        """A context on each draft model that goes with a loaded target, freed by the stack.
 
-        None if there is none, or it is a head for the target. Raises SpecLocalError.
+        A head that the target has is left alone. Raises SpecLocalError.
         """
-        from spec_local.models.loading import draft_session, load_draft
+        from spec_local.models.loading import draft_session, load_drafts, names_head
         from spec_local.models.registry import load_registry
 
-        spec = chosen_pair(models, models.drafter)
-        if spec.draft is None or target.head is not None:
-            return None
+        spec, registry = chosen_pair(models, models.drafter), load_registry()
+        names = (n for n in spec.drafts if target.head is None or not names_head(n, registry))
         with ExitStack() as opened:
             with on_terminal() as progress:
-                model = load_draft(spec.draft, target, load_registry(), progress)
-            opened.enter_context(model)
-            target.head = model if model.is_head else None
-            session = None if model.is_head else opened.enter_context(draft_session(model))
+                found = load_drafts(names, target, registry, progress, opened).values()
+            drafts = [each for each in found if not each.is_head]
+            sessions = tuple(opened.enter_context(draft_session(each)) for each in drafts)
             stack.push(opened.pop_all())
-        return session
+        return sessions

@@ -28,12 +28,12 @@ class Runners:
         self._loader = loader
         self._models = models
         self._k = models.k
-        self._drafts = ExitStack()
-        """Frees a draft model that was loaded later than its target."""
+        self._later = ExitStack()
+        """Frees draft models that were loaded later than their target."""
         self.runner = loader.load(models)
         """The one that answers."""
         self._loaded = self.runner
-        self._draft: Session | None = self.runner.draft
+        self._drafts: tuple[Session, ...] = self.runner.drafts
 
     def use_model(self, name: str) -> None:
         """Free this one, then load that target or pair, with all other options as they were.
@@ -63,7 +63,7 @@ class Runners:
     def use_drafter(self, name: str) -> None:
         """Draft so from the next answer on; raises SpecLocalError.
 
-        What is cached of the conversation stays. A draft model is loaded when it is first needed.
+        What is cached of the conversation stays. Draft models are loaded when one is first needed.
         """
         from spec_local.machine.profile import ProfileStore
         from spec_local.runner import Runner
@@ -71,12 +71,12 @@ class Runners:
         before, loaded = self.runner, self._loaded
         k = None if drafters.chosen_from(name) else self._k
         models = replace(self._models, drafter=name, k=k)
-        if drafters.uses_draft(name) and self._draft is None:
-            self._draft = self._loader.open_draft(models, loaded.target.model, self._drafts)
+        if drafters.uses_draft(name) and not self._drafts:
+            self._drafts = self._loader.open_drafts(models, loaded.target.model, self._later)
         runner = Runner(
             loaded.target,
             name,
-            draft=self._draft,
+            draft=self._drafts,
             k=k,
             sampling=before.sampling,
             profiles=ProfileStore.of_user(),
@@ -89,7 +89,7 @@ class Runners:
 
     def _load(self, models: ModelOptions, spec: PairSpec | None = None) -> None:
         self.runner = self._loaded = self._loader.load(models, spec)
-        self._models, self._draft = models, self.runner.draft
+        self._models, self._drafts = models, self.runner.drafts
 
     def _free_shared(self) -> None:
         """Close a runner on models that are not its own."""
@@ -99,7 +99,7 @@ class Runners:
     def close(self) -> None:
         """Free everything; twice is harmless."""
         self._free_shared()
-        self._drafts.close()
+        self._later.close()
         self._loaded.close()
 
     def __enter__(self) -> Runners:
