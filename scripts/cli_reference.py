@@ -18,8 +18,8 @@ _INTRODUCTION = """\
 
 Made by `python scripts/cli_reference.py > docs/cli.md` from what `--help` says; a test compares it.
 `-h` and `--help` explain every command, `spec-local --debug` shows tracebacks and llama.cpp's log.
-Exit codes: 0; 1 after an error, or a difference that was not to be; 2 for options that cannot be
-read; 130 after Ctrl-C."""
+Exit codes: 0; 1 after an error, a difference that was not to be, or what `doctor` found to mend; 2
+for options that cannot be read; 130 after Ctrl-C."""
 
 
 def commands() -> Iterator[tuple[str, Any]]:

@@ -14,7 +14,8 @@ from spec_local.machine.prediction import Prediction, by_size, predict
 from spec_local.machine.profile import ProfileStore
 from spec_local.models.download import pulled, resolve
 from spec_local.models.loading import BEST_DRAFT
-from spec_local.models.pairing import OWN_STORE, drafts_for, drafts_listed, here, known_bytes
+from spec_local.models.pairing import drafts_for, drafts_listed
+from spec_local.models.present import OWN_STORE, here, known_bytes
 from spec_local.models.registry import PairSpec, Registry, load_registry
 from spec_local.util.progress import Progress
 

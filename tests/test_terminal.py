@@ -9,8 +9,8 @@ import unicodedata
 import pytest
 from rich.table import Table
 
-from spec_local.cli.models import print_table
 from spec_local.cli.output import say
+from spec_local.cli.tables import print_table
 from spec_local.util.terminal import visible
 
 

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from spec_local.cli import (
     bench,
     chat,
+    doctor,
     draft,
     generate,
     kept_models,
@@ -109,6 +110,7 @@ _add(
 _add("serve", serve.serve, "", "qwen2.5-coder-1.5b --parallel 2", "--host 0.0.0.0 --api-key KEY")
 _add("tune", tune.tune, "qwen2.5-coder-1.5b", "--show qwen2.5-coder-1.5b")
 _add("verify", verify.verify, "qwen2.5-coder-1.5b", "--exact qwen2.5-coder-1.5b")
+_add("doctor", doctor.doctor, "", "--json")
 app.command("remembered")(remembered.remembered)
 models.app.command("verify")(kept_models.verify)
 models.app.command("remove")(kept_models.remove)

@@ -142,8 +142,9 @@ def _write_best(source: Path, out: Path, ranked: Sequence[Tried], show: Progress
 
 def _tell(report: LayerReport, out: Path, json: Path | None) -> None:
     """Show what a search has found, and write it if that was asked for."""
-    from spec_local.bench.run.environment import this_machine, versions
+    from spec_local.bench.run.environment import this_machine
     from spec_local.llama.options import LoadOptions
+    from spec_local.machine.software import versions
     from spec_local.models.layers import spell_layers
 
     assert report.cut is not None

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spec_local.cli.models import Names, gigabytes, models_of
+from spec_local.cli.models import Names, models_of
 from spec_local.cli.output import say
 from spec_local.cli.progress import on_terminal
+from spec_local.cli.tables import gigabytes
 
 if TYPE_CHECKING:
     from spec_local.models.kept import KeptModel

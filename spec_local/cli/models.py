@@ -12,10 +12,9 @@ import typer
 
 from spec_local.cli.output import say
 from spec_local.cli.progress import on_terminal
+from spec_local.cli.tables import gigabytes, named_table, print_table
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from spec_local.llama.vocab import Vocabulary
     from spec_local.models.registry import Registry
 
@@ -36,7 +35,7 @@ def list_models() -> None:
     from spec_local.models.registry import load_registry, user_file
 
     registry, kept = load_registry(), kept_models()
-    models = _table("model", "here", "size", "source")
+    models = named_table("model", "here", "size", "source")
     for name, spec in registry.models.items():
         size = _size_here(name, registry)
         shown = size or spec.bytes
@@ -48,7 +47,7 @@ def list_models() -> None:
             origin = origin_of(each.name)
             source = f"Hugging Face {origin.hf.repo}" if origin else "pulled by its own name"
             models.add_row(each.name, "yes", gigabytes(each.bytes), source)
-    pairs = _table("pair", "target", "draft", "drafter")
+    pairs = named_table("pair", "target", "draft", "drafter")
     for name, pair in registry.pairs.items():
         pairs.add_row(name, pair.target, ", ".join(pair.drafts) or "-", pair.drafter)
     print_table(models)
@@ -83,7 +82,9 @@ def scan(
     if not found:
         say("No models were found; name a folder, or give -m a .gguf file.", err=True)
         return
-    shown = _table("name", "store", "size", "architecture", "context", "template", "vocabulary")
+    shown = named_table(
+        "name", "store", "size", "architecture", "context", "template", "vocabulary"
+    )
     for each in found:
         shown.add_row(each.name, each.store, *each.row())
     print_table(shown)
@@ -115,7 +116,7 @@ def pair(
     if not found:
         say(f"No model here can draft for {name}; lookup drafts without one.")
         return
-    shown = _table("draft", "from", "size", "of the target", "predicted")
+    shown = named_table("draft", "from", "size", "of the target", "predicted")
     for each in found:
         shown.add_row(
             each.name,
@@ -138,42 +139,6 @@ def _size_here(name: str, registry: Registry) -> int:
     except ModelFileError:
         return 0
     return 0 if path is None else model_bytes(path)
-
-
-def gigabytes(size: int) -> str:
-    """A number of bytes for people."""
-    return f"{size / 1e9:.2f} GB"
-
-
-_NARROW = 60
-"""Columns below which a row is a paragraph, as columns of a table would be a few letters wide."""
-
-
-def print_table(table: Table) -> None:
-    """A table, or on a narrow terminal its rows one below the other."""
-    from rich.console import Console
-    from rich.padding import Padding
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    if not console.is_terminal or console.width >= _NARROW:
-        console.print(table)
-        return
-    heads = [str(column.header) for column in table.columns]
-    for name, *rest in zip(*(column.cells for column in table.columns), strict=True):
-        said = ", ".join(
-            f"{head} {cell}" for head, cell in zip(heads[1:], rest, strict=True) if cell
-        )
-        console.print(Text(str(name)))
-        console.print(Padding(Text(said), (0, 0, 0, 2)))
-
-
-def _table(name: str, *rest: str) -> Table:
-    """A table whose names stay whole, to be copied, however narrow the terminal."""
-    from rich.table import Column, Table
-
-    columns = [Column(name, no_wrap=True), *(Column(head, overflow="fold") for head in rest)]
-    return Table(*columns, box=None, pad_edge=False)
 
 
 @app.command()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from spec_local.engine.rounds import FinishReason, Stats
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from spec_local.engine.rounds import FinishReason, Stats
 
 _REASONS: dict[FinishReason, str] = {
     "stop": "",

@@ -15,7 +15,6 @@ from spec_local.cli.names import NameArgument
 from spec_local.cli.options import MachineOptions, PairOptions, chosen_pair, load_options, named
 from spec_local.cli.output import say
 from spec_local.cli.progress import on_terminal
-from spec_local.control.costs import MAX_WIDTH
 from spec_local.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -166,6 +165,8 @@ def _print_curve(curve: CostCurve) -> None:
     """A table of the widths measured, with bars; a second context length only as figures."""
     from rich.console import Console
     from rich.table import Table
+
+    from spec_local.control.costs import MAX_WIDTH
 
     contexts = curve.measured()
     first, *others = contexts

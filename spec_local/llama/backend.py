@@ -154,22 +154,30 @@ def repacks(wanted: bool | None) -> bool:
     return amx_is_wanted() or not has_amx or not amx_is_permitted()
 
 
-def _devices_api() -> ctypes.CDLL:
+def devices_api() -> ctypes.CDLL:
+    """ggml's functions that tell of backends and devices."""
     libggml = _libggml
-    libggml.ggml_backend_dev_count.restype = ctypes.c_size_t
-    libggml.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
-    for name in ("ggml_backend_dev_get", "ggml_backend_dev_by_name"):
-        getattr(libggml, name).restype = ctypes.c_void_p
+    for what in ("dev", "reg"):
+        getattr(libggml, f"ggml_backend_{what}_count").restype = ctypes.c_size_t
+        getattr(libggml, f"ggml_backend_{what}_get").argtypes = [ctypes.c_size_t]
+        getattr(libggml, f"ggml_backend_{what}_get").restype = ctypes.c_void_p
+        getattr(libggml, f"ggml_backend_{what}_name").argtypes = [ctypes.c_void_p]
+        getattr(libggml, f"ggml_backend_{what}_name").restype = ctypes.c_char_p
     libggml.ggml_backend_dev_by_name.argtypes = [ctypes.c_char_p]
-    for name in ("ggml_backend_dev_name", "ggml_backend_dev_description"):
-        getattr(libggml, name).argtypes = [ctypes.c_void_p]
-        getattr(libggml, name).restype = ctypes.c_char_p
+    libggml.ggml_backend_dev_by_name.restype = ctypes.c_void_p
+    libggml.ggml_backend_dev_description.argtypes = [ctypes.c_void_p]
+    libggml.ggml_backend_dev_description.restype = ctypes.c_char_p
+    libggml.ggml_backend_dev_type.argtypes = [ctypes.c_void_p]
+    size = ctypes.POINTER(ctypes.c_size_t)
+    libggml.ggml_backend_dev_memory.argtypes = [ctypes.c_void_p, size, size]
+    libggml.ggml_backend_dev_memory.restype = None
+    libggml.ggml_commit.restype = ctypes.c_char_p
     return libggml
 
 
 def device_names() -> list[str]:
     """Names of the devices this build can compute on, such as CPU, CUDA0 or Metal."""
-    api = _devices_api()
+    api = devices_api()
     handles = map(api.ggml_backend_dev_get, range(api.ggml_backend_dev_count()))
     return [api.ggml_backend_dev_name(handle).decode() for handle in handles]
 
@@ -192,14 +200,14 @@ def _encoded(name: str) -> bytes:
 
 def device_description(name: str) -> str:
     """What that device is: the processor's or the card's own name."""
-    api = _devices_api()
+    api = devices_api()
     handle = api.ggml_backend_dev_by_name(_encoded(name))
     return api.ggml_backend_dev_description(handle).decode(errors="replace") if handle else name
 
 
 def device_list(names: tuple[str, ...]) -> ctypes.Array[ctypes.c_void_p]:
     """The NULL-terminated device list llama.cpp takes; the caller keeps it alive while loading."""
-    api = _devices_api()
+    api = devices_api()
     handles = [api.ggml_backend_dev_by_name(_encoded(name)) for name in names]
     for name, handle in zip(names, handles, strict=True):
         if not handle:

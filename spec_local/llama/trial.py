@@ -26,6 +26,7 @@ from spec_local.gguf.header import GGUFHeader, split_parts
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.verdict import Verdict
 from spec_local.util.files import hash_of_samples, size_of
+from spec_local.util.process import has_python
 from spec_local.util.progress import Progress, no_progress
 
 logger = logging.getLogger("spec_local.llama.trial")
@@ -76,7 +77,7 @@ def require_survived(
     verdict = Verdict(_digest(files, header, settings), tuple(files))
     if refusal := verdict.read():
         raise ModelFileError(f"{name} cannot be used: {refusal}")
-    if refusal is not None or not _has_python():
+    if refusal is not None or not has_python():
         return
     progress(f"try {Path(name).stem}", 0.0)
     seconds = _SECONDS + sum(map(size_of, files)) / _BYTES_PER_SECOND
@@ -145,12 +146,6 @@ def _digest(files: Sequence[Path], header: GGUFHeader, settings: str) -> str:
     parts = map(hash_of_samples, files)
     known = "\n".join([version("llama-cpp-python"), settings, header.digest, *parts])
     return hashlib.sha256(known.encode()).hexdigest()
-
-
-def _has_python() -> bool:
-    """Whether `sys.executable` is a Python, and not the application itself."""
-    name = Path(sys.executable or "").name.lower()
-    return not getattr(sys, "frozen", False) and ("python" in name or "pypy" in name)
 
 
 def _environment() -> dict[str, str]:

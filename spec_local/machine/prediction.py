@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from spec_local.control.acceptance import overall
 from spec_local.control.advice import best_k, best_k_of
-from spec_local.control.costs import MAX_WIDTH
+from spec_local.control.costs import MAX_WIDTH, CostCurve
 from spec_local.gguf.header import model_bytes
 from spec_local.llama.identity import identity
 from spec_local.llama.options import LoadOptions
@@ -44,21 +44,46 @@ class Prediction:
         return f"{worth} if {ASSUMED:.0%} are accepted{guessed[self.costs]}"
 
 
+class _Seen(NamedTuple):
+    """What this machine has shown of a pair."""
+
+    target: CostCurve
+    draft: CostCurve
+    accepted: float | None
+
+
+def _seen(target: Path, draft: Path, options: LoadOptions, profiles: ProfileStore) -> _Seen:
+    mine, theirs = identity(target, options), identity(draft, options)
+    curve = profiles.curve(mine)
+    known = [profiles.acceptance(pair_of(mine, theirs), by, True) for by in ("model", "window")]
+    accepted = overall([each for kinds in known for each in kinds.values()])
+    return _Seen(curve, profiles.draft_curve(theirs, mine, curve), accepted)
+
+
 def predict(target: Path, draft: Path, options: LoadOptions, profiles: ProfileStore) -> Prediction:
     """For models that are here. options: with which costs were measured."""
     share = model_bytes(draft) / model_bytes(target)
-    mine, theirs = identity(target, options), identity(draft, options)
-    curve = profiles.curve(mine)
-    if not curve.is_known:
+    seen = _seen(target, draft, options, profiles)
+    if not seen.target.is_known:
         return by_size(share)
-    drafting = profiles.draft_curve(theirs, mine, curve)
-    if not drafting.is_known:
-        row = curve.row(_CONTEXT)
+    if not seen.draft.is_known:
+        row = seen.target.row(_CONTEXT)
         return Prediction(best_k_of(row, share * row[1], ASSUMED)[1], None, "draft by size")
-    known = [profiles.acceptance(pair_of(mine, theirs), by, True) for by in ("model", "window")]
-    accepted = overall([each for kinds in known for each in kinds.values()])
-    speedup = best_k(curve, drafting, ASSUMED if accepted is None else accepted)[1]
-    return Prediction(speedup, accepted, "measured")
+    likely = ASSUMED if seen.accepted is None else seen.accepted
+    return Prediction(best_k(seen.target, seen.draft, likely)[1], seen.accepted, "measured")
+
+
+def most_speedup(
+    target: Path, draft: Path, options: LoadOptions, profiles: ProfileStore
+) -> float | None:
+    """The same at the acceptance that was seen, or else if all its tokens were accepted.
+
+    So what is 1.0 has never paid, or never could. None where costs were not measured.
+    """
+    seen = _seen(target, draft, options, profiles)
+    if not (seen.target.is_known and seen.draft.is_known):
+        return None
+    return best_k(seen.target, seen.draft, 1.0 if seen.accepted is None else seen.accepted)[1]
 
 
 def by_size(share: float) -> Prediction:

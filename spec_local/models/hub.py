@@ -86,6 +86,11 @@ def found_file(wanted: HubName) -> HuggingFaceFile:
 
 def in_cache(source: HuggingFaceFile) -> Path | None:
     """A file other tools have downloaded already is used where it is."""
+    from huggingface_hub import constants
+
+    folder = f"models--{source.repo.replace('/', '--')}"
+    if not os.path.isdir(os.path.join(constants.HF_HUB_CACHE, folder)):
+        return None  # the rest of that library takes a third of a second to import
     from huggingface_hub import try_to_load_from_cache
 
     names = [str(part) for part in split_parts(Path(source.file))]

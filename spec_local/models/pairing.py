@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from spec_local.errors import ConfigError, ModelFileError
+from spec_local.errors import ModelFileError
 from spec_local.gguf.header import GGUFHeader, check_model_file, model_bytes
 from spec_local.llama.heads import head_kind
 from spec_local.llama.vocab import PADDING_TOLERANCE
-from spec_local.models.download import resolve
-from spec_local.models.kept import kept_models
+from spec_local.models.present import known_bytes, models_here
 from spec_local.models.registry import Registry
 from spec_local.models.stores import StoredFile, stored_files
-
-OWN_STORE = "spec-local"
-"""The store of models that were pulled, or have a name in models.toml, which then is the name."""
 
 SHARES = (0.02, 0.35)
 """Of the target's bytes: a smaller draft says too little, a larger one costs too much."""
@@ -30,7 +26,9 @@ def drafts_for(
     damaged.
     """
     wanted, whole = check_model_file(target), model_bytes(target)
-    places = {each.path: each for each in reversed([*_at_hand(registry), *stored_files(folders)])}
+    places = {
+        each.path: each for each in reversed([*models_here(registry), *stored_files(folders)])
+    }
     sized = [(model_bytes(path), each) for path, each in places.items() if path != target]
     fitting = [(size, each) for size, each in sized if fits(size, whole)]
     for _size, each in sorted(fitting, key=lambda pair: pair[0]):
@@ -63,7 +61,9 @@ def _family(name: str, target: Path | None, registry: Registry) -> set[str]:
     family = {name} & set(registry.models)
     if target is not None and not family:
         wanted = check_model_file(target)
-        family = {each.name for each in _at_hand(registry) if _same_vocabulary(each.path, wanted)}
+        family = {
+            each.name for each in models_here(registry) if _same_vocabulary(each.path, wanted)
+        }
     while True:
         grown = family.union(
             *(pair.models for pair in registry.pairs.values() if family & {*pair.models})
@@ -71,12 +71,6 @@ def _family(name: str, target: Path | None, registry: Registry) -> set[str]:
         if grown == family:
             return family
         family = grown
-
-
-def known_bytes(name: str, registry: Registry) -> int:
-    """Size of a model that is here, or as models.toml says; 0 if it is not known."""
-    path, spec = here(name, registry), registry.models.get(name)
-    return model_bytes(path) if path else (spec.bytes if spec else None) or 0
 
 
 def fits(size: int, target: int) -> bool:
@@ -93,20 +87,3 @@ def _same_vocabulary(path: Path, wanted: GGUFHeader) -> bool:
     # A head has the vocabulary of all targets of its family, and was trained for one of them.
     alike = found.vocabulary == wanted.vocabulary != "" and head_kind(found) is None
     return alike and abs(found.n_vocab - wanted.n_vocab) <= PADDING_TOLERANCE
-
-
-def _at_hand(registry: Registry) -> Iterator[StoredFile]:
-    """Models of models.toml that are here, and others that have been pulled."""
-    places = {name: here(name, registry) for name in registry.models}
-    kept = {each.name: each.path for each in kept_models()}
-    for name, path in {**kept, **places}.items():
-        if path is not None:
-            yield StoredFile(name, OWN_STORE, path)
-
-
-def here(name: str, registry: Registry) -> Path | None:
-    """Where a model of models.toml or of the store is; None if it is not here, or not any more."""
-    try:
-        return resolve(name, registry)
-    except (ConfigError, ModelFileError):  # a file of the user's that has gone
-        return None

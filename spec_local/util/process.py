@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import os
+import sys
 import weakref
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from spec_local.errors import EngineError
+
+
+def has_python() -> bool:
+    """Whether `sys.executable` is a Python, and not the application itself."""
+    name = Path(sys.executable or "").name.lower()
+    return not getattr(sys, "frozen", False) and ("python" in name or "pypy" in name)
 
 
 class Process:

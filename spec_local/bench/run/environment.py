@@ -1,4 +1,4 @@
-"""What a benchmark ran on: the machine, the build, the files, the versions."""
+"""What a benchmark ran on: the machine, the build, the source tree, the files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import psutil
@@ -16,15 +15,14 @@ import psutil
 from spec_local.bench.record.result import MachineFacts, ModelFile
 from spec_local.llama.backend import default_threads, device_names, lib
 from spec_local.llama.options import LoadOptions
+from spec_local.machine.hardware import cpu_name
 from spec_local.util.files import sha256_of
-
-_PACKAGES = ("spec-local", "llama-cpp-python", "gguf", "numpy")
 
 
 def this_machine(options: LoadOptions) -> MachineFacts:
     """As far as the system tells."""
     return MachineFacts(
-        cpu=_cpu(),
+        cpu=cpu_name(),
         cores=psutil.cpu_count(logical=False) or os.cpu_count() or 1,
         memory_bytes=psutil.virtual_memory().total,
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -32,20 +30,6 @@ def this_machine(options: LoadOptions) -> MachineFacts:
         threads=options.n_threads or default_threads(),
         features=lib.llama_print_system_info().decode(errors="replace").strip(),
     )
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def versions() -> dict[str, str]:
-    """Versions of what decides how fast and what is written."""
-    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
 
 
 def commit() -> str:

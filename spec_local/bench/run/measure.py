@@ -20,7 +20,7 @@ from spec_local.bench.record.result import (
 )
 from spec_local.bench.record.summary import cells, overall
 from spec_local.bench.run.conversation import Conversation
-from spec_local.bench.run.environment import commit, model_file, peak_rss, this_machine, versions
+from spec_local.bench.run.environment import commit, model_file, peak_rss, this_machine
 from spec_local.bench.run.opened import Field
 from spec_local.bench.run.recording import LosslessCheck
 from spec_local.bench.run.running_peers import RunningPeers
@@ -28,6 +28,7 @@ from spec_local.bench.run.schedule import Schedule
 from spec_local.control.costs import MAX_WIDTH, CostCurve
 from spec_local.drafters import of_each
 from spec_local.errors import ContextOverflow, EngineError
+from spec_local.machine.software import versions
 from spec_local.util.progress import Progress, no_progress
 from spec_local.workloads.workloads import WorkloadPrompt
 

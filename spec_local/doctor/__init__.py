@@ -1,0 +1,1 @@
+"""What this machine, its llama.cpp and the models here are, and what of it makes them slow."""
