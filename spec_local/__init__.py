@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         VocabularyMismatch,
     )
     from spec_local.generation import Chunk, Completion, Generation
-    from spec_local.llama.options import LoadOptions
+    from spec_local.llama.options import DraftOptions, LoadOptions
     from spec_local.llama.template import ChatTemplate
     from spec_local.machine.profile import ProfileStore
     from spec_local.runner import Runner
@@ -50,6 +50,7 @@ __all__ = [
     "ContextOverflow",
     "DownloadError",
     "Draft",
+    "DraftOptions",
     "Drafter",
     "EngineError",
     "Generation",
@@ -72,6 +73,7 @@ _HOMES = {
     "Chat": "chat",
     "ChatTemplate": "llama.template",
     "Draft": "engine.draft",
+    "DraftOptions": "llama.options",
     "Drafter": "engine.types",
     "Chunk": "generation",
     "Completion": "generation",

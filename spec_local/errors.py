@@ -23,6 +23,10 @@ class ContextOverflow(SpecLocalError):
     """The prompt does not fit into the context, or the context not into memory."""
 
 
+class ContextTooLarge(ContextOverflow):
+    """A context does not fit into the memory that is free."""
+
+
 class RunnerBusy(SpecLocalError):
     """A generation was asked for while another one runs on the same runner."""
 

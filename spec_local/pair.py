@@ -12,17 +12,19 @@ from spec_local.engine.types import Drafter
 from spec_local.exact.modes import Exactness, exact_options
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
+from spec_local.llama.placing import until_it_fits
 from spec_local.llama.seeing import session_on
 from spec_local.llama.session import Session
 from spec_local.machine.profile import ProfileStore
+from spec_local.models.encoders import give_eyes
 from spec_local.models.loading import (
     draft_may_fail,
     draft_session,
-    give_eyes,
     load_drafts,
     load_model,
     names_head,
 )
+from spec_local.models.needs import placing
 from spec_local.models.registry import PairSpec, load_registry
 from spec_local.util.progress import Progress, no_progress
 
@@ -120,19 +122,27 @@ def open_pair(
     running = list(drafters)
     for drafter in running:
         rules.check(drafter, drafts=len(spec.drafts))
+    wanted = options or LoadOptions()
     if exact is not None:
-        options = exact_options(exact, options or LoadOptions())
+        wanted = exact_options(exact, wanted)
     registry, profiles = load_registry(), profiles or ProfileStore.of_user()
-    with ExitStack() as stack:
-        heads = any(map(rules.uses_heads, running))
-        target = stack.enter_context(
-            load_model(spec.target, registry, options, progress, heads=heads)
-        )
-        give_eyes(target, spec.mmproj, registry, progress)
-        may_lack = may_lack_draft and not any(map(rules.needs_draft, running))
-        used = any(map(rules.uses_draft, running))
-        names = [each for each in spec.drafts if used or (heads and names_head(each, registry))]
-        drafts = load_drafts(names, target, registry, progress, stack, may_fail=may_lack)
-        opened = OpenPair(target, drafts, exact, profiles, progress, may_lack_draft=may_lack)
-        stack.pop_all()
-        return opened
+    heads = any(map(rules.uses_heads, running))
+    used = any(map(rules.uses_draft, running))
+    names = [each for each in spec.drafts if used or (heads and names_head(each, registry))]
+    may_lack = may_lack_draft and not any(map(rules.needs_draft, running))
+
+    def load(options: LoadOptions, is_close: bool) -> OpenPair:
+        with ExitStack() as stack:
+            target = stack.enter_context(
+                load_model(spec.target, registry, options, progress, heads=heads)
+            )
+            give_eyes(target, spec.mmproj, registry, progress)
+            drafts = load_drafts(names, target, registry, progress, stack, may_fail=may_lack)
+            opened = OpenPair(target, drafts, exact, profiles, progress, may_lack_draft=may_lack)
+            if is_close:  # contexts may not fit any more: better now than later
+                with ExitStack() as tried:
+                    opened.sessions(tried)
+            stack.pop_all()
+            return opened
+
+    return until_it_fits(placing(spec, names, wanted, registry, progress), load)

@@ -150,7 +150,7 @@ class Runner:
                 exact=mode,
                 profiles=profiles,
                 progress=progress,
-                may_lack_draft=as_tuple(draft) in ((), (BEST_DRAFT,)),
+                may_lack_draft=draft in (None, BEST_DRAFT),
             )
             sessions = stack.enter_context(opened).sessions(stack)
             runner = cls(

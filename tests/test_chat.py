@@ -11,7 +11,8 @@ from rich.console import Console
 
 from spec_local.chat import Chat
 from spec_local.cli.chat import _status
-from spec_local.cli.options import MachineOptions, ModelOptions
+from spec_local.cli.machine_options import MachineOptions
+from spec_local.cli.options import ModelOptions
 from spec_local.cli.sampling_options import SamplingOptions
 from spec_local.cli.talk.commands import Talk, parsed, unescaped
 from spec_local.cli.talk.loader import Loader

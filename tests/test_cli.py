@@ -199,7 +199,9 @@ def test_switches_of_llama_cpp_are_known(tiny: Path, tiny_draft: Path) -> None:
     how = ("-n", "9", "-q", "--seed", "3", "hello")
     ours = spec_local("generate", "-m", tiny, "-d", tiny_draft, "--temperature", "0.5", *how)
     theirs = ("-hf", tiny, "-md", tiny_draft, "-ngl", "0", "-fa", "auto", "--temp", "0.5")
-    assert spec_local("generate", *theirs, "-ctk", "f16", *how).stdout == ours.stdout != ""
+    of_draft = ("-ngld", "0", "-td", "1", "-devd", "cpu", "-ctkd", "f16")
+    more = (*of_draft, "-cmoe", "-ncmoe", "1", "-dev", "cpu", "-ctk", "f16")
+    assert spec_local("generate", *theirs, *more, *how).stdout == ours.stdout != ""
 
 
 def test_json_has_everything(tiny: Path, tiny_draft: Path) -> None:

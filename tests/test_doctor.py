@@ -14,7 +14,7 @@ import pytest
 from spec_local.cli.doctor import _print_facts, _print_findings
 from spec_local.doctor.facts import DefaultPair, Facts, ModelFacts, PairFacts
 from spec_local.doctor.findings import findings
-from spec_local.llama.build import Build, Device
+from spec_local.llama.build import Build, DeviceFacts
 from spec_local.machine.hardware import Hardware
 from spec_local.machine.software import Unmet
 
@@ -38,7 +38,7 @@ PC = Hardware(
     free_memory=24 * 10**9,
     nvidia=(),
 )
-CPU = Device("CPU", "A processor", "cpu", 32 * 10**9, 32 * 10**9)
+CPU = DeviceFacts("CPU", "A processor", "cpu", 32 * 10**9, 32 * 10**9)
 BUILD = Build(
     version="0.5.0",
     commit="0123abc",
@@ -117,7 +117,7 @@ def test_apple_silicon_with_a_build_for_the_processor_alone() -> None:
             f'CMAKE_ARGS="-DGGML_METAL=on" {AGAIN}'
         )
     }
-    metal = Device("MTL0", "Apple M2", "gpu", 20 * 10**9, 22 * 10**9)
+    metal = DeviceFacts("MTL0", "Apple M2", "gpu", 20 * 10**9, 22 * 10**9)
     with_metal = replace(build, backends=("MTL", "CPU"), devices=(metal, CPU))
     assert found(SOUND, hardware=hardware, build=with_metal) == {}
 
@@ -128,7 +128,7 @@ def test_an_nvidia_gpu_beside_a_build_for_the_processor_alone() -> None:
             f'CMAKE_ARGS="-DGGML_CUDA=on" {AGAIN}'
         )
     }
-    card = Device("CUDA0", "NVIDIA GeForce RTX 4090", "gpu", 23 * 10**9, 24 * 10**9)
+    card = DeviceFacts("CUDA0", "NVIDIA GeForce RTX 4090", "gpu", 23 * 10**9, 24 * 10**9)
     assert found(SOUND, hardware=NVIDIA, build=replace(CUDA, devices=(card, CPU))) == {}
 
 
@@ -205,7 +205,7 @@ def test_what_is_no_fault(changes: dict[str, Any]) -> None:
 
 
 def test_a_gpus_own_memory_counts_where_there_is_one() -> None:
-    card = Device("CUDA0", "A card", "gpu", 4 * 10**9, 24 * 10**9)
+    card = DeviceFacts("CUDA0", "A card", "gpu", 4 * 10**9, 24 * 10**9)
     (sentence,) = found(SOUND, build=replace(CUDA, devices=(card, CPU)))
     assert sentence.startswith("The pair large takes 6.0 GB of memory and 4.0 GB are free, ")
 

@@ -18,7 +18,8 @@ from spec_local.doctor.facts import Facts
 from spec_local.doctor.gather import gather
 from spec_local.exact.modes import exact_options
 from spec_local.llama import library_trial
-from spec_local.llama.backend import default_threads, device_names
+from spec_local.llama.backend import default_threads
+from spec_local.llama.devices import devices
 from spec_local.llama.identity import identity
 from spec_local.llama.library_trial import library_fault
 from spec_local.llama.options import LoadOptions
@@ -73,7 +74,7 @@ def test_the_build_and_its_devices() -> None:
     assert facts.build is not None
     assert facts.build_fault is None
     assert "CPU" in facts.build.backends
-    assert [each.name for each in facts.build.devices] == device_names()
+    assert [each.name for each in facts.build.devices] == [each.name for each in devices()]
     cpu = next(each for each in facts.build.devices if each.kind == "cpu")
     assert 0 < cpu.free_memory <= cpu.memory
     assert facts.threads == default_threads()

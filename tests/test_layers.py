@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -357,9 +357,11 @@ def test_its_own_layers_draft_and_leave_the_text_unchanged(
     sampling = Sampling(temperature=temperature, seed=2)
     texts, drafted = set(), 0
     options = LoadOptions(n_ctx=256, n_threads=1, trial=False)
+    # Its layers of noise make 0.6 of a last bit that a wide evaluation rounds otherwise (AVX2).
+    exact: Literal[False, "fixed"] = "fixed" if arch == "llama" else False
     for drafter in ("none", "model"):
         with Runner.load(
-            target=target, draft=draft, drafter=drafter, k=3, options=options
+            target=target, draft=draft, drafter=drafter, k=3, options=options, exact=exact
         ) as runner:
             done = runner.complete("abc def ghi", max_tokens=60, sampling=sampling)
             texts.add(done.text)

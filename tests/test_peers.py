@@ -98,7 +98,7 @@ def executable(path: Path, text: str = "#!/bin/sh\n") -> Path:
 
 @pytest.fixture
 def setup(tmp_path: Path) -> PeerSetup:
-    load = LoadOptions(n_ctx=256, n_threads=2, kv_type_k="q8_0")
+    load = LoadOptions(n_ctx=256, n_threads=2, n_gpu_layers=-1, kv_type_k="q8_0")
     return PeerSetup(tmp_path / "target.gguf", tmp_path / "a draft.gguf", load)
 
 

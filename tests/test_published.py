@@ -12,6 +12,7 @@ import pytest
 
 from scripts import (
     benchmarks_abreast,
+    branch_costs,
     draft_in_use,
     drafter_table,
     going_back,
@@ -278,6 +279,11 @@ def test_what_became_of_odd_files() -> None:
 def test_where_the_targets_token_stands_among_siblings() -> None:
     kept = json.loads((DOCS / "drafters" / "siblings.json").read_text())
     assert siblings.table(kept) in (DOCS / "drafters.md").read_text()
+
+
+def test_what_branches_cost() -> None:
+    kept = json.loads((DOCS / "drafters" / "branches.json").read_text())
+    assert branch_costs.table(kept["rounds"]) in (DOCS / "drafters.md").read_text()
 
 
 def test_the_drafters_side_by_side() -> None:

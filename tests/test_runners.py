@@ -9,7 +9,8 @@ from typing import ClassVar
 import pytest
 
 from spec_local.chat import Chat
-from spec_local.cli.options import MachineOptions, ModelOptions
+from spec_local.cli.machine_options import MachineOptions
+from spec_local.cli.options import ModelOptions
 from spec_local.cli.sampling_options import SamplingOptions
 from spec_local.cli.talk.loader import Loader
 from spec_local.cli.talk.runners import NoModelLeft, Runners

@@ -12,7 +12,8 @@ from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
 from spec_local import LoadOptions, Runner, Sampling
-from spec_local.cli.options import MachineOptions, ModelOptions
+from spec_local.cli.machine_options import MachineOptions
+from spec_local.cli.options import ModelOptions
 from spec_local.cli.sampling_options import SamplingOptions
 from spec_local.cli.serve import load_served
 from spec_local.cli.template_options import TemplateOptions

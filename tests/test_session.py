@@ -17,7 +17,7 @@ import pytest
 from spec_local.errors import ContextOverflow, EngineError, Interrupted
 from spec_local.llama import memory
 from spec_local.llama.abort import Abort
-from spec_local.llama.backend import device_list, device_names, lib
+from spec_local.llama.backend import lib
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
@@ -299,14 +299,6 @@ def test_a_context_too_large_for_memory_is_refused_before_it_is_made(
         assert memory.kv_cache_bytes(model, 100) == 100 * 2 * 2 * (16 + 16) * 2
         with pytest.raises(ContextOverflow, match="GB are free"):
             Session(model, n_ctx=2**31 - 1)
-
-
-def test_unknown_devices_are_named(tiny: Path) -> None:
-    assert "CPU" in device_names()
-    with pytest.raises(Exception, match=r"no device 'TPU7' here; choose from: .*CPU"):
-        device_list(("TPU7",))
-    with Model(tiny, LoadOptions(devices=("CPU",))) as model, Session(model) as session:
-        assert session.evaluate(TOKENS[:3]).shape == (1, session.n_vocab)
 
 
 def test_llama_cpp_writes_nothing_unasked(tiny: Path) -> None:

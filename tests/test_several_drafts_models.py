@@ -16,7 +16,8 @@ from spec_local.bench.record.result import Result
 from spec_local.bench.report.compare import compare
 from spec_local.bench.report.sections import facts
 from spec_local.bench.run.race import race
-from spec_local.cli.options import MachineOptions, ModelOptions, PairOptions, chosen_pair
+from spec_local.cli.machine_options import MachineOptions
+from spec_local.cli.options import ModelOptions, PairOptions, chosen_pair
 from spec_local.cli.sampling_options import SamplingOptions
 from spec_local.cli.talk.commands import models_of
 from spec_local.cli.talk.loader import Loader
@@ -142,7 +143,7 @@ def test_a_head_drafts_beside_draft_models(headed: tuple[Path, Path], tmp_path: 
 
 
 def test_what_is_named_is_what_drafts(tiny: Path, tiny_draft: Path) -> None:
-    both = [str(tiny_draft), tiny]
+    both: list[str | Path] = [str(tiny_draft), tiny]
     spec = choose_pair(None, tiny, both)
     assert spec.drafts == (str(tiny_draft), str(tiny))
     assert choose_pair(spec, draft="auto") is choose_pair(spec, draft=["auto"]) is spec
@@ -363,8 +364,8 @@ def test_a_chat_tells_and_changes_them(tiny: Path, tiny_draft: Path) -> None:
 
 
 def test_the_server_has_them_in_every_context(tiny: Path, tiny_draft: Path) -> None:
-    options = {"draft": [str(tiny_draft), str(tiny)], "drafter": "model,model-2"}
-    with served(tiny, parallel=2, **options) as client:
+    drafts = [str(tiny_draft), str(tiny)]
+    with served(tiny, parallel=2, draft=drafts, drafter="model,model-2") as client:
         first = said(client, "hello there")
         about = client.get("/v1/models/tiny").json()["meta"]
         assert about["draft"] == tiny_draft.name

@@ -41,7 +41,7 @@ def test_weights_that_are_rearranged_must_fit(
     """Into memory of their own, beside the file that is mapped."""
     path = tmp_path / "tiny-Q4_0.gguf"
     quantize(tiny, path, "Q4_0")
-    size = check_model_file(path).matrix_bytes["Q4_0"]
+    size = check_model_file(path).tensors.matrix_bytes["Q4_0"]
     told = b"AVX2 = 1 | REPACK = 1 |"
     monkeypatch.setattr(lib, "llama_print_system_info", lambda: told)
     for free in (size - 1, size):

@@ -37,7 +37,7 @@ class State:
 
 state = State()
 
-_SHORT = {"--exact": "--exact=certified", ALL: "--help"}
+_SHORT = {"--exact": "--exact=certified", "-cmoe": "--cpu-moe=all", ALL: "--help"}
 """What may be said shorter than Typer reads it."""
 _OF_LLAMA_CPP = {
     "-hf": "--target",
@@ -49,9 +49,21 @@ _OF_LLAMA_CPP = {
     "-ctk": "--kv-type",
     "-ctv": "--kv-type",
     "-dev": "--device",
+    "-devd": "--draft-device",
+    "-ngld": "--draft-gpu-layers",
+    "-td": "--draft-threads",
+    "-ctkd": "--draft-kv-type",
+    "-ctvd": "--draft-kv-type",
+    "-ts": "--tensor-split",
+    "-ncmoe": "--cpu-moe",
     "--model": "--target",
     "--model-draft": "--draft",
     "--n-gpu-layers": "--gpu-layers",
+    "--n-gpu-layers-draft": "--draft-gpu-layers",
+    "--gpu-layers-draft": "--draft-gpu-layers",
+    "--device-draft": "--draft-device",
+    "--threads-draft": "--draft-threads",
+    "--n-cpu-moe": "--cpu-moe",
     "--flash-attn": "--flash-attention",
     "--cache-type-k": "--kv-type",
     "--cache-type-v": "--kv-type",
@@ -141,7 +153,7 @@ def options(  # noqa: D103 - the help text is the application's own, above
     if debug:
         logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")
     elif logging.lastResort is not None:  # the library is silent; a person shall know
-        # Of lost files, other sources, smaller contexts.
-        of_these = ("drafters", "models", "machine", "llama.model")
+        # Of lost files, other sources, smaller contexts, layers that GPUs have no room for.
+        of_these = ("drafters", "models", "machine", "llama.model", "llama.placing")
         for name in (f"spec_local.{room}" for room in of_these):
             logging.getLogger(name).addHandler(logging.lastResort)

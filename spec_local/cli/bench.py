@@ -26,8 +26,9 @@ from spec_local.cli.bench_output import check_outputs, stdout, write
 from spec_local.cli.brief_help import BriefHelp
 from spec_local.cli.flat import flat
 from spec_local.cli.interrupt import end_early
+from spec_local.cli.machine_options import MachineOptions, load_options
 from spec_local.cli.names import NameArgument
-from spec_local.cli.options import MachineOptions, PairOptions, chosen_pair, load_options, named
+from spec_local.cli.options import PairOptions, chosen_pair, named
 from spec_local.cli.output import say
 from spec_local.cli.progress import on_terminal
 from spec_local.errors import SpecLocalError, require
@@ -110,7 +111,7 @@ def run(
     chooses a draft model. Nothing else should run meanwhile.
     """
     from spec_local.bench.peers.specs import peer_specs
-    from spec_local.bench.run.contenders import line_up
+    from spec_local.bench.run.contenders import HEAT, line_up
     from spec_local.bench.run.measure import Benchmark
     from spec_local.bench.run.opened import Field
     from spec_local.bench.run.running_peers import RunningPeers
@@ -136,10 +137,11 @@ def run(
         schedule.asks_peers or not specs,
         "Peers answer greedily only; add --temperature 0, or no peer.",
     )
+    contexts = min(HEAT, len(schedule.contenders))
     stopped: BaseException | None = None
     with ExitStack() as stack, on_terminal(time_left=True) as progress:
         pair = stack.enter_context(
-            open_pair(spec, options=load_options(machine), progress=progress)
+            open_pair(spec, options=load_options(machine, contexts=contexts), progress=progress)
         )
         drafts = list(pair.drafts.values())
         first = next((each for each in drafts if not each.is_head), None)

@@ -13,7 +13,7 @@ from spec_local.cli.bench_options import TUNE_SECONDS, PromptOptions, chosen_pro
 from spec_local.cli.bench_output import check_file, stdout
 from spec_local.cli.flat import flat
 from spec_local.cli.interrupt import end_early
-from spec_local.cli.options import MachineOptions, load_options
+from spec_local.cli.machine_options import MachineOptions, load_options
 from spec_local.cli.progress import on_terminal
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ import typer
 
 from spec_local.cli.flat import flat
 from spec_local.cli.interrupt import interrupt_cancels
+from spec_local.cli.machine_options import MachineOptions
 from spec_local.cli.names import NameArgument
-from spec_local.cli.options import MachineOptions, ModelOptions, named
+from spec_local.cli.options import ModelOptions, named
 from spec_local.cli.output import say, write
 from spec_local.cli.sampling_options import SamplingOptions
 from spec_local.cli.summary import gain

@@ -12,7 +12,7 @@ import typer
 
 from spec_local.cli.exact_output import ranges
 from spec_local.cli.flat import flat
-from spec_local.cli.options import MachineOptions, load_options
+from spec_local.cli.machine_options import MachineOptions, load_options
 from spec_local.cli.output import say
 from spec_local.cli.tables import gigabytes, named_table, print_table
 from spec_local.util.terminal import visible
@@ -20,7 +20,7 @@ from spec_local.util.terminal import visible
 if TYPE_CHECKING:
     from spec_local.doctor.facts import Facts, ModelFacts, PairFacts
     from spec_local.doctor.findings import Finding
-    from spec_local.llama.build import Build, Device
+    from spec_local.llama.build import Build, DeviceFacts
     from spec_local.machine.hardware import Hardware
 
 UNKNOWN = "unknown"
@@ -93,10 +93,10 @@ def _lines(facts: Facts) -> Iterator[tuple[str, str]]:
 def _build(build: Build) -> str:
     features = build.features.replace(" = 1", "").replace(" |", "")
     backends = ", ".join(build.backends)
-    return f"{build.version} with ggml {build.commit}, for {backends}; {features}"
+    return f"{build.version}, commit {build.commit}, for {backends}; {features}"
 
 
-def _device(device: Device) -> str:
+def _device(device: DeviceFacts) -> str:
     memory = f", {_size(device.free_memory)} of {_size(device.memory)} free"
     return f"{device.name} ({device.description}{memory if device.memory else ''})"
 

@@ -14,7 +14,8 @@ import typer
 
 from spec_local.cli.flat import flat
 from spec_local.cli.interrupt import interrupt_cancels
-from spec_local.cli.options import MachineOptions, ModelOptions, load_runner
+from spec_local.cli.machine_options import MachineOptions
+from spec_local.cli.options import ModelOptions, load_runner
 from spec_local.cli.output import say, write
 from spec_local.cli.progress import on_terminal
 from spec_local.cli.sampling_options import SamplingOptions

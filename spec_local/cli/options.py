@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from spec_local.cli.in_options import in_options
+from spec_local.cli.machine_options import MachineOptions, load_options
 from spec_local.cli.names import MEANS, known_names
 from spec_local.cli.output import say
 from spec_local.cli.progress import on_terminal
@@ -18,7 +18,6 @@ from spec_local.cli.template_options import TemplateOptions
 from spec_local.errors import require
 
 if TYPE_CHECKING:
-    from spec_local.llama.options import LoadOptions
     from spec_local.models.registry import PairSpec
     from spec_local.runner import Runner
 
@@ -38,10 +37,6 @@ def _often(*flags: str, help: str, default: str | bool = False, **more: Any) -> 
 
 def _model(*flags: str, help: str, default: str | bool = False, **more: Any) -> Any:
     return _option("Model", *flags, help=help, default=default, **more)
-
-
-def _machine(*flags: str, help: str, **more: Any) -> Any:
-    return _option("Machine", *flags, help=help, **more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +62,7 @@ class PairOptions:
             "--draft",
             "-d",
             metavar="NAME",
-            help="Draft model: a name or a file; repeatable.",
+            help="Draft model: name or file; repeatable.",
             autocompletion=known_names,
         ),
     ] = None
@@ -128,67 +123,6 @@ class ModelOptions(PairOptions):
 Models = TypeVar("Models", bound=PairOptions)
 
 
-@dataclass(frozen=True, slots=True)
-class MachineOptions:
-    """Memory, threads and devices."""
-
-    ctx_size: Annotated[
-        int,
-        _often(
-            "--ctx-size",
-            "-c",
-            metavar="N",
-            help="Context in tokens; 0: the model's.",
-            default=True,
-            min=0,
-        ),
-    ] = 4096
-    threads: Annotated[
-        int, _machine("--threads", "-t", help="CPU threads; 0: one per core.", min=0)
-    ] = 0
-    batch: Annotated[int, _machine("--batch", help="Prompt tokens per evaluation.", min=1)] = 512
-    gpu_layers: Annotated[
-        int, _machine("--gpu-layers", help="Layers on the GPU; -1: all.", min=-1)
-    ] = -1
-    device: Annotated[
-        list[str] | None, _machine("--device", help="Device to compute on; repeatable.")
-    ] = None
-    flash_attention: Annotated[str, _machine("--flash-attention", help="auto, on or off.")] = "auto"
-    kv_type: Annotated[str, _machine("--kv-type", help="KV cache: f16, q8_0, q4_0 …")] = "f16"
-    mmap: Annotated[bool, _machine("--mmap/--no-mmap", help="Map the file into memory.")] = True
-    repack: Annotated[bool, _machine("--repack/--no-repack", help="Suit weights to CPU.")] = True
-    mlock: Annotated[bool, _machine("--mlock", help="Keep the weights from being swapped.")] = False
-    trial: Annotated[bool, _machine("--trial/--no-trial", help="Try unknown files apart.")] = True
-
-
-def load_options(machine: MachineOptions) -> LoadOptions:
-    """What the machine options say; raises ConfigError."""
-    from spec_local.llama.options import LoadOptions
-
-    processors = os.cpu_count() or machine.threads
-    require(
-        machine.threads <= processors,
-        f"There are {processors} processors here, and more threads only wait for each other; give "
-        f"--threads at most {processors}, or 0 for one per core.",
-    )
-    with in_options({"kv_type_k": "--kv-type"}):
-        return LoadOptions(
-            n_ctx=machine.ctx_size,
-            n_threads=machine.threads,
-            n_batch=machine.batch,
-            n_ubatch=min(max(512, machine.batch), 2_048),  # some images must fit in at once
-            n_gpu_layers=machine.gpu_layers,
-            devices=tuple(machine.device or ()),
-            flash_attention=machine.flash_attention,  # type: ignore[arg-type]
-            kv_type_k=machine.kv_type,  # type: ignore[arg-type]
-            kv_type_v=machine.kv_type,  # type: ignore[arg-type]
-            repack=None if machine.repack else False,
-            mmap=machine.mmap,
-            mlock=machine.mlock,
-            trial=machine.trial,
-        )
-
-
 def named(models: Models, name: str | None) -> Models:
     """The options with the command's NAME as their target; raises ConfigError if both are given."""
     if name is None:
@@ -244,10 +178,13 @@ def load_runner(
     machine: MachineOptions,
     template: TemplateOptions,
     spec: PairSpec | None = None,
+    *,
+    contexts: int = 1,
 ) -> Runner:
     """Load what the options say, showing progress on a terminal; raises SpecLocalError.
 
-    spec: the pair that the models mean, where that has been found out already.
+    spec: the pair that the models mean, where that has been found out already. contexts: how many
+    there will be.
     """
     from spec_local.models.loading import BEST_DRAFT
     from spec_local.runner import Runner
@@ -257,7 +194,7 @@ def load_runner(
     with in_options(OPTIONS_OF_FIELDS):
         Sampling(**changes)  # say what is wrong before anything is loaded
     set_template = template.prepared()
-    options = load_options(machine)
+    options = load_options(machine, contexts=contexts)
     if models.exact is not None:
         from spec_local.exact.modes import check_rule
 

@@ -12,8 +12,9 @@ import typer
 
 from spec_local.cli.bench_output import stdout
 from spec_local.cli.flat import flat
+from spec_local.cli.machine_options import MachineOptions, load_options
 from spec_local.cli.names import MEANS, known_names
-from spec_local.cli.options import MachineOptions, PairOptions, chosen_pair, load_options, named
+from spec_local.cli.options import PairOptions, chosen_pair, named
 from spec_local.cli.output import say
 from spec_local.cli.progress import on_terminal
 from spec_local.cli.race_words import sentence, together
@@ -79,7 +80,9 @@ def race(
     try:
         with ExitStack() as stack:
             with on_terminal() as progress:
-                options = load_options(machine)
+                options = load_options(
+                    machine, contexts=2
+                )  # the drafted side's and the plain one's
                 opened = open_pair(spec, [drafter], options=options, progress=progress)
                 duel = stack.enter_context(Duel(stack.enter_context(opened), drafter))
             for what, prompt in chosen:

@@ -13,14 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spec_local.cli.flat import flat
+from spec_local.cli.machine_options import MachineOptions
 from spec_local.cli.names import MEANS, known_names
-from spec_local.cli.options import (
-    DEFAULT_PAIR,
-    MachineOptions,
-    ModelOptions,
-    chosen_pair,
-    load_runner,
-)
+from spec_local.cli.options import DEFAULT_PAIR, ModelOptions, chosen_pair, load_runner
 from spec_local.cli.sampling_options import SamplingOptions
 from spec_local.cli.template_options import TemplateOptions
 from spec_local.errors import ConfigError, require
@@ -235,7 +230,7 @@ def load_served(
 
     kept = KeptContexts(kept_bytes)
     with ExitStack() as stack:
-        first = load_runner(models, sampling, machine, template)
+        first = load_runner(models, sampling, machine, template, contexts=parallel)
         slots = [slot_of(first, kept)]
         stack.callback(slots[0].close)
         for _ in range(parallel - 1):

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spec_local.cli.flat import flat
+from spec_local.cli.machine_options import MachineOptions, load_options
 from spec_local.cli.names import NameArgument
-from spec_local.cli.options import MachineOptions, PairOptions, chosen_pair, load_options, named
+from spec_local.cli.options import PairOptions, chosen_pair, named
 from spec_local.cli.output import say
 from spec_local.cli.progress import on_terminal
 from spec_local.errors import ConfigError
@@ -62,8 +63,9 @@ def tune(
     options, store = load_options(machine), ProfileStore.of_user()
     if show:
         paths = [_path(name) for name in spec.models]
+        options = _placed(spec, options)
     else:
-        paths = _measure(spec, options, store, seconds, exact)
+        paths, options = _measure(spec, options, store, seconds, exact)
     if exact is not None:
         options = exact_options(exact, options)
     _explain(paths, options, store)
@@ -81,16 +83,26 @@ def _path(name: str) -> Path:
     return path
 
 
+def _placed(spec: PairSpec, options: LoadOptions) -> LoadOptions:
+    """How the pair would be loaded now."""
+    from spec_local.llama.placing import MARGIN
+    from spec_local.models.needs import placing
+    from spec_local.models.registry import load_registry
+    from spec_local.util.progress import no_progress
+
+    return placing(spec, spec.models[1:], options, load_registry(), no_progress)(MARGIN).options
+
+
 def _measure(
     spec: PairSpec,
     options: LoadOptions,
     store: ProfileStore,
     seconds: float,
     exact: str | None,
-) -> list[Path]:
+) -> tuple[list[Path], LoadOptions]:
     """Measure the models one after the other and keep their curves; certify the target.
 
-    A certificate that is there already is made anew.
+    A certificate that is there already is made anew. Gives the files, and how they were loaded.
     """
     from spec_local.machine.others import DISTURBING, Others
     from spec_local.machine.tune import compare, keep
@@ -112,13 +124,14 @@ def _measure(
         used = others.processors
         pair.exactness(sessions[0], anew=True)
         paths = [session.model.path for session in sessions]
+        options = pair.target.options
     if used >= DISTURBING:
         print(
             f"note: other programs used {used:.1f} processors meanwhile, so this is too dear; "
             "measure again when they rest.",
             file=sys.stderr,
         )
-    return paths
+    return paths, options
 
 
 def _explain(paths: list[Path], options: LoadOptions, store: ProfileStore) -> None:
@@ -127,7 +140,8 @@ def _explain(paths: list[Path], options: LoadOptions, store: ProfileStore) -> No
     from spec_local.llama.identity import identity
     from spec_local.machine.learned import pairs_of
 
-    identities = [identity(path, options) for path in paths]
+    identities = [identity(paths[0], options)]
+    identities += [identity(path, options.for_draft()) for path in paths[1:]]
     curves = [store.curve(identities[0])]
     curves += [store.draft_curve(each, identities[0], curves[0]) for each in identities[1:]]
     for path, curve, each in zip(paths, curves, identities, strict=True):

@@ -13,15 +13,9 @@ from spec_local.cli.bench_options import PromptOptions, chosen_prompts
 from spec_local.cli.bench_output import check_file, stdout
 from spec_local.cli.flat import flat
 from spec_local.cli.interrupt import end_early
+from spec_local.cli.machine_options import MachineOptions, load_options
 from spec_local.cli.names import NameArgument
-from spec_local.cli.options import (
-    ExactOption,
-    MachineOptions,
-    PairOptions,
-    chosen_pair,
-    load_options,
-    named,
-)
+from spec_local.cli.options import ExactOption, PairOptions, chosen_pair, named
 from spec_local.cli.progress import on_terminal
 from spec_local.errors import SpecLocalError
 from spec_local.util.files import write_text

@@ -70,15 +70,14 @@ def facts_of_pairs(registry: Registry, options: LoadOptions) -> tuple[PairFacts,
     from spec_local.models.present import here
 
     found, profiles = list[PairFacts](), ProfileStore.of_user()
-    for name, pair in registry.pairs.items():
-        if pair.draft is None:
-            continue
-        target, draft = here(pair.target, registry), here(pair.draft, registry)
+    named = [(name, pair, draft) for name, pair in registry.pairs.items() for draft in pair.drafts]
+    for name, pair, drafting in named:
+        target, draft = here(pair.target, registry), here(drafting, registry)
         if target is None or draft is None:
             continue
         models = target, draft, options, profiles
         accepted = predict(*models).accepted
-        found.append(PairFacts(name, pair.target, pair.draft, accepted, most_speedup(*models)))
+        found.append(PairFacts(name, pair.target, drafting, accepted, most_speedup(*models)))
     return tuple(found)
 
 
@@ -88,10 +87,12 @@ def default_facts(registry: Registry, options: LoadOptions) -> DefaultPair:
     from spec_local.models.present import here, known_bytes
 
     name = default_pair(registry)
-    pair, draft = registry.pairs[name], registry.pairs[name].draft
+    pair, drafts = registry.pairs[name], registry.pairs[name].drafts
+    draft = next(iter(drafts), None)
     if draft is None and (target := here(pair.target, registry)) is not None:
         draft = told(partial(_best_draft, target, registry, options))
-    sizes = [known_bytes(each, registry) for each in filter(None, (pair.target, draft))]
+    loaded = {pair.target, *drafts, *filter(None, [draft])}
+    sizes = [known_bytes(each, registry) for each in loaded]
     with_draft = (other for other, each in registry.pairs.items() if each.draft is not None)
     size = sum(sizes) if all(sizes) else 0
     return DefaultPair(name, pair.target, draft, size, next(with_draft, None))

@@ -21,7 +21,7 @@ from spec_local.engine.verify import keyed
 from spec_local.errors import ConfigError, require
 from spec_local.exact.guard import Guard
 from spec_local.exact.session import ExactSession
-from spec_local.llama.backend import device_names
+from spec_local.llama.devices import on_gpu
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
 from spec_local.machine.certify import Certificate, certify
@@ -208,12 +208,7 @@ def exact_options(mode: str, options: LoadOptions) -> LoadOptions:
     both are bf16 (`make_context`). Other devices, and types that were asked for, are left alone.
     """
     check_mode(mode)
-    devices = options.devices or (("CPU",) if options.n_gpu_layers == 0 else device_names())
     types = (options.kv_type_k, options.kv_type_v)
-    if (
-        not set(devices) <= {"CPU", "BLAS"}
-        or types != ("f16", "f16")
-        or options.flash_attention == "off"
-    ):
+    if on_gpu(options) or types != ("f16", "f16") or options.flash_attention == "off":
         return options
     return replace(options, kv_type_v="bf16")

@@ -12,15 +12,15 @@ import math
 import mmap
 import re
 import struct
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
 from spec_local.errors import ModelFileError
+from spec_local.gguf.tensors import Tensor, TensorTable
 
 TOKEN_MAP = "spec_local.draft.token_map"
 """Key of a trimmed draft's array of the source's token ids, one per token (`models/trim.py`)."""
@@ -36,9 +36,6 @@ _TOKENS = "tokenizer.ggml.tokens"
 _FINGERPRINTED = 30_000
 """Tokens whose spelling tells vocabularies apart. Models of one family differ in the last ones, by
 which embeddings are padded."""
-_EMBEDDINGS = "token_embd.weight"
-_TRUNK, _HEAD, _CHAIN = "blk.0.", ".nextn.eh_proj.weight", "markov_w1.weight"
-"""Names in the first layer, of a prediction layer, and of what makes a DFlash head DSpark."""
 _PROJECTOR = "clip"
 _NO_MODELS = {
     "adapter": "is a LoRA adapter, which changes another model; merge the two by llama.cpp's "
@@ -58,10 +55,8 @@ class GGUFHeader:
     """
 
     metadata: dict[str, Any]
-    data_bytes: int
-    """Bytes of tensor data, all parts of a split model together."""
-    matrix_bytes: Mapping[str, int]
-    """Those of what is multiplied with, by type; of embeddings rows are only looked up."""
+    tensors: TensorTable
+    """Those of all parts of a split model."""
     n_vocab: int = 0
     """Tokens of its vocabulary; 0 if it has none."""
     vocabulary: str = ""
@@ -70,12 +65,11 @@ class GGUFHeader:
     """Hash of the whole header, of all parts."""
     mappable: bool = True
     """Whether its tensors begin where llama.cpp can use them in the mapped file."""
-    heads: int = 0
-    """Multi-token prediction layers whose tensors are there."""
-    has_trunk: bool = True
-    """Whether the first layer is there, which a file of prediction layers alone lacks."""
-    chains: bool = False
-    """Whether it is a head with what makes a guess depend on the one before (DSpark)."""
+
+    @property
+    def data_bytes(self) -> int:
+        """Bytes of tensor data."""
+        return self.tensors.bytes
 
     @property
     def architecture(self) -> str:
@@ -86,6 +80,13 @@ class GGUFHeader:
         """An integer such as `block_count` of the model; the largest where layers differ."""
         value = self.metadata.get(f"{self.architecture}.{key}", default)
         value = max(value, default=default) if isinstance(value, tuple) else value
+        return value if isinstance(value, int) else default
+
+    def in_layer(self, key: str, layer: int, default: int) -> int:
+        """That of one layer."""
+        value = self.metadata.get(f"{self.architecture}.{key}", default)
+        if isinstance(value, tuple):
+            value = value[layer] if layer < len(value) else default
         return value if isinstance(value, int) else default
 
 
@@ -122,13 +123,9 @@ def check_model_file(path: Path) -> GGUFHeader:
     _require_model(headers[0], path.name)
     return replace(
         headers[0],
-        data_bytes=sum(header.data_bytes for header in headers),
-        matrix_bytes=sum((Counter(header.matrix_bytes) for header in headers), Counter()),
+        tensors=TensorTable(tuple(chain(*(header.tensors.entries for header in headers)))),
         digest=" ".join(header.digest for header in headers),
         mappable=all(header.mappable for header in headers),
-        heads=sum(header.heads for header in headers),
-        has_trunk=any(header.has_trunk for header in headers),
-        chains=any(header.chains for header in headers),
     )
 
 
@@ -173,8 +170,6 @@ class _Reader:
         self._name = name
         self._at = len(_MAGIC)
         self._n_vocab, self._vocabulary = 0, ""
-        self._matrix_bytes = Counter[str]()
-        self._heads, self._trunk, self._chains = 0, False, False
 
     def read(self) -> GGUFHeader:
         if self._data[: len(_MAGIC)] != _MAGIC:
@@ -194,50 +189,38 @@ class _Reader:
         if max(tensor_count, key_count) > _MAX_ITEMS:
             raise self._damaged("its header is garbled")
         metadata = dict(self._entry() for _ in range(key_count))
-        tensors = [self._tensor() for _ in range(tensor_count)]
+        tensors = tuple(self._tensor() for _ in range(tensor_count))
         end_of_header = self._at
 
         alignment = metadata.get("general.alignment", _DEFAULT_ALIGNMENT)
         if not isinstance(alignment, int) or alignment < 1:
             raise self._damaged("its alignment is no positive number")
         start = math.ceil(end_of_header / alignment) * alignment
-        end = max((offset + size for offset, size in tensors), default=0)
+        end = max((tensor.offset + tensor.bytes for tensor in tensors), default=0)
         if start + end > len(self._data):
             missing = start + end - len(self._data)
             raise self._damaged(f"{missing:,} bytes are missing at its end")
-        data_bytes = sum(size for _offset, size in tensors)
         digest = hashlib.blake2b(self._data[:end_of_header], digest_size=16).hexdigest()
         mappable = alignment % _DEFAULT_ALIGNMENT == 0
         return GGUFHeader(
             metadata,
-            data_bytes,
-            self._matrix_bytes,
+            TensorTable(tensors),
             self._n_vocab,
             self._vocabulary,
             digest,
             mappable,
-            self._heads,
-            self._trunk,
-            self._chains,
         )
 
-    def _tensor(self) -> tuple[int, int]:
-        """Offset and size in bytes; the size of a type this gguf does not know counts as 0."""
+    def _tensor(self) -> Tensor:
         name = self._name_text()
-        self._heads += name.endswith(_HEAD)
-        self._trunk |= name.startswith(_TRUNK)
-        self._chains |= name == _CHAIN
-        shape = [self._take("Q") for _ in range(self._take("I"))]
+        shape = tuple(self._take("Q") for _ in range(self._take("I")))
         kind, offset = self._take("I"), self._take("Q")
         try:
             known = GGMLQuantizationType(kind)
             block, block_bytes = GGML_QUANT_SIZES[known]
         except (ValueError, KeyError):
-            return offset, 0
-        size = math.prod(shape) // block * block_bytes
-        if len(shape) > 1 and name != _EMBEDDINGS:
-            self._matrix_bytes[known.name] += size
-        return offset, size
+            return Tensor(name, shape, "", offset, 0)
+        return Tensor(name, shape, known.name, offset, math.prod(shape) // block * block_bytes)
 
     def _entry(self) -> tuple[str, Any]:
         key, kind = self._name_text(), self._take("I")

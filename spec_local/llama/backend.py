@@ -1,4 +1,4 @@
-"""Loading llama.cpp's library: threads that wait well, logs that stay quiet, devices by name.
+"""Loading llama.cpp's library: threads that wait well, logs that stay quiet.
 
 Every module of this package takes the library from here (`from spec_local.llama.backend import
 lib`), so that what must happen before and right after loading happens once.
@@ -16,7 +16,6 @@ from functools import cache
 
 import psutil
 
-from spec_local.errors import ConfigError
 from spec_local.llama.amx import amx_is_permitted, amx_is_wanted, deny_amx
 from spec_local.llama.openmp import threads_by_load
 from spec_local.util.process import Process
@@ -63,6 +62,8 @@ with _bounded_spinning():
 
 lib = llama_cpp
 """The low-level ctypes API of llama.cpp; stubs/llama_cpp/ has the types of the names in use."""
+libggml = _libggml
+"""The library below it."""
 JinjaFormatter = Jinja2ChatFormatter
 """llama-cpp-python's sandboxed chat template renderer."""
 
@@ -154,34 +155,6 @@ def repacks(wanted: bool | None) -> bool:
     return amx_is_wanted() or not has_amx or not amx_is_permitted()
 
 
-def devices_api() -> ctypes.CDLL:
-    """ggml's functions that tell of backends and devices."""
-    libggml = _libggml
-    for what in ("dev", "reg"):
-        getattr(libggml, f"ggml_backend_{what}_count").restype = ctypes.c_size_t
-        getattr(libggml, f"ggml_backend_{what}_get").argtypes = [ctypes.c_size_t]
-        getattr(libggml, f"ggml_backend_{what}_get").restype = ctypes.c_void_p
-        getattr(libggml, f"ggml_backend_{what}_name").argtypes = [ctypes.c_void_p]
-        getattr(libggml, f"ggml_backend_{what}_name").restype = ctypes.c_char_p
-    libggml.ggml_backend_dev_by_name.argtypes = [ctypes.c_char_p]
-    libggml.ggml_backend_dev_by_name.restype = ctypes.c_void_p
-    libggml.ggml_backend_dev_description.argtypes = [ctypes.c_void_p]
-    libggml.ggml_backend_dev_description.restype = ctypes.c_char_p
-    libggml.ggml_backend_dev_type.argtypes = [ctypes.c_void_p]
-    size = ctypes.POINTER(ctypes.c_size_t)
-    libggml.ggml_backend_dev_memory.argtypes = [ctypes.c_void_p, size, size]
-    libggml.ggml_backend_dev_memory.restype = None
-    libggml.ggml_commit.restype = ctypes.c_char_p
-    return libggml
-
-
-def device_names() -> list[str]:
-    """Names of the devices this build can compute on, such as CPU, CUDA0 or Metal."""
-    api = devices_api()
-    handles = map(api.ggml_backend_dev_get, range(api.ggml_backend_dev_count()))
-    return [api.ggml_backend_dev_name(handle).decode() for handle in handles]
-
-
 @cache
 def tensor_api() -> ctypes.CDLL:
     """ggml's functions that read and write a tensor while a graph is computed (`taps.py`)."""
@@ -192,25 +165,3 @@ def tensor_api() -> ctypes.CDLL:
         move.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t]
         move.restype = None
     return base
-
-
-def _encoded(name: str) -> bytes:
-    return name.encode(errors="replace")
-
-
-def device_description(name: str) -> str:
-    """What that device is: the processor's or the card's own name."""
-    api = devices_api()
-    handle = api.ggml_backend_dev_by_name(_encoded(name))
-    return api.ggml_backend_dev_description(handle).decode(errors="replace") if handle else name
-
-
-def device_list(names: tuple[str, ...]) -> ctypes.Array[ctypes.c_void_p]:
-    """The NULL-terminated device list llama.cpp takes; the caller keeps it alive while loading."""
-    api = devices_api()
-    handles = [api.ggml_backend_dev_by_name(_encoded(name)) for name in names]
-    for name, handle in zip(names, handles, strict=True):
-        if not handle:
-            known = ", ".join(device_names())
-            raise ConfigError(f"There is no device {name!r} here; choose from: {known}.")
-    return (ctypes.c_void_p * (len(names) + 1))(*handles, None)

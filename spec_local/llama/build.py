@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from spec_local.llama.devices import Device
 
 _KINDS = ("cpu", "gpu", "igpu", "accelerator", "several")
 """ggml_backend_dev_type, by number."""
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class DeviceFacts:
     """What llama.cpp can compute on; memory in bytes, as ggml tells it."""
 
     name: str
@@ -28,12 +32,12 @@ class Build:
 
     version: str
     commit: str
-    """ggml's, where it was built from a checkout."""
+    """Of the sources it was built from, where these say so; else `unknown`."""
     features: str
     """llama.cpp's own words for how its backends were built."""
     backends: tuple[str, ...]
     """Those compiled in: CPU, CUDA, MTL (Metal), Vulkan …"""
-    devices: tuple[Device, ...]
+    devices: tuple[DeviceFacts, ...]
 
     def has(self, feature: str) -> bool:
         """Whether a backend was built with that, such as AVX2."""
@@ -47,31 +51,25 @@ class Build:
 
 def this_build() -> Build:
     """Of the library that is installed; raises what loading it raises."""
-    from spec_local.llama.backend import devices_api, lib
+    from spec_local.llama.backend import lib, libggml
+    from spec_local.llama.devices import backends, devices
 
-    api = devices_api()
-    backends = map(api.ggml_backend_reg_get, range(api.ggml_backend_reg_count()))
-    devices = map(api.ggml_backend_dev_get, range(api.ggml_backend_dev_count()))
+    libggml.ggml_commit.restype = ctypes.c_char_p
     return Build(
         version=_text(lib.llama_version()),
-        commit=_text(api.ggml_commit()),
+        commit=_text(libggml.ggml_commit()),
         features=_text(lib.llama_print_system_info()),
-        backends=tuple(_text(api.ggml_backend_reg_name(each)) for each in backends),
-        devices=tuple(_device(api, each) for each in devices),
+        backends=backends(),
+        devices=tuple(map(_told, devices())),
     )
 
 
-def _device(api: ctypes.CDLL, handle: int) -> Device:
-    free, total = ctypes.c_size_t(0), ctypes.c_size_t(0)
-    api.ggml_backend_dev_memory(handle, ctypes.byref(free), ctypes.byref(total))
-    kind = api.ggml_backend_dev_type(handle)
-    return Device(
-        _text(api.ggml_backend_dev_name(handle)),
-        _text(api.ggml_backend_dev_description(handle)),
-        _KINDS[kind] if kind < len(_KINDS) else f"kind {kind}",
-        free.value,
-        total.value,
-    )
+def _told(device: Device) -> DeviceFacts:
+    from spec_local.llama.devices import memory
+
+    free, total = memory(device)
+    kind = _KINDS[device.type] if device.type < len(_KINDS) else f"kind {device.type}"
+    return DeviceFacts(device.name, device.description.strip(), kind, free, total)
 
 
 def _text(said: bytes) -> str:

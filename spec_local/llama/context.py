@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from spec_local.errors import ContextOverflow
+from spec_local.errors import ContextOverflow, ContextTooLarge
 from spec_local.llama.backend import collected_errors, default_threads, lib
 from spec_local.llama.branches import branches_of
-from spec_local.llama.memory import KV_TYPES, require_memory
+from spec_local.llama.cache_bytes import SNAPSHOTS
+from spec_local.llama.kv_types import KV_TYPES
+from spec_local.llama.memory import require_memory
 from spec_local.llama.model import Model
 
 _FLASH = {
@@ -13,10 +15,6 @@ _FLASH = {
     "on": lib.LLAMA_FLASH_ATTN_TYPE_ENABLED,
     "off": lib.LLAMA_FLASH_ATTN_TYPE_DISABLED,
 }
-_SNAPSHOTS = 8
-"""Recurrent states kept of the last tokens of a batch, where llama.cpp can keep them: so many
-drafted tokens are taken back for nothing. Each is as large as the state, tens of megabytes in large
-models; rounds that are wider have a checkpoint instead."""
 _UBATCH_BEYOND_SNAPSHOTS = 2
 """llama.cpp computes the tokens of all snapshots and one more in a single ubatch, which has to have
 room for yet another; it ends the process where it has not."""
@@ -56,7 +54,7 @@ def make_context(
         params.ctx_type = lib.LLAMA_CONTEXT_TYPE_MTP
     if beside is not None:
         params.ctx_other = beside
-    most = min(_SNAPSHOTS, max_rows - 1, params.n_ubatch - _UBATCH_BEYOND_SNAPSHOTS)
+    most = min(SNAPSHOTS, max_rows - 1, params.n_ubatch - _UBATCH_BEYOND_SNAPSHOTS)
     params.n_rs_seq = max(0, most) if model.is_recurrent and not heads else 0
     params.n_threads = params.n_threads_batch = options.n_threads or default_threads()
     params.flash_attn_type = _FLASH[options.flash_attention]
@@ -70,10 +68,10 @@ def make_context(
         handle = lib.llama_init_from_model(model.handle, params)
     if not handle:
         reason = errors[0] if errors else "llama.cpp gave no reason"
-        advice = " Ask for a smaller one with --ctx-size." if "alloc" in reason else ""
-        raise ContextOverflow(
-            f"A context of {n_ctx:,} tokens cannot be made: {reason.strip(' .')}.{advice}"
-        )
+        said = f"A context of {n_ctx:,} tokens cannot be made: {reason.strip(' .')}."
+        if "alloc" in reason:
+            raise ContextTooLarge(f"{said} Ask for a smaller one with --ctx-size.")
+        raise ContextOverflow(said)
     return handle
 
 

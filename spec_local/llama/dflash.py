@@ -55,7 +55,9 @@ class DflashSession:
         self.mask = mask
         self._target = target
         self._states = kept_inputs(target, head)
-        self._from_pending = head.header.chains and about.get("dflash.sample_from_anchor", True)
+        self._from_pending = head.header.tensors.chains and about.get(
+            "dflash.sample_from_anchor", True
+        )
         block = head.header.hyperparameter("block_size", _DEFAULT_BLOCK)
         self.max_rows = self.most_drafted = max(1, block if self._from_pending else block - 1)
         self.n_ctx, self.n_vocab = target.n_ctx, head.vocab.n_tokens

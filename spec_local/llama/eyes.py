@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from spec_local.errors import ConfigError, EngineError, ModelFileError
 from spec_local.llama import trial
 from spec_local.llama.backend import collected_errors, default_threads, lib, log_callback
+from spec_local.llama.devices import on_gpu
 from spec_local.llama.image_tokens import MOST_PARTS, MOST_POSITIONS, part_of, tokens_of
 from spec_local.llama.model import Model
 from spec_local.llama.pictures import Picture
@@ -222,7 +223,7 @@ class Eyes:
                     model.path, model.header, model.options, False, encoder=self.path
                 )
             params = mtmd.mtmd_context_params_default()
-            params.use_gpu = model.options.n_gpu_layers != 0
+            params.use_gpu = on_gpu(model.options)
             params.n_threads = model.options.n_threads or default_threads()
             params.print_timings = params.warmup = False
             mtmd.mtmd_helper_log_set(log_callback, ctypes.c_void_p(0))

@@ -37,7 +37,7 @@ def heads_of(header: GGUFHeader) -> bool:
     """Whether the file has multi-token prediction layers that can be evaluated here."""
     number, arch = header.hyperparameter("nextn_predict_layers"), header.architecture
     fits = arch in _EVALUATED and (number == 1 or (number > 1 and arch in _CHAINED))
-    return fits and number == header.heads and not extension.lacks(extension.MTP)
+    return fits and number == header.tensors.heads and not extension.lacks(extension.MTP)
 
 
 def head_kind(header: GGUFHeader) -> str | None:
@@ -45,7 +45,7 @@ def head_kind(header: GGUFHeader) -> str | None:
 
     Prediction layers may be in a file of their own, of the target's architecture.
     """
-    alone = not header.has_trunk and heads_of(header)
+    alone = not header.tensors.has_trunk and heads_of(header)
     return "mtp" if alone else _HEAD_FILES.get(header.architecture)
 
 

@@ -7,8 +7,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from spec_local.llama.amx import amx_is_wanted
-from spec_local.llama.backend import default_threads, device_description, device_names, lib, repacks
-from spec_local.llama.options import LoadOptions
+from spec_local.llama.backend import default_threads, lib, repacks
+from spec_local.llama.devices import chosen
+from spec_local.llama.options import ALL, AUTO, LoadOptions
 from spec_local.util.files import hash_of_samples
 
 
@@ -17,17 +18,17 @@ def identity(path: Path, options: LoadOptions) -> dict[str, str | int]:
 
     Of the file, the size and a hash of samples from all over it: reading gigabytes at every start
     would cost seconds, and a model of the same size that differs only between the samples goes
-    through the same kernels.
+    through the same kernels. Of layers that are still to be decided, all count as on GPUs.
     """
     size = path.stat().st_size
-    return {
+    found: dict[str, str | int] = {
         "model": path.name,
         "bytes": size,
         "hash": _hash_of(path, size),
         "llama_cpp": version("llama-cpp-python"),
         "system": lib.llama_print_system_info().decode(errors="replace").strip(),
-        "devices": ", ".join(map(_device, options.devices or device_names())),
-        "gpu_layers": options.n_gpu_layers,
+        "devices": ", ".join(map(str, chosen(options.devices))),
+        "gpu_layers": ALL if options.n_gpu_layers == AUTO else options.n_gpu_layers,
         "main_gpu": options.main_gpu,
         "threads": options.n_threads or default_threads(),
         "batch": f"{options.n_batch},{options.n_ubatch}",
@@ -35,10 +36,11 @@ def identity(path: Path, options: LoadOptions) -> dict[str, str | int]:
         "kv_types": f"{options.kv_type_k},{options.kv_type_v}",
         "repack": str(repacks(options.repack)) + (", AMX wanted" if amx_is_wanted() else ""),
     }
-
-
-def _device(name: str) -> str:
-    return f"{name} ({device_description(name)})"
+    if options.tensor_split:  # not in records of earlier releases
+        found["tensor_split"] = ",".join(map(str, options.tensor_split))
+    if options.n_cpu_moe not in (0, AUTO):
+        found["cpu_moe"] = options.n_cpu_moe
+    return found
 
 
 @cache

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import os
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,16 +11,16 @@ from typing import TYPE_CHECKING
 from spec_local.errors import ConfigError, ModelFileError
 from spec_local.gguf.header import TOKEN_MAP, check_model_file
 from spec_local.llama import trial
-from spec_local.llama.backend import collected_errors, device_list, lib, repacks
+from spec_local.llama.backend import lib
 from spec_local.llama.heads import head_kind, heads_of
 from spec_local.llama.identity import identity
+from spec_local.llama.load import load_weights
 from spec_local.llama.messages import NO_EYES
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.pictures import Encoder, picture
+from spec_local.llama.placing import Files, ModelFile, numbered, placed, until_it_fits
 from spec_local.llama.taps import LayerTaps
 from spec_local.llama.vocab import Vocabulary
-from spec_local.llama.weights import require_room_for_weights
-from spec_local.util.apart import Apart
 from spec_local.util.process import OwnStack, Process, closed_when_dropped
 from spec_local.util.progress import Progress, no_progress
 
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("spec_local.llama.model")
 
-_UNKNOWN = "unknown model architecture"
 _WANTS_ALL_ROWS = frozenset({"cogvlm"})
 """Where llama.cpp computes logits for all tokens of a batch and, if fewer were asked for, gives
 those of the first ones: its src/models/cogvlm.cpp does not pick the rows that are wanted."""
@@ -100,48 +98,23 @@ class Model:
             )
 
     def _load(self, progress: Progress, vocab_only: bool) -> lib.llama_model_p:
-        options, mapped = self.options, self.options.mmap and self.header.mappable
-        if not vocab_only:
-            require_room_for_weights(self.path.name, self.header, options, mapped=mapped)
-        params = lib.llama_model_default_params()
-        params.vocab_only, params.load_mtp = vocab_only, self.has_heads
-        params.n_gpu_layers = options.n_gpu_layers
-        params.main_gpu = options.main_gpu
-        params.load_mode = _load_mode(options, mapped)
-        params.use_extra_bufts = repacks(options.repack)
-        devices = device_list(options.devices) if options.devices else None
-        if devices is not None:
-            params.devices = ctypes.cast(devices, ctypes.c_void_p)
+        def load(options: LoadOptions) -> lib.llama_model_p:
+            self.options = options
+            return load_weights(
+                self.path,
+                self.header,
+                options,
+                progress,
+                vocab_only=vocab_only,
+                heads=self.has_heads,
+            )
 
-        failure: list[BaseException] = []
-
-        @lib.llama_progress_callback
-        def report(fraction: float, _user_data: int | None) -> bool:
-            try:
-                progress(f"load {self.path.stem}", fraction)
-            except BaseException as error:  # must not pass through C; raised again below
-                failure.append(error)
-            return not failure
-
-        params.progress_callback = report
-
-        def load() -> tuple[lib.llama_model_p | None, list[str]]:
-            with collected_errors() as errors:
-                return lib.llama_model_load_from_file(os.fsencode(self.path), params), errors
-
-        # Signals reach the main thread, and so never a callback from C.
-        loading = Apart(load, "load", failure.append)
-        loading.start()
-        handle, errors = loading.result()
-        if failure:
-            if handle:
-                lib.llama_model_free(handle)
-            raise failure[0]
-        if not handle:
-            reason = errors[0] if errors else "llama.cpp gave no reason"
-            newer = "; update spec-local for newer models" if _UNKNOWN in reason else ""
-            raise ModelFileError(f"llama.cpp cannot load {self.path.name}: {reason}{newer}.")
-        return handle
+        if vocab_only:
+            return load(numbered(self.options))
+        wanted, files = self.options, Files(ModelFile(self.path.name, self.header))
+        return until_it_fits(
+            lambda margin: placed(wanted, lambda: files, margin), lambda options, _: load(options)
+        )
 
     def _token_map(self) -> tuple[int, ...] | None:
         if TOKEN_MAP not in self.header.metadata:
@@ -282,9 +255,3 @@ def _note_training(name: str, trained: int, wanted: int) -> None:
         f"note: {name} was trained on texts of {trained:,} tokens; its context is {trained:,} "
         f"instead of {wanted:,}."
     )
-
-
-def _load_mode(options: LoadOptions, mapped: bool) -> int:
-    if options.mlock:
-        return lib.LLAMA_LOAD_MODE_MMAP_MLOCK if mapped else lib.LLAMA_LOAD_MODE_MLOCK
-    return lib.LLAMA_LOAD_MODE_MMAP if mapped else lib.LLAMA_LOAD_MODE_NONE

@@ -72,5 +72,5 @@ def own_heads(target: Session, *, masked: bool = False, head: Model | None = Non
             f"{name} has the prediction layers of another model than {target.model.path.name}; "
             "take those of the same."
         )
-    kind = ChainedHeadSession if model.header.heads > 1 else HeadSession
+    kind = ChainedHeadSession if model.header.tensors.heads > 1 else HeadSession
     return kind(target, masked=masked, head=head)

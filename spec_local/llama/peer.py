@@ -19,8 +19,10 @@ from time import perf_counter
 from typing import Any, TextIO
 
 from spec_local.llama.backend import lib
-from spec_local.llama.memory import KV_TYPES
+from spec_local.llama.devices import on_gpu
+from spec_local.llama.kv_types import KV_TYPES
 from spec_local.llama.options import LoadOptions
+from spec_local.llama.placing import numbered
 from spec_local.util.descriptors import STDERR, STDOUT, redirected
 
 from llama_cpp import Llama, __version__  # isort: skip  # after backend, which prepares it
@@ -52,6 +54,8 @@ def load(path: str, options: LoadOptions, lookup: bool) -> Llama:
     Flash attention is on or off there, so `auto` turns it on. With lookup it keeps
     n_ctx x n_vocab logits, of which the table for prompts longer than one batch must be asked for.
     """
+    layers = numbered(options).n_gpu_layers if on_gpu(options) else 0
+    assert isinstance(layers, int)
     return Llama(
         path,
         n_ctx=options.n_ctx,
@@ -59,7 +63,8 @@ def load(path: str, options: LoadOptions, lookup: bool) -> Llama:
         n_threads_batch=options.n_threads,
         n_batch=options.n_batch,
         n_ubatch=options.n_ubatch,
-        n_gpu_layers=options.n_gpu_layers,
+        n_gpu_layers=layers,
+        tensor_split=list(options.tensor_split) or None,
         main_gpu=options.main_gpu,
         use_mmap=options.mmap,
         use_mlock=options.mlock,

@@ -86,7 +86,9 @@ def _use(path: Path, vocabulary: bool, heads: bool = False, **kind: Any) -> None
             if heads:
                 with own_heads(session) as drafting:
                     drafting.evaluate(tokens)
-                    for token in tokens[1 : model.header.heads]:  # each by a layer of its own
+                    for token in tokens[
+                        1 : model.header.tensors.heads
+                    ]:  # each by a layer of its own
                         drafting.evaluate([token])
         _render(model)
 

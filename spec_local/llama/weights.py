@@ -7,6 +7,7 @@ import psutil
 from spec_local.errors import NotEnoughMemory
 from spec_local.gguf.header import GGUFHeader
 from spec_local.llama.backend import lib, repacks
+from spec_local.llama.devices import on_gpu
 from spec_local.llama.options import LoadOptions
 
 _REARRANGED = ("Q4_0", "Q4_K", "IQ4_NL", "MXFP4")
@@ -25,7 +26,7 @@ def require_room_for_weights(
 
     What is mapped is read again as it is needed, and a GPU's allocator says no by itself.
     """
-    if lib.llama_supports_gpu_offload() and options.n_gpu_layers != 0:
+    if on_gpu(options):
         return
     if mapped:
         size = _rearranged_bytes(header) if repacks(options.repack) else 0
@@ -46,4 +47,4 @@ def _rearranged_bytes(header: GGUFHeader) -> int:
     told = lib.llama_print_system_info()
     if b"REPACK = 1" not in told or not any(each in told for each in _REARRANGING):
         return 0
-    return sum(header.matrix_bytes.get(kind, 0) for kind in _REARRANGED)
+    return sum(header.tensors.matrix_bytes.get(kind, 0) for kind in _REARRANGED)

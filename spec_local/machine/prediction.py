@@ -53,7 +53,7 @@ class _Seen(NamedTuple):
 
 
 def _seen(target: Path, draft: Path, options: LoadOptions, profiles: ProfileStore) -> _Seen:
-    mine, theirs = identity(target, options), identity(draft, options)
+    mine, theirs = identity(target, options), identity(draft, options.for_draft())
     curve = profiles.curve(mine)
     known = [profiles.acceptance(pair_of(mine, theirs), by, True) for by in ("model", "window")]
     accepted = overall([each for kinds in known for each in kinds.values()])

@@ -15,12 +15,12 @@ from spec_local.drafters import AUTO, uses_draft
 from spec_local.drafters.own_words import OwnWords
 from spec_local.engine.types import EvaluationSession
 from spec_local.errors import SpecLocalError, VocabularyMismatch, require
-from spec_local.gguf.header import check_image_encoder, check_model_file
+from spec_local.gguf.header import check_model_file
 from spec_local.llama.heads import head_kind
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
-from spec_local.models.download import in_store, pulled, resolve, store, was_verified
+from spec_local.models.download import in_store, pulled, resolve, was_verified
 from spec_local.models.hub import hub_name
 from spec_local.models.mapped_session import Columns, MappedSession
 from spec_local.models.other_vocabulary import draws_shared, shared_vocabulary
@@ -35,8 +35,6 @@ logger = logging.getLogger("spec_local.models.loading")
 
 BEST_DRAFT, NO_DRAFT = "auto", "none"
 """What a draft may be called instead of a name: the best one at hand (`partners.py`), or none."""
-
-_NO_MTMD = "This build of llama-cpp-python lacks libmtmd; images need one built with it."
 
 DRAFT_CONTEXT = 4096
 """Most tokens of a text that a draft model reads: what it is asked for depends on the last ones."""
@@ -127,12 +125,13 @@ def load_model(
 
 
 def load_draft(name: str, target: Model, registry: Registry, progress: Progress) -> Model:
-    """Load a draft with its target's options; raises VocabularyMismatch if it cannot draft.
+    """Load a draft as its target's options say; raises VocabularyMismatch if it cannot draft.
 
     One with another vocabulary can, if the two have tokens in common; that is said. It was asked
     for by name, as `pairing.py` proposes no such drafts.
     """
-    draft = load_model(name, registry, target.options, progress, may_be_head=True)
+    options = target.options.for_draft()
+    draft = load_model(name, registry, options, progress, may_be_head=True)
     try:
         require_draft(target, draft)
     except VocabularyMismatch:
@@ -195,33 +194,6 @@ def names_head(name: str, registry: Registry) -> bool:
     """Whether that is the file of a head for another model, and here."""
     path = resolve(name, registry)
     return path is not None and head_kind(check_model_file(path)) is not None
-
-
-def give_eyes(target: Model, encoder: str | None, registry: Registry, progress: Progress) -> None:
-    """Let the target see images by that encoder, or by one that lies beside it; opens neither.
-
-    encoder: a name or a path; None looks beside the target.
-    Raises SpecLocalError for one that is named and not there.
-    """
-    if encoder is not None:
-        path = pulled(encoder, registry, progress)
-        check_image_encoder(path)
-    elif (beside := _encoder_beside(target.path)) is not None:
-        path = beside
-    else:
-        return
-    try:
-        from spec_local.llama.eyes import Eyes
-    except (ImportError, OSError, RuntimeError):  # as it is built without libmtmd
-        require(encoder is None, _NO_MTMD)
-        return
-    target.eyes = Eyes(path, target)
-
-
-def _encoder_beside(model: Path) -> Path | None:
-    """As LM Studio and the Hugging Face cache keep them, a folder for each model."""
-    found = sorted(model.parent.glob("*mmproj*.gguf"))
-    return found[0] if len(found) == 1 and model.parent != store() else None
 
 
 @contextmanager

@@ -20,6 +20,7 @@ class Llama:
         n_ubatch: int = ...,
         n_gpu_layers: int = ...,
         main_gpu: int = ...,
+        tensor_split: list[float] | None = ...,
         use_mmap: bool = ...,
         use_mlock: bool = ...,
         flash_attn: bool = ...,

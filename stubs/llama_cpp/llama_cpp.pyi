@@ -30,13 +30,6 @@ class llama_sampler_p_ctypes(_Pointer[llama_sampler]): ...
 
 # Constants
 
-GGML_TYPE_F32: int
-GGML_TYPE_F16: int
-GGML_TYPE_Q4_0: int
-GGML_TYPE_Q4_1: int
-GGML_TYPE_Q5_0: int
-GGML_TYPE_Q5_1: int
-GGML_TYPE_Q8_0: int
 LLAMA_CONTEXT_TYPE_MTP: int
 LLAMA_FLASH_ATTN_TYPE_AUTO: int
 LLAMA_FLASH_ATTN_TYPE_DISABLED: int
@@ -105,9 +98,11 @@ class ggml_backend_sched_eval_callback:
 
 class llama_model_params(_Structure):
     devices: ctypes.c_void_p
+    tensor_buft_overrides: ctypes.c_void_p
     n_gpu_layers: int
     load_mode: int
     main_gpu: int
+    tensor_split: ctypes.Array[ctypes.c_float]
     progress_callback: llama_progress_callback
     vocab_only: bool
     use_extra_bufts: bool
@@ -145,11 +140,11 @@ def llama_log_set(
     log_callback: llama_log_callback | None, user_data: ctypes.c_void_p, /
 ) -> None: ...
 def llama_print_system_info() -> bytes: ...
-def llama_supports_gpu_offload() -> bool: ...
 def llama_version() -> bytes: ...
 
 # Models
 
+def llama_max_devices() -> int: ...
 def llama_model_default_params() -> llama_model_params: ...
 def llama_model_load_from_file(
     path_model: bytes, params: llama_model_params, /

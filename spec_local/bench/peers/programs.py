@@ -21,6 +21,8 @@ from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
 from spec_local.bench.peers.process import Peer, PeerAnswer, PeerError, PeerSetup, Timeouts
+from spec_local.llama.devices import gpus
+from spec_local.llama.options import ALL, AUTO, LoadOptions
 from spec_local.sampling.settings import Sampling
 
 _POLL = 0.05
@@ -124,10 +126,11 @@ class LlamaCppPython(Peer):
     """`llama_cpp.Llama`, run by `spec_local.llama.peer`; a line of JSON for every question."""
 
     def __init__(self, name: str, setup: PeerSetup, timeouts: Timeouts, *, lookup: bool) -> None:
+        load = asdict(setup.load)
         self._settings = {
             "model": str(setup.target),
             "lookup": lookup,
-            "load": asdict(setup.load),
+            "load": {name: value for name, value in load.items() if name != "draft"},
         }
         command = [sys.executable, "-m", "spec_local.llama.peer"]
         super().__init__(name, command, timeouts, piped=True)
@@ -183,8 +186,7 @@ class LlamaCppPython(Peer):
 
 def _server_flags(setup: PeerSetup) -> list[str]:
     """What makes llama-server work under spec-local's settings and stay by itself."""
-    load = setup.load
-    layers = str(_ALL_LAYERS if load.n_gpu_layers < 0 else load.n_gpu_layers)
+    load, draft = setup.load, setup.load.for_draft()
     values = {
         "-m": setup.target,
         "-c": load.n_ctx,
@@ -195,10 +197,10 @@ def _server_flags(setup: PeerSetup) -> list[str]:
         "-fa": load.flash_attention,
         "-ctk": load.kv_type_k,
         "-ctv": load.kv_type_v,
-        "-ctkd": load.kv_type_k,
-        "-ctvd": load.kv_type_v,
-        "-ngl": layers,
-        "-ngld": layers,
+        "-ctkd": draft.kv_type_k,
+        "-ctvd": draft.kv_type_v,
+        "-ngl": _number_of_layers(load.n_gpu_layers),
+        "-ngld": _number_of_layers(draft.n_gpu_layers),
         "--main-gpu": load.main_gpu,
         "--parallel": 1,
         "--cache-ram": 0,  # it would copy the last prompt's cache away before the next one
@@ -207,9 +209,26 @@ def _server_flags(setup: PeerSetup) -> list[str]:
     flags += ["--offline", "--no-webui", "--no-context-shift"]
     if load.repack is False:
         flags.append("--no-repack")
+    if load.n_cpu_moe not in (0, AUTO):
+        flags += ["--n-cpu-moe", str(_number_of_layers(load.n_cpu_moe))]
+    if load.tensor_split:
+        flags += ["--tensor-split", ",".join(map(str, load.tensor_split))]
     if load.devices:
-        flags += ["--device", ",".join(load.devices)]
+        flags += ["--device", _names_of_gpus(load)]
+    if draft.devices:
+        flags += ["--device-draft", _names_of_gpus(draft)]
+    if draft.n_threads != load.n_threads:
+        flags += ["-td", str(draft.n_threads), "-tbd", str(draft.n_threads)]
     return flags
+
+
+def _number_of_layers(wanted: int | str) -> int | str:
+    """Of all of them, more than any model has."""
+    return _ALL_LAYERS if wanted == ALL else wanted
+
+
+def _names_of_gpus(load: LoadOptions) -> str:
+    return ",".join(device.name for device in gpus(load)) or "none"
 
 
 def _free_port() -> int:

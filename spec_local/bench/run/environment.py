@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 
 from spec_local.bench.record.result import MachineFacts, ModelFile
-from spec_local.llama.backend import default_threads, device_names, lib
+from spec_local.llama.backend import default_threads, lib
+from spec_local.llama.devices import chosen
 from spec_local.llama.options import LoadOptions
 from spec_local.machine.hardware import cpu_name
 from spec_local.util.files import sha256_of
@@ -26,7 +27,7 @@ def this_machine(options: LoadOptions) -> MachineFacts:
         cores=psutil.cpu_count(logical=False) or os.cpu_count() or 1,
         memory_bytes=psutil.virtual_memory().total,
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
-        devices=tuple(options.devices or device_names()),
+        devices=tuple(device.name for device in chosen(options.devices)),
         threads=options.n_threads or default_threads(),
         features=lib.llama_print_system_info().decode(errors="replace").strip(),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -164,7 +165,7 @@ class Benchmark:
             workloads=tuple(dict.fromkeys(prompt.workload for prompt in schedule.prompts)),
             temperatures=tuple(schedule.temperatures),
             seed=schedule.seed,
-            load={**asdict(options), "devices": list(options.devices)},
+            load=json.loads(json.dumps({**asdict(options), "draft": {**options.draft.given}})),
         )
 
     def _hash(self) -> list[ModelFile]:

@@ -6,7 +6,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from spec_local.cli.options import MachineOptions, ModelOptions, chosen_pair, load_runner
+from spec_local.cli.machine_options import MachineOptions
+from spec_local.cli.options import ModelOptions, chosen_pair, load_runner
 from spec_local.cli.progress import on_terminal
 from spec_local.cli.sampling_options import SamplingOptions
 from spec_local.cli.template_options import TemplateOptions

@@ -1,0 +1,191 @@
+"""The devices this build of llama.cpp can compute on: their names, and their free memory."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import version
+from typing import NamedTuple
+
+from spec_local.errors import ConfigError, require
+from spec_local.llama.backend import libggml
+from spec_local.llama.options import LoadOptions
+
+CPU = "CPU"
+_GPU, _INTEGRATED = 1, 2
+"""GGML_BACKEND_DEVICE_TYPE_GPU and _IGPU in ggml-backend.h."""
+_BACKENDS = {"metal": "MTL", "rocm": "ROCm", "hip": "ROCm"}
+"""What ggml calls a kind of device, where people call it otherwise."""
+_FLAGS = {
+    "cuda": "GGML_CUDA",
+    "metal": "GGML_METAL",
+    "vulkan": "GGML_VULKAN",
+    "rocm": "GGML_HIP",
+    "hip": "GGML_HIP",
+    "sycl": "GGML_SYCL",
+}
+"""What llama.cpp is built with for a kind of device."""
+
+
+class Device(NamedTuple):
+    """One of them."""
+
+    handle: int
+    name: str
+    """Such as CPU, CUDA0 or MTL0."""
+    backend: str
+    """ggml's name of its kind, such as CPU, CUDA or MTL."""
+    description: str
+    """The processor's or the card's own name."""
+    type: int
+
+    @property
+    def is_gpu(self) -> bool:
+        """Whether layers can be put on it."""
+        return self.type in (_GPU, _INTEGRATED)
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.description})"
+
+
+@cache
+def _api() -> ctypes.CDLL:
+    pointer, size = ctypes.c_void_p, ctypes.c_size_t
+    sizes = ctypes.POINTER(size)
+    for name, result, arguments in (
+        ("ggml_backend_dev_count", size, []),
+        ("ggml_backend_dev_get", pointer, [size]),
+        ("ggml_backend_dev_name", ctypes.c_char_p, [pointer]),
+        ("ggml_backend_dev_description", ctypes.c_char_p, [pointer]),
+        ("ggml_backend_dev_type", ctypes.c_int, [pointer]),
+        ("ggml_backend_dev_memory", None, [pointer, sizes, sizes]),
+        ("ggml_backend_dev_backend_reg", pointer, [pointer]),
+        ("ggml_backend_reg_count", size, []),
+        ("ggml_backend_reg_get", pointer, [size]),
+        ("ggml_backend_reg_name", ctypes.c_char_p, [pointer]),
+        ("ggml_backend_reg_by_name", pointer, [ctypes.c_char_p]),
+        ("ggml_backend_cpu_buffer_type", pointer, []),
+    ):
+        function = getattr(libggml, name)
+        function.restype, function.argtypes = result, arguments
+    return libggml
+
+
+@cache
+def devices() -> tuple[Device, ...]:
+    """All of them, in ggml's order."""
+    api = _api()
+    handles = map(api.ggml_backend_dev_get, range(api.ggml_backend_dev_count()))
+    return tuple(
+        Device(
+            handle,
+            api.ggml_backend_dev_name(handle).decode(),
+            api.ggml_backend_reg_name(api.ggml_backend_dev_backend_reg(handle)).decode(),
+            api.ggml_backend_dev_description(handle).decode(errors="replace"),
+            api.ggml_backend_dev_type(handle),
+        )
+        for handle in handles
+    )
+
+
+def backends() -> tuple[str, ...]:
+    """The kinds of devices that llama.cpp is built for: CPU, CUDA, MTL (Metal), Vulkan …"""
+    api = _api()
+    handles = map(api.ggml_backend_reg_get, range(api.ggml_backend_reg_count()))
+    return tuple(api.ggml_backend_reg_name(handle).decode() for handle in handles)
+
+
+def memory(device: Device) -> tuple[int, int]:
+    """Its free bytes, and all; zeros where it does not tell. Of the processor all are free."""
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    _api().ggml_backend_dev_memory(device.handle, ctypes.byref(free), ctypes.byref(total))
+    return free.value, total.value
+
+
+def free_bytes(device: Device) -> int | None:
+    """Memory that is free on it; None if it does not tell."""
+    free, total = memory(device)
+    return free if total else None
+
+
+def chosen(names: Sequence[str]) -> tuple[Device, ...]:
+    """The devices of these names or kinds; all of them if there is no name.
+
+    Raises ConfigError for one that is not here.
+    """
+    found = [device for name in names for device in _named(name)]
+    return tuple(dict.fromkeys(found)) or devices()
+
+
+def _named(name: str) -> Sequence[Device]:
+    word = name.lower()
+    kind = _BACKENDS.get(word, word).lower()
+    found = [
+        each for each in devices() if word == each.name.lower() or kind == each.backend.lower()
+    ]
+    if not found:
+        raise ConfigError(_why_not(name))
+    return found
+
+
+def _why_not(name: str) -> str:
+    """Why there is no such device, and what to do."""
+    word = name.lower()
+    if word == "metal" and sys.platform != "darwin":
+        return f"Metal is of Apple's machines alone; choose from: {_choice()}."
+    if word not in _FLAGS:
+        return f"There is no device {name!r} here; choose from: {_choice()}."
+    if _api().ggml_backend_reg_by_name(_BACKENDS.get(word, word).encode()):
+        return (
+            f"llama.cpp is built for {name} and finds no such device; check that the driver sees "
+            f"it, or choose from: {_choice()}."
+        )
+    package = f"llama-cpp-python=={version('llama-cpp-python')}"
+    return (
+        f"llama.cpp is built without {name} here; build it again: "
+        f'CMAKE_ARGS="-D{_FLAGS[word]}=on" pip install --force-reinstall --no-cache-dir {package}'
+    )
+
+
+def _choice() -> str:
+    return ", ".join(device.name for device in devices())
+
+
+def gpus(options: LoadOptions) -> tuple[Device, ...]:
+    """What layers can be put on, as llama.cpp chooses where nothing is named.
+
+    Integrated ones it takes only if there is no other. Raises ConfigError for a device that is not
+    here, or for proportions of more devices than there are.
+    """
+    found = [device for device in chosen(options.devices) if device.is_gpu]
+    if not options.devices:
+        found = [each for each in found if each.type == _GPU] or found
+    parts = len(options.tensor_split)
+    require(
+        parts <= max(1, len(found)),
+        f"The tensor split has {parts} parts and there are {len(found)} GPUs; give one for each.",
+    )
+    return tuple(found)
+
+
+def on_gpu(options: LoadOptions) -> bool:
+    """Whether anything of a model that is loaded so may be kept on a GPU."""
+    return options.n_gpu_layers != 0 and bool(gpus(options))
+
+
+def device_array(options: LoadOptions) -> ctypes.Array[ctypes.c_void_p] | None:
+    """The NULL-terminated list of GPUs that llama.cpp takes; None lets it choose.
+
+    The processor is not in it: llama.cpp would take it for a GPU, and rearrange no weights for it.
+    """
+    if not options.devices:
+        return None
+    handles = [device.handle for device in gpus(options)]
+    return (ctypes.c_void_p * (len(handles) + 1))(*handles, None)
+
+
+def cpu_buffers() -> int:
+    """The buffer type of tensors that are kept by the processor."""
+    return int(_api().ggml_backend_cpu_buffer_type())
