@@ -80,7 +80,7 @@ def _mark_nothing(_depth: int) -> None:
 def never_back(model: Model) -> Iterator[Session]:
     """A session that keeps nothing to go back to."""
     with (
-        mock.patch("spec_local.llama.context._SNAPSHOTS", 0),
+        mock.patch("spec_local.llama.context.SNAPSHOTS", 0),
         Session(model) as session,
         mock.patch.object(session, "mark", _mark_nothing),
     ):
