@@ -45,6 +45,7 @@ EPYC = tuple(f"epyc-{name}" for name in TYPES)
 """The same on a machine where wide evaluations are dear."""
 LONGER = tuple(f"{name}-200" for name in EPYC)
 ZEN3 = ("zen3-Q4_K_M", "zen3-Q8_0")
+SAMPLED = tuple(f"zen3-{name}-200" for name in TYPES)
 HOW = ("without", "remembered")
 DRAFTED = ("accepted", "drafted")
 
@@ -105,7 +106,7 @@ def test_the_readmes_table_is_the_benchmarks(column: int, name: str) -> None:
     assert not found
 
 
-@pytest.mark.parametrize("name", [*TYPES, *EPYC, *LONGER, *ZEN3, "Q8_0-sweep"])
+@pytest.mark.parametrize("name", [*TYPES, *EPYC, *LONGER, *ZEN3, *SAMPLED, "Q8_0-sweep"])
 def test_reports_are_drawn_from_their_data(name: str) -> None:
     report = (DOCS / "benchmarks" / f"{name}.md").read_text()
     assert re.sub(r"<picture>.*?</picture>\n\n", "", report, flags=re.DOTALL) == markdown(
@@ -148,7 +149,7 @@ def test_what_another_machine_gains() -> None:
     assert sentence in " ".join((ROOT / "README.md").read_text().split()), sentence
 
 
-@pytest.mark.parametrize("names", [EPYC, LONGER, ZEN3])
+@pytest.mark.parametrize("names", [EPYC, LONGER, ZEN3, SAMPLED])
 def test_benchmarks_abreast(names: tuple[str, ...]) -> None:
     page = (DOCS / "benchmarks" / "README.md").read_text()
     mark = f"<!-- scripts/benchmarks_abreast.py {' '.join(names)} -->\n"
