@@ -18,6 +18,7 @@ from spec_local.engine.types import Drafter, Speculator
 from spec_local.errors import require
 from spec_local.exact.modes import Exactness
 from spec_local.llama.session import Session
+from spec_local.llama.sharing import apart
 from spec_local.machine.learned import LearnedController
 from spec_local.machine.profile import ProfileStore
 from spec_local.models.heads import OF_HEADS, head_drafter, heads_for
@@ -90,7 +91,21 @@ def _draft_model(
     words = own_words(session, draft, target)
     if target.model.eyes is not None:
         session = TextOnly(session)
-    return DraftModel(session, target.n_vocab, target.model.vocab.is_end, mask, words, number)
+    ahead = words is None and _is_alone(asked, number) and _drafts_ahead(target, draft)
+    is_end = target.model.vocab.is_end
+    return DraftModel(session, target.n_vocab, is_end, mask, words, ahead, number)
+
+
+def _is_alone(asked: Sequence[str | Drafter], number: int) -> bool:
+    """Whether no more than one drafter uses that draft model."""
+    names = [each for each in asked if isinstance(each, str) and drafters.uses_draft(each)]
+    return sum(drafters.parted(name)[1] == number for name in names) <= 1
+
+
+def _drafts_ahead(target: Session, draft: Session) -> bool:
+    """As the options say; if they do not, where neither would wait for the other."""
+    wanted = target.model.options.draft.ahead
+    return apart(target.model, draft.model) if wanted is None else wanted
 
 
 def _mask_of(draft: Session) -> int | None:

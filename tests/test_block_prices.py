@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from spec_local.control.controller import Controller
-from spec_local.control.drafter_state import DrafterState
-from spec_local.control.plan import PLAIN, Offer
+from spec_local.control.drafter_state import DrafterState, DraftPrices
+from spec_local.control.plan import PLAIN, Moment, Offer
+from spec_local.control.reach import reach
 from tests.test_control import MAX_TOKENS, curve, flat, linear_third, trusted
 
 
@@ -60,6 +62,51 @@ def test_a_block_ends_at_a_cliff_of_its_own_model() -> None:
 def test_a_block_is_no_longer_than_the_curve_tells_of() -> None:
     controller = a_controller(flat, lambda _width: 0.1)
     assert k_of(controller) == k_of(controller, behind=17) == 16
+
+
+def test_what_a_block_drafts_is_no_reading() -> None:
+    """The first evaluation of an answer has the prompt in it, and the block."""
+    state = DrafterState(curve(rising), block=8)
+    drafting, reading = state.learn_drafting([(16, 2.0)], 100)
+    assert drafting + reading == pytest.approx(2.0)
+    assert drafting == pytest.approx(rising(9), rel=0.01)
+    assert state.learn_drafting([(9, 0.3)], 100) == (0.3, 0.0)
+
+
+def test_what_pays_is_held_whatever_an_accepted_block_leaves_to_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    weighed = list[int]()
+
+    def counted(draft: DraftPrices, *more: Any) -> int:
+        weighed.append(draft.read)
+        return reach(draft, *more)
+
+    monkeypatch.setattr("spec_local.control.controller.reach", counted)
+    controller = a_controller(flat, lambda _width: 0.02, block=4)
+    assert [k_of(controller, behind=behind) for behind in (1, 5, 3)] == [4, 4, 4]
+    assert weighed == [1]
+    assert k_of(controller, behind=6) == 4  # one more than a draft leaves: it has to read
+    assert weighed == [1, 2]
+
+
+def test_a_held_block_is_priced_after_the_longest_read() -> None:
+    prices = DrafterState(curve(rising), block=8).prices(1, 100, plain=1.0)
+    assert prices.at_most(4) == pytest.approx(rising(9 + 4 - 1), rel=0.01)
+    alone = DrafterState(curve(rising)).prices(1, 100, plain=1.0)
+    assert alone.at_most(4) == alone.of(4)
+
+
+def test_a_probe_is_no_longer_than_the_block() -> None:
+    controller = a_controller(flat, lambda _width: 0.01, block=2)
+    state = controller.drafters["block"]
+    state.acceptance.observe([], [0.9] * 400)
+    state.idle = 10_000
+    offer = Offer("block", behind=1)
+    moment = Moment([offer], 100, 32, 1.0, controller.widths.costs(controller.target.shape(100)), 1)
+    plan = controller._probe_of(offer, moment)
+    assert plan is not None
+    assert plan.k <= 2
 
 
 def test_what_drafting_costs_decides() -> None:

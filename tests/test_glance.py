@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from spec_local.control.costs import CostCurve
 from spec_local.control.widths import ANY, Widths
 from spec_local.machine.glance import glance_at_draft, glance_at_target
+from spec_local.sampling.types import Logits
 from tests.fake import TableSession
 
 
@@ -15,6 +18,21 @@ def test_one_token_and_eight_at_once_are_measured_and_nothing_is_left_behind() -
     glance_at_draft(session, curve)
     assert curve.measured() == {256: [1, 8]}
     assert list(session.tokens) == []
+
+
+@pytest.mark.parametrize("blocks", [False, True])
+def test_what_drafts_blocks_is_asked_for_all_their_rows(blocks: bool) -> None:
+    asked = set[tuple[int, int]]()
+
+    class Asked(TableSession):
+        def evaluate(
+            self, tokens: Sequence[int], rows: int = 1, parents: Sequence[int] | None = None
+        ) -> Logits:
+            asked.add((len(tokens), rows))
+            return super().evaluate(tokens, rows, parents)
+
+    glance_at_draft(Asked(), CostCurve(), blocks=blocks)
+    assert asked == {(1, 1), (8, 8 if blocks else 1)}
 
 
 @pytest.mark.parametrize(

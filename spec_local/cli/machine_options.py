@@ -94,6 +94,14 @@ class MachineOptions:
         _draft("--draft-gpu-layers", metavar="N", help="Layers on GPUs.", default="what fits"),
     ] = None
     draft_kv_type: Annotated[str | None, _draft("--draft-kv-type", help="KV cache.")] = None
+    draft_ahead: Annotated[
+        bool | None,
+        _draft(
+            "--draft-ahead/--no-draft-ahead",
+            help="Draft while the target verifies.",
+            default="where they share no device",
+        ),
+    ] = None
 
 
 def load_options(machine: MachineOptions, *, contexts: int = 1) -> LoadOptions:
@@ -139,6 +147,7 @@ def _draft_options(machine: MachineOptions) -> DraftOptions:
             devices=None if machine.draft_device is None else _devices(machine.draft_device),
             kv_type_k=machine.draft_kv_type,  # type: ignore[arg-type]
             kv_type_v=machine.draft_kv_type,  # type: ignore[arg-type]
+            ahead=machine.draft_ahead,
         )
 
 

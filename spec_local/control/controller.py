@@ -154,7 +154,8 @@ class Controller:
     def _to_draft(self, offer: Offer, moment: Moment) -> Iterator[tuple[float, Plan]]:
         """Drafting with a model, as far as its failure can be borne, with its gain."""
         drafter, rate, costs = self.drafters[offer.drafter], moment.rate, moment.costs
-        held = drafter.held(moment.room) if offer.behind <= 2 else None  # else it has to read
+        reads = offer.behind > max(2, drafter.block + 1)  # more than an accepted draft leaves
+        held = None if reads else drafter.held(moment.room)
         if held is not None and self.budget.bears(held.price):
             yield held.gain, Plan(offer.drafter, held.pace.limit, held.pace)
             return
@@ -166,7 +167,7 @@ class Controller:
         survivals = list(accumulate(repeat(drafter.acceptance.typical, moment.room), mul))
         limit = reach(draft, survivals, moment, self.budget, catch_up)
         if limit > 0:
-            price = costs[limit + 1] + draft.of(limit) - 1.0
+            price = costs[limit + 1] + draft.at_most(limit) - 1.0
             pace = DraftPace(drafter.acceptance, costs, draft.step, rate, limit, shape=draft.shape)
             # The pace counts V(1) and every draft step as `step`; what else there is is sunk.
             gain = pace.value + rate * (1.0 - (draft.of(limit) - limit * draft.step))
@@ -203,7 +204,8 @@ class Controller:
             return None
         draft = drafter.prices(offer.behind, moment.context, moment.plain)
         best, best_value, survival, expected = 0, 0.0, 1.0, 0.0
-        for k in range(1, min(moment.room, tuning.probe_tokens) + 1):
+        longest = draft.block or tuning.probe_tokens
+        for k in range(1, min(moment.room, tuning.probe_tokens, longest) + 1):
             survival *= tuning.hope
             expected += survival
             cost = moment.costs[k + 1] + draft.of(k)

@@ -43,6 +43,10 @@ class DraftPrices(NamedTuple):
             return self.one * self.shape[self.read + k - 1]
         return self.one * (self.shape[self.read] + k - 1)
 
+    def at_most(self, k: int) -> float:
+        """The same k after any draft, which a whole block may have left to be read."""
+        return self._replace(read=self.block + 1).of(k) if self.block else self.of(k)
+
     def within(self, price: float) -> int:
         """The greatest k, if any, that costs no more; of a block the greatest that there is."""
         return self.block or max(0, 1 + floor(price / self.one - self.shape[self.read]))
@@ -162,7 +166,8 @@ class DrafterState:
         drafting, reading = sum(seconds for _width, seconds in steps), 0.0
         if not self.started:  # reading the prompt is an investment, and is not this round's cost
             self.started = True
-            reading = max(0.0, steps[0][1] - self.cost.seconds(1, context))
+            first = 1 + min(self.block, _LONGEST)  # of the evaluation, what is no reading
+            reading = max(0.0, steps[0][1] - self.cost.seconds(first, context))
         return drafting - reading, reading
 
     def keep_books(self, used: bool, saved: float, tokens: int) -> None:

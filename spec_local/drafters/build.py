@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from spec_local.drafters import AUTO, numbered, parted
+from spec_local.drafters.ahead import AheadDrafter
 from spec_local.drafters.cache import DraftCache
 from spec_local.drafters.library import Library
 from spec_local.drafters.logitspec import LogitSpecDrafter
@@ -41,6 +42,8 @@ class DraftModel(NamedTuple):
     """The mask token it was trained with; None if it was not."""
     words: OwnWords | None = None
     """Of a model that drafts in its own tokens."""
+    ahead: bool = False
+    """Whether it may draft while the target verifies."""
     number: int = 1
     """Its place among the draft models, by which its drafters are named (`drafters.numbered`)."""
 
@@ -77,7 +80,8 @@ def build_some(
 ) -> list[Drafter]:
     """Those of these names that a controller chooses from, or with `auto` all that pay somewhere.
 
-    A draft model also drafts from the end of a long context. Drafters of one model share its cache.
+    A draft model also drafts from the end of a long context, unless it reads while the target does.
+    Drafters of one model share its cache.
     heads: what drafts from the target's hidden states.
     """
     if AUTO in names:
@@ -90,7 +94,7 @@ def build_some(
         if isinstance(drafter, ModelDrafter):
             drafter.cache = caches.setdefault(id(drafter.cache.session), drafter.cache)
             plain, number = parted(name)
-            if plain == ModelDrafter.name:
+            if plain == ModelDrafter.name and not isinstance(drafter, AheadDrafter):
                 found.append(_named(WindowDrafter(drafter), number))
     return found
 
@@ -102,6 +106,8 @@ def _named(drafter: ModelDrafter, number: int) -> ModelDrafter:
 
 
 def _model(draft: DraftModel) -> Drafter:
+    if draft.ahead:
+        return _named(AheadDrafter(*draft.plainly), draft.number)
     return _named(ModelDrafter(*draft.plainly, draft.words), draft.number)
 
 

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from time import perf_counter
 
 from spec_local.drafters.cache import FAILURES, DraftCache
+from spec_local.drafters.drawn import Drawn
 from spec_local.drafters.own_words import OwnDraft, OwnWords
 from spec_local.engine.draft import NO_DRAFT, Draft, Outcome
 from spec_local.engine.types import EvaluationSession, Pace
 from spec_local.errors import ContextOverflow, NoTokenAllowed
-from spec_local.sampling.distribution import Distribution
 from spec_local.sampling.types import Logits, Sampler
 
 
@@ -75,19 +75,29 @@ class ModelDrafter:
         cache.move(start)
         budget = min(budget, cache.room(context))
         if self.words is None:
-            return self._drawn(context, budget, pace)
+            return self._drawn(context, budget, pace).draft(self.name)
         assert self._target_sampler is not None
         own = OwnDraft(self.words)
         with self._surviving():
             own.write(cache.session, missing, budget, pace)
         return own.told(context, budget, self._target_sampler, self.name)
 
-    def _drawn(self, context: Sequence[int], budget: int, pace: Pace | None) -> Draft:
+    def _drawn(self, context: Sequence[int], budget: int, pace: Pace | None) -> Drawn:
         """Draw token by token, after reading what is missing."""
-        sampler = self._followed()
-        tokens, confidences, distributions = list[int](), list[float](), list[Distribution]()
-        steps = list[tuple[int, float]]()
-        refused = None
+        drawn = Drawn()
+        self._go_on(drawn, self._followed(), context, budget, pace)
+        return drawn
+
+    def _go_on(
+        self,
+        drawn: Drawn,
+        sampler: Sampler,
+        context: Sequence[int],
+        budget: int,
+        pace: Pace | None,
+    ) -> None:
+        """Draw more of a draft, of which the sampler stands at the end, up to `budget` tokens."""
+        tokens, steps = drawn.tokens, drawn.steps
         with self._surviving():
             while len(tokens) < budget and (pace is None or pace.more()):
                 started = perf_counter()
@@ -98,23 +108,15 @@ class ModelDrafter:
                 steps.append((evaluated, so_far + perf_counter() - started))
                 proposal = sampler.propose(row[: self.n_vocab])
                 steps[-1] = evaluated, so_far + perf_counter() - started  # drawing costs as well
-                confidences.append(proposal.confidence)
+                drawn.confidences.append(proposal.confidence)
                 if pace is not None and not pace.take(proposal.confidence):
-                    refused = proposal.token
+                    drawn.refused = proposal.token
                     break
                 tokens.append(proposal.token)
                 if proposal.distribution is not None:
-                    distributions.append(proposal.distribution)
+                    drawn.distributions.append(proposal.distribution)
                 if self.is_end(proposal.token):
                     break
-        return Draft(
-            tuple(tokens),
-            self.name,
-            distributions=tuple(distributions) or None,
-            confidences=tuple(confidences),
-            refused=refused,
-            steps=tuple(steps),
-        )
 
     @contextmanager
     def _surviving(self) -> Iterator[None]:

@@ -68,6 +68,9 @@ class DraftOptions:
     devices: tuple[str, ...] | None = None
     kv_type_k: KVType | None = None
     kv_type_v: KVType | None = None
+    ahead: bool | None = None
+    """Whether it drafts while its target verifies (`drafters/ahead.py`); None: where they have no
+    device in common."""
 
     def __post_init__(self) -> None:
         _check(self)
@@ -75,7 +78,9 @@ class DraftOptions:
     @property
     def given(self) -> Mapping[str, Any]:
         """What is not as its target's, by the names of `LoadOptions`."""
-        return {name: value for name, value in _fields_of(self).items() if value is not None}
+        fields = _fields_of(self)
+        del fields["ahead"]
+        return {name: value for name, value in fields.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)

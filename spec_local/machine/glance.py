@@ -18,7 +18,7 @@ from spec_local.engine.types import EvaluationSession
 _CHECKED = (1, 2, 4, 8)
 """Widths of a target that are looked at; all others are learned in use."""
 _READ = (1, 8)
-"""Of a draft model, which checks nothing but reads."""
+"""Of a draft model, which checks nothing but reads, or drafts a block."""
 _PASSES = 3
 
 
@@ -33,12 +33,13 @@ def glance_at_target(session: EvaluationSession, curve: CostCurve, widths: Width
         _measure(session, curve, sorted(wanted), rows=True)
 
 
-def glance_at_draft(session: EvaluationSession, curve: CostCurve) -> None:
+def glance_at_draft(session: EvaluationSession, curve: CostCurve, *, blocks: bool = False) -> None:
     """Measure one token and eight at once, a few times; takes as long as 30 tokens at most.
 
+    blocks: whether it drafts blocks, and so is asked for logits at every token.
     What the session holds is kept where its memory can go back. One too full is left alone.
     """
-    _measure(session, curve, _READ, rows=False)
+    _measure(session, curve, _READ, rows=blocks)
 
 
 def _measure(

@@ -52,7 +52,10 @@ class LearnedController:
         self._tuned = self._when_tuned()
         self._curve = CostCurve() if store is None else store.curve(self._target)
         glance_at_target(target, self._curve, widths)
-        self._costs = {cache: self._curve_of(*each) for cache, each in evaluated.items()}
+        blocks = {id(each.cache) for each in drafters if isinstance(each, PardDrafter)}
+        self._costs = {
+            cache: self._curve_of(*each, cache in blocks) for cache, each in evaluated.items()
+        }
         states = {drafter.name: self._state(drafter) for drafter in drafters}
         self.controller = Controller(self._curve, states, widths=widths)
         kept = None if store is None else store.credit(self._pairs[0])
@@ -73,13 +76,15 @@ class LearnedController:
         name, number = parted(drafter)
         return len(self._pairs) - 1 if name == self._given_head else number - 1, name
 
-    def _curve_of(self, identity: Identity, session: EvaluationSession) -> CostCurve:
+    def _curve_of(
+        self, identity: Identity, session: EvaluationSession, drafts_blocks: bool
+    ) -> CostCurve:
         """What is known of the costs of what drafts; if that is nothing, they are looked at now."""
         curve, store = CostCurve(), self._store
         if store is not None:
             curve = store.draft_curve(identity, self._target, self._curve)
         if not curve.is_known:
-            glance_at_draft(session, curve)
+            glance_at_draft(session, curve, blocks=drafts_blocks)
         return curve
 
     def save(self) -> None:
