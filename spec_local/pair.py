@@ -10,10 +10,10 @@ from typing import NamedTuple
 from spec_local import drafters as rules
 from spec_local.engine.types import Drafter
 from spec_local.exact.modes import Exactness, exact_options
+from spec_local.llama.contexts import session_on
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.placing import until_it_fits
-from spec_local.llama.seeing import session_on
 from spec_local.llama.session import Session
 from spec_local.machine.profile import ProfileStore
 from spec_local.models.encoders import give_eyes
@@ -126,7 +126,8 @@ def open_pair(
     if exact is not None:
         wanted = exact_options(exact, wanted)
     registry, profiles = load_registry(), profiles or ProfileStore.of_user()
-    heads = any(map(rules.uses_heads, running))
+    # A head is a part of its target, and every token of it would be another trip over the network.
+    heads = any(map(rules.uses_heads, running)) and not wanted.rpc
     used = any(map(rules.uses_draft, running))
     names = [each for each in spec.drafts if used or (heads and names_head(each, registry))]
     may_lack = may_lack_draft and not any(map(rules.needs_draft, running))

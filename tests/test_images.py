@@ -19,11 +19,12 @@ from spec_local.cli.app import app
 from spec_local.errors import ConfigError, EngineError, ModelFileError
 from spec_local.generation import GenerationOptions
 from spec_local.llama import trial
+from spec_local.llama.contexts import session_on
 from spec_local.llama.eyes import Eyes
 from spec_local.llama.image_tokens import part_of
 from spec_local.llama.model import Model
 from spec_local.llama.pictures import picture, shown
-from spec_local.llama.seeing import SeeingSession, session_on
+from spec_local.llama.seeing import SeeingSession
 from spec_local.llama.trial import require_survived
 from tests.test_serve_runner import served
 from tests.tiny_eyes import KINDS, write_eyes

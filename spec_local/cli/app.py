@@ -21,6 +21,7 @@ from spec_local.cli import (
     models,
     race,
     remembered,
+    rpc_server,
     serve,
     tune,
     verify,
@@ -123,6 +124,7 @@ _add("serve", serve.serve, "", "qwen2.5-coder-1.5b --parallel 2", "--host 0.0.0.
 _add("tune", tune.tune, "qwen2.5-coder-1.5b", "--show qwen2.5-coder-1.5b")
 _add("verify", verify.verify, "qwen2.5-coder-1.5b", "--exact qwen2.5-coder-1.5b")
 _add("doctor", doctor.doctor, "", "--json")
+_add("rpc-server", rpc_server.rpc_server, "", "--host 192.168.1.20")
 app.command("remembered")(remembered.remembered)
 models.app.command("verify")(kept_models.verify)
 models.app.command("remove")(kept_models.remove)

@@ -60,6 +60,15 @@ class MachineOptions:
             default=_AUTO,
         ),
     ] = None
+    rpc: Annotated[
+        list[str] | None,
+        _machine(
+            "--rpc",
+            metavar="HOST:PORT",
+            help="Devices of other machines; repeatable.",
+            default="none",
+        ),
+    ] = None
     gpu_layers: Annotated[
         str, _machine("--gpu-layers", metavar="N", help="Layers on GPUs: a number, all, or auto.")
     ] = _AUTO
@@ -122,6 +131,7 @@ def load_options(machine: MachineOptions, *, contexts: int = 1) -> LoadOptions:
             n_gpu_layers=_layers("n_gpu_layers", machine.gpu_layers),
             n_cpu_moe=_layers("n_cpu_moe", machine.cpu_moe),
             devices=_devices(machine.device),
+            rpc=_servers(machine.rpc),
             tensor_split=_proportions(machine.tensor_split),
             flash_attention=machine.flash_attention,  # type: ignore[arg-type]
             kv_type_k=machine.kv_type,  # type: ignore[arg-type]
@@ -173,6 +183,11 @@ def _layers(field: str, text: str) -> int | Literal["auto"]:
 def _devices(names: list[str] | None) -> tuple[str, ...]:
     """Empty if what there is shall be used."""
     return tuple(name for name in names or () if name.lower() != _AUTO)
+
+
+def _servers(names: list[str] | None) -> tuple[str, ...]:
+    """Several may be in one, with commas between them, as in llama.cpp."""
+    return tuple(each.strip() for name in names or () for each in name.split(",") if each.strip())
 
 
 def _proportions(text: str | None) -> tuple[float, ...]:

@@ -9,6 +9,7 @@ from spec_local.llama.cache_bytes import SNAPSHOTS
 from spec_local.llama.kv_types import KV_TYPES
 from spec_local.llama.memory import require_memory
 from spec_local.llama.model import Model
+from spec_local.llama.rpc import freed
 
 _FLASH = {
     "auto": lib.LLAMA_FLASH_ATTN_TYPE_AUTO,
@@ -77,5 +78,9 @@ def make_context(
 
 def free_context(model: Model, handle: lib.llama_context_p) -> None:
     """Of a context; that its model is named here keeps this one alive for as long."""
-    if not model.closed:
+    if model.closed:
+        return
+    if model.options.rpc:
+        freed(lib.llama_free, handle)
+    else:
         lib.llama_free(handle)

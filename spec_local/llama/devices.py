@@ -12,6 +12,7 @@ from typing import NamedTuple
 from spec_local.errors import ConfigError, require
 from spec_local.llama.backend import libggml
 from spec_local.llama.options import LoadOptions
+from spec_local.llama.rpc import RPC, endpoint, lent_by, watched
 
 CPU = "CPU"
 _GPU, _INTEGRATED = 1, 2
@@ -100,7 +101,11 @@ def backends() -> tuple[str, ...]:
 def memory(device: Device) -> tuple[int, int]:
     """Its free bytes, and all; zeros where it does not tell. Of the processor all are free."""
     free, total = ctypes.c_size_t(), ctypes.c_size_t()
-    _api().ggml_backend_dev_memory(device.handle, ctypes.byref(free), ctypes.byref(total))
+    ask, sizes = _api().ggml_backend_dev_memory, (ctypes.byref(free), ctypes.byref(total))
+    if device.backend == RPC:
+        watched(lambda: ask(device.handle, *sizes))
+    else:
+        ask(device.handle, *sizes)
     return free.value, total.value
 
 
@@ -111,12 +116,12 @@ def free_bytes(device: Device) -> int | None:
 
 
 def chosen(names: Sequence[str]) -> tuple[Device, ...]:
-    """The devices of these names or kinds; all of them if there is no name.
+    """The devices of these names or kinds; all of this machine if there is no name.
 
     Raises ConfigError for one that is not here.
     """
     found = [device for name in names for device in _named(name)]
-    return tuple(dict.fromkeys(found)) or devices()
+    return tuple(dict.fromkeys(found)) or tuple(each for each in devices() if each.backend != RPC)
 
 
 def _named(name: str) -> Sequence[Device]:
@@ -154,20 +159,32 @@ def _choice() -> str:
 
 
 def gpus(options: LoadOptions) -> tuple[Device, ...]:
-    """What layers can be put on, as llama.cpp chooses where nothing is named.
+    """What layers can be put on, as llama.cpp chooses where nothing is named; lent ones first.
 
     Integrated ones it takes only if there is no other. Raises ConfigError for a device that is not
     here, or for proportions of more devices than there are.
     """
-    found = [device for device in chosen(options.devices) if device.is_gpu]
+    lent = _lent(options.rpc)
+    found = [device for device in chosen(options.devices) if device.is_gpu and device not in lent]
     if not options.devices:
         found = [each for each in found if each.type == _GPU] or found
+    found = [*lent, *found]
     parts = len(options.tensor_split)
     require(
         parts <= max(1, len(found)),
         f"The tensor split has {parts} parts and there are {len(found)} GPUs; give one for each.",
     )
     return tuple(found)
+
+
+def _lent(servers: Sequence[str]) -> list[Device]:
+    """The devices of these servers; raises ConfigError where one cannot be used."""
+    if not servers:
+        return []
+    if lent_by(servers):
+        devices.cache_clear()
+    wanted = {endpoint(each) for each in servers}
+    return [each for each in devices() if each.backend == RPC and each.description in wanted]
 
 
 def on_gpu(options: LoadOptions) -> bool:
@@ -180,7 +197,7 @@ def device_array(options: LoadOptions) -> ctypes.Array[ctypes.c_void_p] | None:
 
     The processor is not in it: llama.cpp would take it for a GPU, and rearrange no weights for it.
     """
-    if not options.devices:
+    if not options.devices and not any(each.backend == RPC for each in devices()):
         return None
     handles = [device.handle for device in gpus(options)]
     return (ctypes.c_void_p * (len(handles) + 1))(*handles, None)

@@ -36,7 +36,9 @@ def identity(path: Path, options: LoadOptions) -> dict[str, str | int]:
         "kv_types": f"{options.kv_type_k},{options.kv_type_v}",
         "repack": str(repacks(options.repack)) + (", AMX wanted" if amx_is_wanted() else ""),
     }
-    if options.tensor_split:  # not in records of earlier releases
+    if options.rpc:  # not in records of earlier releases
+        found["rpc"] = ",".join(options.rpc)
+    if options.tensor_split:
         found["tensor_split"] = ",".join(map(str, options.tensor_split))
     if options.n_cpu_moe not in (0, AUTO):
         found["cpu_moe"] = options.n_cpu_moe

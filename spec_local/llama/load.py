@@ -13,6 +13,7 @@ from spec_local.gguf.tensors import EXPERTS
 from spec_local.llama.backend import collected_errors, lib, repacks
 from spec_local.llama.devices import cpu_buffers, device_array, on_gpu
 from spec_local.llama.options import ALL, LoadOptions
+from spec_local.llama.rpc import watched
 from spec_local.llama.weights import require_room_for_weights
 from spec_local.util.apart import Apart
 from spec_local.util.progress import Progress
@@ -67,9 +68,12 @@ def load_weights(
             return lib.llama_model_load_from_file(os.fsencode(path), params), errors
 
     # Signals reach the main thread, and so never a callback from C.
-    loading = Apart(load, "load", failure.append)
-    loading.start()
-    handle, errors = loading.result()
+    if options.rpc:
+        handle, errors = watched(load, failure.append)
+    else:
+        loading = Apart(load, "load", failure.append)
+        loading.start()
+        handle, errors = loading.result()
     del kept_alive  # not before llama.cpp has read it
     if failure:
         if handle:

@@ -19,6 +19,7 @@ from spec_local.llama.messages import NO_EYES
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.pictures import Encoder, picture
 from spec_local.llama.placing import Files, ModelFile, numbered, placed, until_it_fits
+from spec_local.llama.rpc import freed
 from spec_local.llama.taps import LayerTaps
 from spec_local.llama.vocab import Vocabulary
 from spec_local.util.process import OwnStack, Process, closed_when_dropped
@@ -76,7 +77,10 @@ class Model:
         resources = OwnStack()
         self._free = closed_when_dropped(self, resources)
         self._handle = self._load(progress, vocab_only)
-        resources.callback(lib.llama_model_free, self._handle)
+        if self.options.rpc:
+            resources.callback(freed, lib.llama_model_free, self._handle)
+        else:
+            resources.callback(lib.llama_model_free, self._handle)
         self.vocab = Vocabulary(lib.llama_model_get_vocab(self._handle))
         self.eyes: Encoder | None = None
         """Its image encoder, which is freed with it; None: it sees no images."""

@@ -103,6 +103,8 @@ class LoadOptions:
     where n_gpu_layers is auto as well."""
     devices: tuple[str, ...] = ()
     """What to compute on: names such as CUDA0, or kinds such as cpu, cuda, metal; empty is all."""
+    rpc: tuple[str, ...] = ()
+    """Servers as HOST:PORT whose devices count as GPUs of the target (`llama/rpc.py`)."""
     tensor_split: tuple[float, ...] = ()
     """Proportions of the layers on each GPU; empty goes by what memory is free."""
     main_gpu: int = 0
@@ -148,6 +150,7 @@ class LoadOptions:
         derived: dict[str, Any] = {
             "n_gpu_layers": 0 if self.n_gpu_layers == 0 and not elsewhere else AUTO,
             "n_cpu_moe": 0,
+            "rpc": (),
             "tensor_split": () if elsewhere else self.tensor_split,
         }
         return replace(self, **{**derived, **self.draft.given, "draft": DraftOptions()})

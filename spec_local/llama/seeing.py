@@ -76,8 +76,3 @@ class SeeingSession(Session):
         parts = (token for token in self._tokens if token < 0 and part_of(token)[1] == 0)
         more = sum(self.eyes.cells(token) - self.eyes.positions(token) for token in parts)
         self.n_ctx, self._team.beyond = self._cells - more, more
-
-
-def session_on(model: Model) -> Session:
-    """A context on a model, which reads images if the model has eyes."""
-    return Session(model) if model.eyes is None else SeeingSession(model, model.eyes)

@@ -11,7 +11,7 @@ from spec_local.drafters.library import Library
 from spec_local.engine.types import Drafter
 from spec_local.exact.modes import Exactness
 from spec_local.exact.session import ExactSession
-from spec_local.llama.seeing import session_on
+from spec_local.llama.contexts import session_on
 from spec_local.llama.session import Session
 from spec_local.machine.profile import ProfileStore
 from spec_local.models.loading import draft_session

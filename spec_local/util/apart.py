@@ -53,9 +53,18 @@ class Apart(Generic[Result]):
 
     def result(self) -> Result:
         """What the work returned or raised, when it has ended."""
-        while not self._future.done():
-            try:
-                wait([self._future], _LONGEST_WAIT)
-            except BaseException as error:  # noqa: PERF203 - it is waited for again
-                self._interrupted(error)
+        wait_for(self._future, self._interrupted)
         return self._future.result()
+
+
+def wait_for(
+    future: Future[Result],
+    interrupted: Callable[[BaseException], None],
+    unless: Callable[[], bool] = lambda: False,
+) -> None:
+    """Until it is done, whatever interrupts that, or something else is true."""
+    while not future.done() and not unless():
+        try:
+            wait([future], _LONGEST_WAIT)
+        except BaseException as error:  # noqa: PERF203 - it is waited for again
+            interrupted(error)
