@@ -12,7 +12,7 @@ from spec_local.engine.types import Drafter
 from spec_local.exact.modes import Exactness, exact_options
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
-from spec_local.llama.placing import until_it_fits
+from spec_local.llama.placing import Placed, until_it_fits
 from spec_local.llama.seeing import session_on
 from spec_local.llama.session import Session
 from spec_local.machine.profile import ProfileStore
@@ -62,15 +62,16 @@ class OpenPair:
         self._exact = exact
         self._progress = progress
 
-    def sessions(self, stack: ExitStack) -> Sessions:
+    def sessions(self, stack: ExitStack, *, may_shrink: bool = False) -> Sessions:
         """New contexts, which the stack must close before the pair.
 
-        A draft model that gets none, where it may be lacked, is freed.
+        A draft model that gets none, where it may be lacked, is freed. may_shrink: as for
+        `draft_may_fail`.
         """
         target, drafts = stack.enter_context(session_on(self.target)), dict[str, Session]()
         models = {name: model for name, model in self.drafts.items() if not model.is_head}
         for name, model in models.items():
-            with draft_may_fail(name, self._may_lack_draft):
+            with draft_may_fail(name, self._may_lack_draft, may_shrink):
                 drafts[name] = stack.enter_context(draft_session(model))
         for name in models.keys() - drafts:
             self.drafts.pop(name).close()
@@ -131,17 +132,26 @@ def open_pair(
     names = [each for each in spec.drafts if used or (heads and names_head(each, registry))]
     may_lack = may_lack_draft and not any(map(rules.needs_draft, running))
 
-    def load(options: LoadOptions, is_close: bool) -> OpenPair:
+    def load(found: Placed, is_close: bool) -> OpenPair:
         with ExitStack() as stack:
             target = stack.enter_context(
-                load_model(spec.target, registry, options, progress, heads=heads)
+                load_model(spec.target, registry, found.options, progress, heads=heads)
             )
             give_eyes(target, spec.mmproj, registry, progress)
-            drafts = load_drafts(names, target, registry, progress, stack, may_fail=may_lack)
+            drafts = load_drafts(
+                names,
+                target,
+                registry,
+                progress,
+                stack,
+                may_fail=may_lack,
+                may_shrink=found.may_shrink,
+            )
             opened = OpenPair(target, drafts, exact, profiles, progress, may_lack_draft=may_lack)
             if is_close:  # contexts may not fit any more: better now than later
                 with ExitStack() as tried:
-                    opened.sessions(tried)
+                    for _ in range(found.options.contexts):
+                        opened.sessions(tried, may_shrink=True)
             stack.pop_all()
             return opened
 

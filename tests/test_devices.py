@@ -214,20 +214,37 @@ def test_a_draft_has_options_of_its_own(tiny: Path, tiny_draft: Path) -> None:
     assert drafted.tokens == plain.tokens
 
 
-def test_weights_without_room_are_a_sentence(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reason = "ggml_backend_cuda_buffer_type_alloc_buffer: cudaMalloc failed: out of memory"
+def buffers(kind: str) -> str:
+    return f"alloc_tensor_range: failed to allocate {kind} buffer of size 7"
 
+
+@pytest.mark.parametrize(
+    ("errors", "of_machine"),
+    [
+        (["ggml_backend_cuda_buffer_type_alloc_buffer: cudaMalloc failed: out of memory"], False),
+        (["failed to allocate buffer, size = 7.00 MiB", buffers("MTL0")], False),
+        (["ggml_aligned_malloc: insufficient memory", buffers("CPU")], True),
+        ([buffers("CPU_REPACK"), "error loading model: unable to allocate CPU_REPACK buffer"], True),
+        ([buffers("CUDA_Host")], True),
+    ],
+)
+def test_weights_without_room_are_a_sentence(
+    errors: list[str], of_machine: bool, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Errors:
         def __enter__(self) -> list[str]:
-            return [reason]
+            return errors
 
         def __exit__(self, *_: object) -> None:
             """Nothing was collected."""
 
     monkeypatch.setattr("spec_local.llama.load.collected_errors", Errors)
+    monkeypatch.setattr("spec_local.llama.load.on_gpu", lambda _options: True)
     monkeypatch.setattr(lib, "llama_model_load_from_file", lambda *_: None)
     with pytest.raises(NotEnoughMemory) as caught:
         Model(tiny)
-    assert str(caught.value) == (
-        f"tiny.gguf does not fit into the memory that is free ({reason}); choose a smaller model."
+    advice = "choose a smaller model" if of_machine else "give --gpu-layers fewer, or choose a"
+    assert str(caught.value).startswith(
+        f"tiny.gguf does not fit into the memory that is free ({errors[0]}); {advice}"
     )
+    assert caught.value.of_machine is of_machine

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,9 @@ from spec_local.llama.model import Model
 from spec_local.llama.options import ALL, DraftOptions
 from spec_local.llama.placing import MARGIN, Files, ModelFile, Placed, placed, until_it_fits
 from spec_local.llama.session import Session
+from spec_local.models.loading import draft_session, load_draft
+from spec_local.models.registry import PairSpec
+from spec_local.pair import open_pair
 from tests.tiny_gguf import write_tiny
 from tests.zoo.recipes import recipes, write
 
@@ -165,8 +170,8 @@ class Loader:
         self.tried = list[tuple[int, bool]]()
         self._room, self._error = room, error
 
-    def __call__(self, options: LoadOptions, is_close: bool) -> str:
-        layers = options.n_gpu_layers
+    def __call__(self, found: Placed, is_close: bool) -> str:
+        layers = found.options.n_gpu_layers
         assert isinstance(layers, int)
         self.tried.append((layers, is_close))
         if layers > self._room:
@@ -183,9 +188,34 @@ def test_while_memory_is_short_it_is_tried_with_fewer_layers(
     assert until_it_fits(place, load) == "20 layers"
     assert load.tried == [(33, False), (30, True), (20, False)]
     assert [record.getMessage() for record in caplog.records] == [
-        "note: 33 layers do not fit. It is tried with fewer layers on GPUs.",
-        "note: 30 layers do not fit. It is tried with fewer layers on GPUs.",
+        "note: 33 layers do not fit; it is tried with fewer layers on GPUs.",
+        "note: 30 layers do not fit; it is tried with fewer layers on GPUs.",
     ]
+
+
+def test_of_what_was_short_the_reason_is_said_and_no_advice(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def load(found: Placed, _is_close: bool) -> None:
+        if found.options.n_gpu_layers:
+            raise NotEnoughMemory("It does not fit", "give --gpu-layers fewer")
+
+    until_it_fits(by_margin({1: 33}), load)
+    assert caplog.messages == [
+        "note: It does not fit; it is tried with fewer layers on GPUs.",
+    ]
+
+
+def test_more_for_the_processor_is_no_help_where_its_own_memory_is_short() -> None:
+    tried = list[int]()
+
+    def load(found: Placed, _is_close: bool) -> None:
+        tried.append(int(found.options.n_gpu_layers))
+        raise ContextTooLarge("It does not fit", "ask for less", of_machine=True)
+
+    with pytest.raises(ContextTooLarge, match=r"^It does not fit; ask for less\.$"):
+        until_it_fits(by_margin({1: 33, 2: 5}), load)
+    assert tried == [33]
 
 
 def test_it_ends_with_none_on_gpus() -> None:
@@ -251,6 +281,52 @@ def test_contexts_that_have_no_room_cost_layers(
     monkeypatch.setattr("spec_local.pair.session_on", failing_once)
     with Runner.load(target=tiny, drafter="none", options=OPTIONS) as runner:
         assert runner.target.model.options.n_gpu_layers == 0
+
+
+@pytest.mark.parametrize("where", ["pair.draft_session", "models.loading.load_draft"])
+@pytest.mark.parametrize("often", [1, 2])
+def test_a_draft_that_nobody_named_costs_layers_before_it_is_done_without(
+    where: str,
+    often: int,
+    tiny: Path,
+    tiny_draft: Path,
+    files: Files,
+    gpus: GPUs,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Once there is nothing left to shrink, it is."""
+    gpus(MARGIN + needed(files.target) + needed(files.drafts[0]))
+    failures = [NotEnoughMemory("It does not fit.") for _ in range(often)]
+    does = {"pair.draft_session": draft_session, "models.loading.load_draft": load_draft}[where]
+
+    def failing(*args: Any) -> object:
+        if failures:
+            raise failures.pop()
+        return does(*args)
+
+    monkeypatch.setattr(f"spec_local.{where}", failing)
+    spec = PairSpec(str(tiny), str(tiny_draft))
+    with open_pair(spec, options=OPTIONS, may_lack_draft=True) as pair, ExitStack() as stack:
+        assert pair.target.options.n_gpu_layers == pair.target.options.draft.n_gpu_layers == 0
+        assert len(pair.sessions(stack).drafts) == (1 if often == 1 else 0)
+
+
+def test_as_many_contexts_are_tried_as_there_will_be(
+    tiny: Path, files: Files, gpus: GPUs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options, made = replace(OPTIONS, contexts=3), list[Model]()
+    gpus(MARGIN + needed(files.target, options=options))
+
+    def third_fails(model: Model) -> Session:
+        made.append(model)
+        if len(made) == 3:
+            raise ContextTooLarge("A context cannot be made.")
+        return Session(model)
+
+    monkeypatch.setattr("spec_local.pair.session_on", third_fails)
+    with open_pair(PairSpec(str(tiny)), ["none"], options=options) as pair:
+        assert pair.target.options.n_gpu_layers == 0
+    assert len(made) == 3
 
 
 def test_a_context_is_no_longer_than_the_training(tmp_path: Path, gpus: GPUs) -> None:

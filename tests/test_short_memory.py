@@ -98,7 +98,7 @@ def test_a_context_that_cannot_be_had_is_one_sentence(tiny: Path, mapping: str) 
     )
     assert done.returncode == 1
     assert done.stderr.startswith(b"error: A context of 12,000,000 tokens cannot be made: ")
-    assert done.stderr.endswith(b"Ask for a smaller one with --ctx-size.\n")
+    assert done.stderr.endswith(b"; ask for a smaller one with --ctx-size.\n")
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -13,6 +13,7 @@ from spec_local.gguf.tensors import EXPERTS
 from spec_local.llama.backend import collected_errors, lib, repacks
 from spec_local.llama.devices import cpu_buffers, device_array, on_gpu
 from spec_local.llama.options import ALL, LoadOptions
+from spec_local.llama.shortage import is_of_machine
 from spec_local.llama.weights import require_room_for_weights
 from spec_local.util.apart import Apart
 from spec_local.util.progress import Progress
@@ -76,7 +77,7 @@ def load_weights(
             lib.llama_model_free(handle)
         raise failure[0]
     if not handle:
-        raise _refusal(path.name, options, errors[0] if errors else "llama.cpp gave no reason")
+        raise _refusal(path.name, options, errors or ["llama.cpp gave no reason"])
     return handle
 
 
@@ -106,13 +107,15 @@ def _experts_of_first(layers: int) -> Sequence[bytes]:
     return [rf"blk\.{layer}{EXPERTS}".encode() for layer in range(layers)]
 
 
-def _refusal(name: str, options: LoadOptions, reason: str) -> ModelFileError:
-    reason = reason.strip(" .")
+def _refusal(name: str, options: LoadOptions, errors: Sequence[str]) -> ModelFileError:
+    reason = errors[0].strip(" .")
     if any(words in reason for words in _NO_ROOM):
-        fewer = "give --gpu-layers fewer, or " if on_gpu(options) else ""
+        of_machine = is_of_machine(errors) or not on_gpu(options)
+        fewer = "" if of_machine else "give --gpu-layers fewer, or "
         return NotEnoughMemory(
-            f"{name} does not fit into the memory that is free ({reason}); {fewer}choose a "
-            "smaller model."
+            f"{name} does not fit into the memory that is free ({reason})",
+            f"{fewer}choose a smaller model",
+            of_machine=of_machine,
         )
     newer = "; update spec-local for newer models" if _UNKNOWN in reason else ""
     return ModelFileError(f"llama.cpp cannot load {name}: {reason}{newer}.")

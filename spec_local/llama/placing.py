@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
-from spec_local.errors import ContextTooLarge, NotEnoughMemory
+from spec_local.errors import ShortOfMemory
 from spec_local.gguf.header import GGUFHeader
 from spec_local.llama.demand import demand
 from spec_local.llama.devices import free_bytes, gpus
@@ -132,13 +132,13 @@ def _number(given: int, every: int) -> int:
 
 
 def until_it_fits(
-    place: Callable[[int], Placed], load: Callable[[LoadOptions, bool], Loaded]
+    place: Callable[[int], Placed], load: Callable[[Placed, bool], Loaded]
 ) -> Loaded:
     """Load as it was placed; while memory is short, again with more of it left free.
 
-    place: what is decided for a margin. load: is told the options, and whether it is close: with
-    twice the margin less would be on GPUs. Raises NotEnoughMemory or ContextTooLarge when there is
-    nothing left that the processor could take.
+    place: what is decided for a margin. load: is told that, and whether it is close: with twice the
+    margin less would be on GPUs. Raises NotEnoughMemory or ContextTooLarge when there is nothing
+    left that the processor could take, or where it is the machine's memory that is short.
     """
     margin = MARGIN
     found = place(margin)
@@ -146,11 +146,11 @@ def until_it_fits(
         _tell(found)
         is_close = found.may_shrink and place(2 * margin).options != found.options
         try:
-            return load(found.options, is_close)
-        except (NotEnoughMemory, ContextTooLarge) as error:
-            if not found.may_shrink:
+            return load(found, is_close)
+        except ShortOfMemory as error:
+            if not found.may_shrink or error.of_machine:
                 raise
-            logger.warning("note: %s It is tried with fewer layers on GPUs.", error)
+            logger.warning("note: %s; it is tried with fewer layers on GPUs.", error.reason)
         failed = found.options
         while found.options == failed:
             margin *= 2
