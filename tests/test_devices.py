@@ -108,8 +108,8 @@ def test_devices_that_are_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert sentence("cuda") == (
         "llama.cpp is built without cuda here; build it again: "
-        'CMAKE_ARGS="-DGGML_CUDA=on" pip install --force-reinstall --no-cache-dir '
-        "llama-cpp-python==1.2.3"
+        'CMAKE_ARGS="-DGGML_CUDA=on" pip install --force-reinstall --no-deps --no-cache-dir '
+        "--no-binary llama-cpp-python llama-cpp-python==1.2.3"
     )
     assert 'CMAKE_ARGS="-DGGML_HIP=on"' in sentence("rocm")
     monkeypatch.setattr("spec_local.llama.devices.sys.platform", "darwin")

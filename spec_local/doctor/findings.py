@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from shlex import quote
 
 from spec_local.doctor.facts import Facts, PairFacts
+from spec_local.llama.building import LLAMA, building
 
 BUSY = 0.25
 """Share of the processors that others use from which on they are in the way."""
@@ -19,7 +20,6 @@ _ROOM = 1.2
 _FASTEST = {"x86_64": "AVX2", "AMD64": "AVX2", "arm64": "DOTPROD", "aarch64": "DOTPROD"}
 """Instructions without which llama.cpp has no fast kernels for quantized weights."""
 _OWN_CHOICE = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
-_LLAMA = "llama-cpp-python"
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,8 +231,4 @@ def _files(facts: Facts) -> Iterator[Finding]:
 
 def _built_again(facts: Facts, flags: str) -> str:
     """The command that compiles llama.cpp on this machine, in the release that is wanted."""
-    wanted = facts.requirements.get(_LLAMA, _LLAMA)
-    return (
-        f'CMAKE_ARGS="{flags}" pip install --force-reinstall --no-deps --no-cache-dir '
-        f"--no-binary {_LLAMA} {quote(wanted)}"
-    )
+    return building(flags, facts.requirements.get(LLAMA, LLAMA))

@@ -11,11 +11,14 @@ from typing import NamedTuple
 
 from spec_local.errors import ConfigError, require
 from spec_local.llama.backend import libggml
+from spec_local.llama.building import LLAMA, building
 from spec_local.llama.options import LoadOptions
 
 CPU = "CPU"
 _GPU, _INTEGRATED = 1, 2
 """GGML_BACKEND_DEVICE_TYPE_GPU and _IGPU in ggml-backend.h."""
+_SERVERS = "RPC"
+"""The backend of other machines."""
 _BACKENDS = {"metal": "MTL", "rocm": "ROCm", "hip": "ROCm"}
 """What ggml calls a kind of device, where people call it otherwise."""
 _FLAGS = {
@@ -142,11 +145,8 @@ def _why_not(name: str) -> str:
             f"llama.cpp is built for {name} and finds no such device; check that the driver sees "
             f"it, or choose from: {_choice()}."
         )
-    package = f"llama-cpp-python=={version('llama-cpp-python')}"
-    return (
-        f"llama.cpp is built without {name} here; build it again: "
-        f'CMAKE_ARGS="-D{_FLAGS[word]}=on" pip install --force-reinstall --no-cache-dir {package}'
-    )
+    command = building(f"-D{_FLAGS[word]}=on", f"{LLAMA}=={version(LLAMA)}")
+    return f"llama.cpp is built without {name} here; build it again: {command}"
 
 
 def _choice() -> str:
