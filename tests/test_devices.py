@@ -13,7 +13,18 @@ from spec_local import ConfigError, LoadOptions, ModelFileError, Runner, Samplin
 from spec_local.errors import NotEnoughMemory
 from spec_local.llama import devices
 from spec_local.llama.backend import lib
-from spec_local.llama.devices import CPU, Device, chosen, device_array, free_bytes, gpus, on_gpu
+from spec_local.llama.devices import (
+    CPU,
+    Device,
+    chosen,
+    device_array,
+    device_id,
+    encoding_gpu,
+    free_bytes,
+    gpus,
+    has_host_buffers,
+    on_gpu,
+)
 from spec_local.llama.model import Model
 from spec_local.llama.options import ALL, DraftOptions
 from spec_local.llama.session import Session
@@ -32,7 +43,9 @@ TOKENS = [1, 270, 271, 272]
 
 @pytest.fixture
 def cards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that tell no place of theirs, and an integrated one."""
     monkeypatch.setattr(devices, "devices", lambda: CARDS)
+    monkeypatch.setattr(devices, "device_id", lambda _device: None)
 
 
 def names(found: tuple[Device, ...]) -> list[str]:
@@ -64,6 +77,42 @@ def test_layers_go_to_gpus_and_to_those_in_processors_only_if_named(
     assert gpus(LoadOptions(devices=("cpu",))) == ()
     monkeypatch.setattr(devices, "devices", lambda: CARDS[2:])
     assert names(gpus(LoadOptions())) == ["Vulkan0"]
+
+
+def test_a_card_is_taken_once_and_other_machines_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As llama.cpp does it: two backends know the first card, and two the integrated one."""
+    found = (
+        CARDS[0],
+        Device(5, "Vulkan1", "Vulkan", "a card", 1),
+        Device(6, "Vulkan2", "Vulkan", "a third card", 1),
+        CARDS[2],
+        Device(7, "SYCL0", "SYCL", "in the processor", 2),
+        Device(8, "RPC0", "RPC", "elsewhere", 1),
+        CARDS[3],
+    )
+    places = {"CUDA0": b"0000:01:00.0", "Vulkan1": b"0000:01:00.0", "Vulkan2": b"0000:02:00.0"}
+    monkeypatch.setattr(devices, "devices", lambda: found)
+    monkeypatch.setattr(devices, "device_id", lambda device: places.get(device.name))
+    assert names(gpus(LoadOptions())) == ["RPC0", "CUDA0", "Vulkan2"]
+    assert names(gpus(LoadOptions(devices=("vulkan",)))) == ["Vulkan1", "Vulkan2", "Vulkan0"]
+    monkeypatch.setattr(devices, "devices", lambda: found[3:])
+    assert names(gpus(LoadOptions())) == ["RPC0", "Vulkan0"]
+
+
+def test_what_a_device_tells_of_itself() -> None:
+    (cpu,) = chosen(["cpu"])
+    assert device_id(cpu) is None
+    assert not has_host_buffers(cpu)
+
+
+def test_an_image_encoder_is_on_the_first_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    for found, name in ((CARDS, "CUDA0"), (CARDS[2:], "Vulkan0"), (CARDS[::-1], "CUDA1")):
+        monkeypatch.setattr(devices, "devices", lambda found=found: found)
+        device = encoding_gpu()
+        assert device is not None
+        assert device.name == name
+    monkeypatch.setattr(devices, "devices", lambda: CARDS[3:])
+    assert encoding_gpu() is None
 
 
 @pytest.mark.usefixtures("cards")
@@ -178,6 +227,8 @@ def test_options_reach_llama_cpp(tiny: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert (params.n_gpu_layers, split) == (17, [1.0, 0.0])
     assert params.devices
     assert params.tensor_buft_overrides
+    everything, _split = told(tiny, LoadOptions(n_cpu_moe=2**31 - 1), monkeypatch)
+    assert everything.tensor_buft_overrides
 
 
 @pytest.mark.parametrize(("kept", "layers"), [(1, {0}), (ALL, {0, 1}), (5, {0, 1})])
@@ -224,7 +275,10 @@ def buffers(kind: str) -> str:
         (["ggml_backend_cuda_buffer_type_alloc_buffer: cudaMalloc failed: out of memory"], False),
         (["failed to allocate buffer, size = 7.00 MiB", buffers("MTL0")], False),
         (["ggml_aligned_malloc: insufficient memory", buffers("CPU")], True),
-        ([buffers("CPU_REPACK"), "error loading model: unable to allocate CPU_REPACK buffer"], True),
+        (
+            [buffers("CPU_REPACK"), "error loading model: unable to allocate CPU_REPACK buffer"],
+            True,
+        ),
         ([buffers("CUDA_Host")], True),
     ],
 )
