@@ -49,7 +49,7 @@ def load_weights(
     params.vocab_only, params.load_mtp = vocab_only, heads
     params.load_mode = _load_mode(options, mapped)
     params.use_extra_bufts = repacks(options.repack)
-    kept_alive = _place(params, options)
+    kept_alive = _place(params, options, header.hyperparameter("block_count"))
 
     failure: list[BaseException] = []
 
@@ -81,8 +81,11 @@ def load_weights(
     return handle
 
 
-def _place(params: lib.llama_model_params, options: LoadOptions) -> object:
-    """Say on which devices what shall be kept; gives what must live until the model is loaded."""
+def _place(params: lib.llama_model_params, options: LoadOptions, layers: int) -> object:
+    """Say on which devices what shall be kept; gives what must live until the model is loaded.
+
+    layers: how many there are.
+    """
     assert isinstance(options.n_gpu_layers, int)
     assert isinstance(options.n_cpu_moe, int)
     params.n_gpu_layers, params.main_gpu = options.n_gpu_layers, options.main_gpu
@@ -91,7 +94,7 @@ def _place(params: lib.llama_model_params, options: LoadOptions) -> object:
         params.devices = ctypes.cast(devices, ctypes.c_void_p)
     if split:
         params.tensor_split = (ctypes.c_float * lib.llama_max_devices())(*split)
-    patterns = _experts_of_first(options.n_cpu_moe)
+    patterns = _experts_of_first(options.n_cpu_moe, layers)
     overrides = (_Override * (len(patterns) + 1))()
     for place, pattern in enumerate(patterns):
         overrides[place] = _Override(pattern, cpu_buffers())
@@ -100,11 +103,11 @@ def _place(params: lib.llama_model_params, options: LoadOptions) -> object:
     return devices, overrides
 
 
-def _experts_of_first(layers: int) -> Sequence[bytes]:
-    """Patterns of the names of their experts' weights."""
-    if layers == ALL:
+def _experts_of_first(count: int, layers: int) -> Sequence[bytes]:
+    """Patterns of the names of the experts' weights in the first so many of all layers."""
+    if count == ALL or count >= layers:
         return [EXPERTS.encode()]
-    return [rf"blk\.{layer}{EXPERTS}".encode() for layer in range(layers)]
+    return [rf"blk\.{layer}{EXPERTS}".encode() for layer in range(count)]
 
 
 def _refusal(name: str, options: LoadOptions, errors: Sequence[str]) -> ModelFileError:
