@@ -47,6 +47,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> GPUs:
             placing, "gpus", lambda options: () if options.devices == ("cpu",) else (*found,)
         )
         monkeypatch.setattr(placing, "free_bytes", found.__getitem__)
+        monkeypatch.setattr(placing, "encoding_gpu", lambda: CARD)
 
     return have
 
@@ -114,6 +115,33 @@ def test_an_image_encoder_has_its_place(files: Files, gpus: GPUs) -> None:
     assert placed(OPTIONS, lambda: seeing, draft_ctx=256).has_all
     gpus(MARGIN + (1 << 20) + both - 1)
     assert not placed(OPTIONS, lambda: seeing, draft_ctx=256).has_all
+
+
+def test_an_encoder_has_it_on_the_first_card_whatever_its_model_has(
+    files: Files, gpus: GPUs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both, seeing = needed(files.target) + needed(files.drafts[0]), files._replace(beside=1 << 20)
+    gpus(MARGIN + both)
+    monkeypatch.setattr(placing, "encoding_gpu", lambda: SECOND)
+    assert placed(OPTIONS, lambda: seeing, draft_ctx=256).has_all
+    on_cpu = replace(OPTIONS, n_gpu_layers=0, draft=DraftOptions(n_gpu_layers="auto"))
+    monkeypatch.setattr(placing, "encoding_gpu", lambda: CARD)
+    gpus(MARGIN + needed(files.drafts[0]))
+    assert placed(on_cpu, lambda: seeing, draft_ctx=256).has_all
+
+
+def test_what_is_given_is_no_reason_to_ask_a_card(
+    gpus: GPUs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> Any:
+        raise AssertionError
+
+    gpus(0)
+    monkeypatch.setattr(placing, "free_bytes", never)
+    for layers in (0, 2):
+        given = replace(OPTIONS, n_gpu_layers=layers, draft=DraftOptions(n_gpu_layers=layers))
+        assert placed(given, never) == Placed(replace(given, n_cpu_moe=0))
+    assert placed(replace(OPTIONS, n_gpu_layers=0), never).options.n_gpu_layers == 0
 
 
 def test_what_is_given_stays(files: Files, gpus: GPUs) -> None:
@@ -297,12 +325,15 @@ def test_a_draft_that_nobody_named_costs_layers_before_it_is_done_without(
     """Once there is nothing left to shrink, it is."""
     gpus(MARGIN + needed(files.target) + needed(files.drafts[0]))
     failures = [NotEnoughMemory("It does not fit.") for _ in range(often)]
-    does = {"pair.draft_session": draft_session, "models.loading.load_draft": load_draft}[where]
+    does: dict[str, Callable[..., object]] = {
+        "pair.draft_session": draft_session,
+        "models.loading.load_draft": load_draft,
+    }
 
     def failing(*args: Any) -> object:
         if failures:
             raise failures.pop()
-        return does(*args)
+        return does[where](*args)
 
     monkeypatch.setattr(f"spec_local.{where}", failing)
     spec = PairSpec(str(tiny), str(tiny_draft))
