@@ -12,7 +12,7 @@ from spec_local.engine.types import Drafter
 from spec_local.exact.modes import Exactness, exact_options
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
-from spec_local.llama.placing import Placed, until_it_fits
+from spec_local.llama.placing import MARGIN, Placed, until_it_fits
 from spec_local.llama.seeing import session_on
 from spec_local.llama.session import Session
 from spec_local.machine.profile import ProfileStore
@@ -25,7 +25,7 @@ from spec_local.models.loading import (
     names_head,
 )
 from spec_local.models.needs import placing
-from spec_local.models.registry import PairSpec, load_registry
+from spec_local.models.registry import PairSpec, Registry, load_registry
 from spec_local.util.progress import Progress, no_progress
 
 
@@ -128,8 +128,7 @@ def open_pair(
         wanted = exact_options(exact, wanted)
     registry, profiles = load_registry(), profiles or ProfileStore.of_user()
     heads = any(map(rules.uses_heads, running))
-    used = any(map(rules.uses_draft, running))
-    names = [each for each in spec.drafts if used or (heads and names_head(each, registry))]
+    names = _used(spec, running, registry)
     may_lack = may_lack_draft and not any(map(rules.needs_draft, running))
 
     def load(found: Placed, is_close: bool) -> OpenPair:
@@ -156,3 +155,22 @@ def open_pair(
             return opened
 
     return until_it_fits(placing(spec, names, wanted, registry, progress), load)
+
+
+def placement(
+    spec: PairSpec,
+    drafters: Iterable[str | Drafter] = (rules.AUTO,),
+    *,
+    options: LoadOptions | None = None,
+    progress: Progress = no_progress,
+) -> Placed:
+    """How much of a pair GPUs would get if it were loaded now; as for `open_pair`, which raises."""
+    registry = load_registry()
+    names = _used(spec, list(drafters), registry)
+    return placing(spec, names, options or LoadOptions(), registry, progress)(MARGIN)
+
+
+def _used(spec: PairSpec, drafters: list[str | Drafter], registry: Registry) -> list[str]:
+    """The drafts of a pair that these drafters use."""
+    drafts, heads = any(map(rules.uses_draft, drafters)), any(map(rules.uses_heads, drafters))
+    return [each for each in spec.drafts if drafts or (heads and names_head(each, registry))]

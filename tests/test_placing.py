@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 
 from spec_local import LoadOptions, Runner
+from spec_local.cli.machine_options import MachineOptions
+from spec_local.cli.options import ModelOptions
+from spec_local.cli.serve import has_room
 from spec_local.errors import ContextOverflow, ContextTooLarge, ModelFileError, NotEnoughMemory
 from spec_local.gguf.header import check_model_file
 from spec_local.llama import placing
@@ -358,6 +361,18 @@ def test_as_many_contexts_are_tried_as_there_will_be(
     with open_pair(PairSpec(str(tiny)), ["none"], options=options) as pair:
         assert pair.target.options.n_gpu_layers == 0
     assert len(made) == 3
+
+
+def test_a_server_knows_whether_there_is_room_for_all(
+    tiny: Path, tiny_draft: Path, files: Files, gpus: GPUs
+) -> None:
+    models = ModelOptions(target=str(tiny), draft=[str(tiny_draft)])
+    machine = MachineOptions(ctx_size=256, threads=1)
+    gpus(MARGIN + needed(files.target) + needed(files.drafts[0]))
+    assert has_room(models, 1, machine)
+    assert not has_room(models, 2, machine)
+    assert has_room(replace(models, drafter="none"), 1, machine)
+    assert has_room(replace(models, target="nowhere.gguf"), 2, machine)  # loading says why not
 
 
 def test_a_context_is_no_longer_than_the_training(tmp_path: Path, gpus: GPUs) -> None:

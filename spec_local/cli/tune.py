@@ -85,12 +85,9 @@ def _path(name: str) -> Path:
 
 def _placed(spec: PairSpec, options: LoadOptions) -> LoadOptions:
     """How the pair would be loaded now."""
-    from spec_local.llama.placing import MARGIN
-    from spec_local.models.needs import placing
-    from spec_local.models.registry import load_registry
-    from spec_local.util.progress import no_progress
+    from spec_local.pair import placement
 
-    return placing(spec, spec.models[1:], options, load_registry(), no_progress)(MARGIN).options
+    return placement(spec, options=options).options
 
 
 def _measure(
