@@ -193,8 +193,14 @@ def require_draft(target: Model, draft: Model, *, all_tokens: bool = False) -> N
 
 def names_head(name: str, registry: Registry) -> bool:
     """Whether that is the file of a head for another model, and here."""
-    path = resolve(name, registry)
-    return path is not None and head_kind(check_model_file(path)) is not None
+    return bool(head_drafters([name], registry))
+
+
+def head_drafters(names: Iterable[str], registry: Registry) -> list[str]:
+    """What drafts with those of the names that are heads for another model, and here."""
+    paths = [path for name in names if (path := resolve(name, registry)) is not None]
+    kinds = (head_kind(check_model_file(path)) for path in paths)
+    return [kind for kind in kinds if kind is not None]
 
 
 @contextmanager
