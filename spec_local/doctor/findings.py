@@ -185,10 +185,16 @@ def _memory(facts: Facts) -> Iterator[Finding]:
 
 
 def free_memory(facts: Facts) -> int | None:
-    """Of what computes: the GPUs that llama.cpp found, else the machine."""
+    """Of the machine and of the GPUs that are used: what does not fit there stays in the machine's.
+
+    That of Apple's GPUs and of integrated ones is the machine's.
+    """
+    placement, free = facts.placement, facts.hardware.free_memory
+    is_shared = facts.hardware.system == "Darwin"
+    used = () if placement is None or is_shared else placement.devices
     devices = () if facts.build is None else facts.build.devices
-    own = [each.free_memory for each in devices if each.kind == "gpu" and each.memory]
-    return sum(own) if own else facts.hardware.free_memory
+    cards = [each for each in devices if each.kind == "gpu" and each.name in used]
+    return None if free is None else free + sum(card.free_memory for card in cards)
 
 
 def _drafts(facts: Facts) -> Iterator[Finding]:
