@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import NamedTuple
@@ -112,11 +112,13 @@ def open_pair(
     profiles: ProfileStore | None = None,
     progress: Progress = no_progress,
     may_lack_draft: bool = False,
+    later: Sequence[str] = (),
 ) -> OpenPair:
     """Load what a pair names; models that are not there yet are pulled.
 
     drafters: those that will run, by name or one's own; drafts are loaded if one of them uses them.
-    may_lack_draft: if one cannot be loaded, and all can do without, that is only logged.
+    may_lack_draft: if one cannot be loaded, and all can do without, that is only logged. later:
+    others that will be loaded beside the target; GPUs keep room for them.
     exact: a mode of `exact/modes.py`; None does without. profiles: None is the user's.
     Raises SpecLocalError, what can be known beforehand before anything is loaded.
     """
@@ -154,7 +156,7 @@ def open_pair(
             stack.pop_all()
             return opened
 
-    return until_it_fits(placing(spec, names, wanted, registry, progress), load)
+    return until_it_fits(placing(spec, [*names, *later], wanted, registry, progress), load)
 
 
 def placement(

@@ -345,6 +345,21 @@ def test_a_draft_that_nobody_named_costs_layers_before_it_is_done_without(
         assert len(pair.sessions(stack).drafts) == (1 if often == 1 else 0)
 
 
+def test_what_is_loaded_later_has_its_room(
+    tiny: Path, tiny_draft: Path, files: Files, gpus: GPUs
+) -> None:
+    gpus(MARGIN + needed(files.target) + needed(files.drafts[0]) - 1)
+    spec, later = PairSpec(str(tiny)), [str(tiny_draft)]
+    with open_pair(spec, options=OPTIONS, later=later) as pair:
+        assert pair.drafts == {}
+        assert (pair.target.options.n_gpu_layers, pair.target.options.draft.n_gpu_layers) == (
+            2,
+            ALL,
+        )
+    with open_pair(spec, options=OPTIONS) as pair:
+        assert pair.target.options.n_gpu_layers == ALL
+
+
 def test_as_many_contexts_are_tried_as_there_will_be(
     tiny: Path, files: Files, gpus: GPUs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
