@@ -11,7 +11,19 @@ class ModelFileError(SpecLocalError):
     """A model file is missing, damaged or of a kind that cannot be used."""
 
 
-class NotEnoughMemory(ModelFileError):
+class ShortOfMemory(SpecLocalError):
+    """Memory is short, the machine's or a GPU's."""
+
+    def __init__(self, reason: str, advice: str = "", *, of_machine: bool = False) -> None:
+        """reason: a sentence, without its full stop if the advice goes on with it.
+
+        of_machine: it is no GPU's memory, so that fewer layers on GPUs would need more of it.
+        """
+        super().__init__(f"{reason}; {advice}." if advice else reason)
+        self.reason, self.of_machine = reason.rstrip("."), of_machine
+
+
+class NotEnoughMemory(ShortOfMemory, ModelFileError):
     """The weights do not fit into the memory that is free."""
 
 
@@ -23,7 +35,7 @@ class ContextOverflow(SpecLocalError):
     """The prompt does not fit into the context, or the context not into memory."""
 
 
-class ContextTooLarge(ContextOverflow):
+class ContextTooLarge(ShortOfMemory, ContextOverflow):
     """A context does not fit into the memory that is free."""
 
 

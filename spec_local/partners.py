@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from spec_local.machine.prediction import Prediction, by_size, predict
 from spec_local.machine.profile import ProfileStore
 from spec_local.models.download import pulled, resolve
 from spec_local.models.loading import BEST_DRAFT
+from spec_local.models.needs import placing_of
 from spec_local.models.pairing import drafts_for, drafts_listed
 from spec_local.models.present import OWN_STORE, here, known_bytes
 from spec_local.models.registry import PairSpec, Registry, load_registry
@@ -50,7 +51,9 @@ def partners(
     damaged target.
     """
     path, whole = resolve(target, registry), known_bytes(target, registry)
-    found = [] if path is None else at_hand(path, registry, folders, profiles=profiles)
+    firsts, found = _firsts(target, registry), list[Partner]()
+    if path is not None:
+        found = at_hand(path, registry, folders, profiles=profiles, firsts=firsts)
     names = {each.name for each in found}
     for name in drafts_listed(target, path, registry):
         if name not in names:
@@ -58,7 +61,9 @@ def partners(
             share = size / whole if size and whole else None
             worth = None if share is None else by_size(share)
             if path and place:
-                worth = predict(path, place, LoadOptions(), profiles or ProfileStore.of_user())
+                options = placing_of(path, LoadOptions())([place]).options
+                store = profiles or ProfileStore.of_user()
+                worth = predict(path, place, options, store, firsts.get(name))
             found.append(Partner(name, OWN_STORE if place else "", place, size, share, worth))
     return sorted(found, key=_rank)
 
@@ -70,18 +75,37 @@ def at_hand(
     *,
     options: LoadOptions | None = None,
     profiles: ProfileStore | None = None,
+    firsts: Mapping[str, Path] | None = None,
 ) -> list[Partner]:
     """Those that are here: first what has been seen to pay, the best first; then the smallest.
 
-    What has been seen not to pay comes last. options: with which costs were measured. Raises
-    ModelFileError if the target is damaged.
+    What has been seen not to pay comes last. options: with which costs were measured. firsts: of
+    those that draft beside another one, that one. Raises ModelFileError if the target is damaged.
     """
-    options, profiles = options or LoadOptions(), profiles or ProfileStore.of_user()
+    profiles = profiles or ProfileStore.of_user()
+    place, firsts = placing_of(target, options or LoadOptions()), firsts or {}
     found, whole = [], model_bytes(target)
     for each in drafts_for(target, registry, folders):
-        size, worth = model_bytes(each.path), predict(target, each.path, options, profiles)
+        size, loaded = model_bytes(each.path), place([each.path]).options
+        worth = predict(target, each.path, loaded, profiles, firsts.get(each.name))
         found.append(Partner(each.name, each.store, each.path, size, size / whole, worth))
     return sorted(found, key=_rank)
+
+
+def _firsts(target: str, registry: Registry) -> dict[str, Path]:
+    """Of the drafts that models.toml has for a target beside another one, that one, if it is here.
+
+    What is the first of some pair is not among them.
+    """
+    pairs = [pair.drafts for pair in registry.pairs.values() if pair.target == target]
+    alone = {drafts[0] for drafts in pairs if drafts}
+    found = {
+        draft: here(drafts[0], registry)
+        for drafts in pairs
+        for draft in drafts[1:]
+        if draft not in alone
+    }
+    return {draft: path for draft, path in found.items() if path is not None}
 
 
 def best_draft(

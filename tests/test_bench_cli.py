@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -11,7 +12,9 @@ from typer.testing import CliRunner
 from spec_local.bench.record.result import Result, Run
 from spec_local.bench.run.conversation import Conversation
 from spec_local.cli.app import app
+from spec_local.errors import ConfigError
 from tests.test_cli import Argument, fails_with, spec_local
+from tests.tiny_gguf import write_tiny
 
 pytestmark = pytest.mark.llama
 
@@ -55,6 +58,23 @@ def test_a_whole_benchmark(tiny: Path, tiny_draft: Path, questions: Path, tmp_pa
     compared = spec_local("bench", "compare", tmp_path / "a.json", tmp_path / "a.json")
     assert compared.returncode == 0
     assert "The same was measured both times." in compared.stdout
+
+
+def test_the_largest_candidate_has_its_room_and_a_winner_its_contexts(
+    tiny: Path, tiny_draft: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = dict[str, Any]()
+
+    def refusing(_spec: object, **how: Any) -> None:
+        asked.update(how)
+        raise ConfigError("That is enough.")
+
+    monkeypatch.setattr("spec_local.pair.open_pair", refusing)
+    larger = write_tiny(tmp_path / "larger.gguf", extra_tokens=64)
+    drafts = ["-d", str(tiny_draft), "-d", str(larger)]
+    CliRunner().invoke(app, ["bench", "drafts", "-m", str(tiny), *drafts])
+    assert asked["later"] == [str(larger)]
+    assert asked["options"].contexts == 3
 
 
 def test_drafts_are_ranked(tiny: Path, tiny_draft: Path, questions: Path, tmp_path: Path) -> None:

@@ -162,6 +162,12 @@ def test_the_line_up() -> None:
         "lookup k=3",
         "auto",
     ]
+    with_head = [each.name for each in line_up([], [4], drafts=0, heads=["eagle3"])]
+    assert with_head == ["none", "lookup k=3", "eagle3 k=3", "auto", "lookup k=4"]
+    both = [each.name for each in line_up([], [], drafts=1, heads=["eagle3"])]
+    assert both == ["none", "lookup k=3", "model k=3", "eagle3 k=3", "auto"]
+    with pytest.raises(ConfigError, match="needs a draft model"):
+        line_up(["model"], [], drafts=0, heads=["eagle3"])
     swept = line_up(["auto"], [1, 8], drafts=1)
     assert [(each.name, each.k) for each in swept] == [
         ("none", None),

@@ -13,7 +13,18 @@ from spec_local import ConfigError, LoadOptions, ModelFileError, Runner, Samplin
 from spec_local.errors import NotEnoughMemory
 from spec_local.llama import devices
 from spec_local.llama.backend import lib
-from spec_local.llama.devices import CPU, Device, chosen, device_array, free_bytes, gpus, on_gpu
+from spec_local.llama.devices import (
+    CPU,
+    Device,
+    chosen,
+    device_array,
+    device_id,
+    encoding_gpu,
+    free_bytes,
+    gpus,
+    has_host_buffers,
+    on_gpu,
+)
 from spec_local.llama.model import Model
 from spec_local.llama.options import ALL, DraftOptions
 from spec_local.llama.session import Session
@@ -32,7 +43,9 @@ TOKENS = [1, 270, 271, 272]
 
 @pytest.fixture
 def cards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that tell no place of theirs, and an integrated one."""
     monkeypatch.setattr(devices, "devices", lambda: CARDS)
+    monkeypatch.setattr(devices, "device_id", lambda _device: None)
 
 
 def names(found: tuple[Device, ...]) -> list[str]:
@@ -64,6 +77,42 @@ def test_layers_go_to_gpus_and_to_those_in_processors_only_if_named(
     assert gpus(LoadOptions(devices=("cpu",))) == ()
     monkeypatch.setattr(devices, "devices", lambda: CARDS[2:])
     assert names(gpus(LoadOptions())) == ["Vulkan0"]
+
+
+def test_a_card_is_taken_once_and_other_machines_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As llama.cpp does it: two backends know the first card, and two the integrated one."""
+    found = (
+        CARDS[0],
+        Device(5, "Vulkan1", "Vulkan", "a card", 1),
+        Device(6, "Vulkan2", "Vulkan", "a third card", 1),
+        CARDS[2],
+        Device(7, "SYCL0", "SYCL", "in the processor", 2),
+        Device(8, "RPC0", "RPC", "elsewhere", 1),
+        CARDS[3],
+    )
+    places = {"CUDA0": b"0000:01:00.0", "Vulkan1": b"0000:01:00.0", "Vulkan2": b"0000:02:00.0"}
+    monkeypatch.setattr(devices, "devices", lambda: found)
+    monkeypatch.setattr(devices, "device_id", lambda device: places.get(device.name))
+    assert names(gpus(LoadOptions())) == ["CUDA0", "Vulkan2"]
+    assert names(gpus(LoadOptions(devices=("vulkan",)))) == ["Vulkan1", "Vulkan2", "Vulkan0"]
+    monkeypatch.setattr(devices, "devices", lambda: found[3:])
+    assert names(gpus(LoadOptions())) == ["Vulkan0"]
+
+
+def test_what_a_device_tells_of_itself() -> None:
+    (cpu,) = chosen(["cpu"])
+    assert device_id(cpu) is None
+    assert not has_host_buffers(cpu)
+
+
+def test_an_image_encoder_is_on_the_first_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    for found, name in ((CARDS, "CUDA0"), (CARDS[2:], "Vulkan0"), (CARDS[::-1], "CUDA1")):
+        monkeypatch.setattr(devices, "devices", lambda found=found: found)
+        device = encoding_gpu()
+        assert device is not None
+        assert device.name == name
+    monkeypatch.setattr(devices, "devices", lambda: CARDS[3:])
+    assert encoding_gpu() is None
 
 
 @pytest.mark.usefixtures("cards")
@@ -108,8 +157,8 @@ def test_devices_that_are_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert sentence("cuda") == (
         "llama.cpp is built without cuda here; build it again: "
-        'CMAKE_ARGS="-DGGML_CUDA=on" pip install --force-reinstall --no-cache-dir '
-        "llama-cpp-python==1.2.3"
+        'CMAKE_ARGS="-DGGML_CUDA=on" pip install --force-reinstall --no-deps --no-cache-dir '
+        "--no-binary llama-cpp-python llama-cpp-python==1.2.3"
     )
     assert 'CMAKE_ARGS="-DGGML_HIP=on"' in sentence("rocm")
     monkeypatch.setattr("spec_local.llama.devices.sys.platform", "darwin")
@@ -178,6 +227,8 @@ def test_options_reach_llama_cpp(tiny: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert (params.n_gpu_layers, split) == (17, [1.0, 0.0])
     assert params.devices
     assert params.tensor_buft_overrides
+    everything, _split = told(tiny, LoadOptions(n_cpu_moe=2**31 - 1), monkeypatch)
+    assert everything.tensor_buft_overrides
 
 
 @pytest.mark.parametrize(("kept", "layers"), [(1, {0}), (ALL, {0, 1}), (5, {0, 1})])
@@ -214,20 +265,40 @@ def test_a_draft_has_options_of_its_own(tiny: Path, tiny_draft: Path) -> None:
     assert drafted.tokens == plain.tokens
 
 
-def test_weights_without_room_are_a_sentence(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reason = "ggml_backend_cuda_buffer_type_alloc_buffer: cudaMalloc failed: out of memory"
+def buffers(kind: str) -> str:
+    return f"alloc_tensor_range: failed to allocate {kind} buffer of size 7"
 
+
+@pytest.mark.parametrize(
+    ("errors", "of_machine"),
+    [
+        (["ggml_backend_cuda_buffer_type_alloc_buffer: cudaMalloc failed: out of memory"], False),
+        (["failed to allocate buffer, size = 7.00 MiB", buffers("MTL0")], False),
+        (["ggml_aligned_malloc: insufficient memory", buffers("CPU")], True),
+        (
+            [buffers("CPU_REPACK"), "error loading model: unable to allocate CPU_REPACK buffer"],
+            True,
+        ),
+        ([buffers("CUDA_Host")], True),
+    ],
+)
+def test_weights_without_room_are_a_sentence(
+    errors: list[str], of_machine: bool, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Errors:
         def __enter__(self) -> list[str]:
-            return [reason]
+            return errors
 
         def __exit__(self, *_: object) -> None:
             """Nothing was collected."""
 
     monkeypatch.setattr("spec_local.llama.load.collected_errors", Errors)
+    monkeypatch.setattr("spec_local.llama.load.on_gpu", lambda _options: True)
     monkeypatch.setattr(lib, "llama_model_load_from_file", lambda *_: None)
     with pytest.raises(NotEnoughMemory) as caught:
         Model(tiny)
-    assert str(caught.value) == (
-        f"tiny.gguf does not fit into the memory that is free ({reason}); choose a smaller model."
+    advice = "choose a smaller model" if of_machine else "give --gpu-layers fewer, or choose a"
+    assert str(caught.value).startswith(
+        f"tiny.gguf does not fit into the memory that is free ({errors[0]}); {advice}"
     )
+    assert caught.value.of_machine is of_machine

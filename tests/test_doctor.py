@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from spec_local.cli.doctor import _print_facts, _print_findings
-from spec_local.doctor.facts import DefaultPair, Facts, ModelFacts, PairFacts
+from spec_local.doctor.facts import DefaultPair, Facts, ModelFacts, PairFacts, PlacementFacts
 from spec_local.doctor.findings import findings
 from spec_local.llama.build import Build, DeviceFacts
 from spec_local.machine.hardware import Hardware
@@ -60,6 +60,7 @@ SOUND = Facts(
     models=(ModelFacts("large-7b", "/m/large.gguf", 45 * 10**8, True, 1.7e9, True, (1, 2, 3, 5)),),
     pairs=(PairFacts("large", "large-7b", "small-0.5b", 0.8, 1.9),),
     default=DEFAULT,
+    placement=PlacementFacts((), True, ""),
     registry_fault=None,
     registry_file=None,
     cache="/home/me/.cache/spec-local",
@@ -88,6 +89,7 @@ NOTHING_KNOWN = replace(
     models=None,
     pairs=None,
     default=None,
+    placement=None,
     cache=None,
     cache_can_be_written=None,
 )
@@ -204,10 +206,29 @@ def test_what_is_no_fault(changes: dict[str, Any]) -> None:
     assert found(SOUND, **changes) == {}
 
 
-def test_a_gpus_own_memory_counts_where_there_is_one() -> None:
+def test_what_a_gpu_has_no_room_for_needs_the_machines_memory(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     card = DeviceFacts("CUDA0", "A card", "gpu", 4 * 10**9, 24 * 10**9)
-    (sentence,) = found(SOUND, build=replace(CUDA, devices=(card, CPU)))
-    assert sentence.startswith("The pair large takes 6.0 GB of memory and 4.0 GB are free, ")
+    again = replace(card, name="Vulkan0")  # the same card, known to another backend
+    said = "CUDA0, with 4.0 GB free, gets 20 of 33 layers of large.gguf; everything would take …"
+    facts = replace(
+        SOUND,
+        build=replace(CUDA, devices=(card, again, CPU)),
+        placement=PlacementFacts(("CUDA0",), False, said),
+    )
+    assert found(facts) == {}
+    _print_facts(facts)
+    assert f"layers: {said}\n" in capsys.readouterr().out
+    assert found(facts, hardware=replace(PC, free_memory=2 * 10**9)) == {}  # 6.0 GB in all
+    (sentence,) = found(facts, hardware=replace(PC, free_memory=19 * 10**8))
+    assert sentence.startswith("The pair large takes 6.0 GB of memory and 5.9 GB are free, ")
+    on_cpu = PlacementFacts((), True, "")
+    (sentence,) = found(facts, placement=on_cpu, hardware=replace(PC, free_memory=55 * 10**8))
+    assert sentence.startswith("The pair large takes 6.0 GB of memory and 5.5 GB are free, ")
+    apple = replace(APPLE, instructions=("NEON", "DOTPROD"), free_memory=5 * 10**9)
+    (sentence,) = found(facts, hardware=apple)
+    assert sentence.startswith("The pair large takes 6.0 GB of memory and 5.0 GB are free, ")
 
 
 def test_a_draft_that_never_pays() -> None:

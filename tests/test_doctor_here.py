@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,18 +19,23 @@ from spec_local.control.costs import CostCurve
 from spec_local.doctor.facts import Facts
 from spec_local.doctor.gather import gather
 from spec_local.exact.modes import exact_options
-from spec_local.llama import library_trial
+from spec_local.gguf.header import check_model_file
+from spec_local.llama import library_trial, placing
 from spec_local.llama.backend import default_threads
-from spec_local.llama.devices import devices
+from spec_local.llama.demand import demand
+from spec_local.llama.devices import Device, devices
+from spec_local.llama.fit import Asked, Placement, taken
 from spec_local.llama.identity import identity
 from spec_local.llama.library_trial import library_fault
 from spec_local.llama.options import LoadOptions
 from spec_local.machine import hardware
 from spec_local.machine.certify import Certificate, fitting
 from spec_local.machine.hardware import this_hardware
-from spec_local.machine.learned import pair_of
+from spec_local.machine.learned import pair_of, pairs_of
 from spec_local.machine.profile import ProfileStore
 from spec_local.machine.software import unmet, versions
+from spec_local.models.registry import load_registry
+from spec_local.partners import partners
 from tests.tiny_gguf import write_tiny
 
 pytestmark = pytest.mark.llama
@@ -156,8 +163,14 @@ def test_a_draft_that_was_never_right(place: Path, own_profiles: ProfileStore) -
     assert pair.accepted < 0.1
 
 
+def is_exit(error: BaseException | None) -> bool:
+    """Whether a command ended by itself."""
+    return error is None or isinstance(error, SystemExit)
+
+
 def test_the_command_says_it_as_json(place: Path) -> None:
     done = CliRunner().invoke(app, ["doctor", "--json", "--threads", "1"])
+    assert is_exit(done.exception)
     told = json.loads(done.stdout)
     assert done.exit_code == (1 if told["findings"] else 0)
     assert told["threads"] == 1
@@ -166,8 +179,78 @@ def test_the_command_says_it_as_json(place: Path) -> None:
 
 def test_the_command_says_it_in_words(place: Path) -> None:
     done = CliRunner().invoke(app, ["doctor"], env={"COLUMNS": "80"})
+    assert is_exit(done.exception)
     assert "llama-cpp-python" in done.stdout
-    assert done.exit_code == (0 if done.stdout.endswith("Nothing here makes it slow.\n") else 1)
+    last = done.stdout.splitlines()[-1]
+    if done.exit_code:
+        assert re.fullmatch(r"(One thing|\d+ things) to mend\.", last)
+    else:
+        assert last == "Nothing here makes it slow."
+
+
+def whole(path: Path) -> int:
+    """What all of a model takes of a GPU."""
+    asked = Asked(demand(check_model_file(path), OPTIONS, OPTIONS.n_ctx), {"": 1.0})
+    return taken(asked, Placement(asked.demand.most))[""]
+
+
+@pytest.fixture
+def card(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU that lacks a byte for both models of the pair."""
+    device = Device(1, "CUDA0", "CUDA", "a card", 1)
+    free = placing.MARGIN + sum(whole(place / f"{name}.gguf") for name in ("target", "small")) - 1
+    for module in ("placing", "devices"):
+        monkeypatch.setattr(f"spec_local.llama.{module}.gpus", lambda _options: (device,))
+    monkeypatch.setattr(placing, "free_bytes", lambda _device: free)
+
+
+@pytest.mark.usefixtures("card")
+def test_what_was_learned_with_as_many_layers_as_fit_is_found(
+    place: Path, own_profiles: ProfileStore
+) -> None:
+    loaded = replace(OPTIONS, n_gpu_layers=2)
+    mine = identity(place / "target.gguf", loaded)
+    theirs = identity(place / "small.gguf", loaded.for_draft())
+    own_profiles.save_curve(mine, flat(0.1), tuned=True)
+    own_profiles.save_draft_curve(theirs, flat(0.01), mine, own_profiles.curve(mine))
+    facts = gather(OPTIONS)
+    found = {each.name: each for each in facts.models or ()}
+    assert found["target"].tuned_at
+    assert found["target"].is_learned
+    (pair,) = facts.pairs or ()
+    assert (pair.most_speedup or 0.0) > 1.0
+    assert facts.placement is not None
+    assert facts.placement.devices == ("CUDA0",)
+    assert not facts.placement.has_all
+    assert "gets 2 of 3 layers of target.gguf and all of small.gguf; " in facts.placement.said
+    (partner,) = partners("target", load_registry())
+    assert partner.prediction is not None
+    assert partner.prediction.costs == "measured"
+
+
+def test_what_a_second_draft_earned_is_known_beside_the_first(
+    place: Path, own_profiles: ProfileStore
+) -> None:
+    write_tiny(place / "second.gguf", seed=3)
+    toml = MODELS.replace('draft = "small"', 'draft = ["small", "second"]')
+    second = f'[models.second]\npath = "{place}/second.gguf"\n'
+    (place / "models.toml").write_text(toml.format(folder=place) + second)
+    names = ("target", "small", "second")
+    mine, *drafts = (identity(place / f"{name}.gguf", OPTIONS) for name in names)
+    own_profiles.save_curve(mine, flat(0.1))
+    for draft in drafts:
+        own_profiles.save_draft_curve(draft, flat(0.01), mine, own_profiles.curve(mine))
+    known = Acceptance(drawn=True)
+    for _ in range(20):
+        known.observe([0.5], [])
+    beside = pairs_of(mine, drafts)[1]
+    own_profiles.save_pair(beside, {"model": {"greedy": known}}, None)
+    seen = {each.draft: each.accepted for each in gather(OPTIONS).pairs or ()}
+    assert seen["small"] is None
+    assert (seen["second"] or 0.0) > 0.9
+    found = {each.name: each.prediction for each in partners("target", load_registry())}
+    assert str(found["second"]).endswith("accepted so far")
+    assert str(found["small"]).endswith("if 70% are accepted")
 
 
 def test_a_wrong_models_toml_is_a_finding(place: Path) -> None:
@@ -188,6 +271,18 @@ def test_a_library_that_is_none_is_refused_in_words(
     fault = library_fault()
     assert fault is not None
     assert fault.startswith("OSError: ")
+
+
+def test_the_library_that_is_tried_is_the_one_that_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = library_trial._library()
+    assert usual is not None
+    (tmp_path / usual.name).write_text("no library")
+    monkeypatch.setenv("LLAMA_CPP_LIB_PATH", str(tmp_path))
+    assert library_trial._library() == tmp_path / usual.name
+    monkeypatch.setenv("LLAMA_CPP_LIB_PATH", str(tmp_path / "nowhere"))
+    assert library_trial._library() is None
 
 
 def test_a_library_that_ends_the_process_is_outlived(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,6 +116,18 @@ def test_what_is_given_is_not_decided() -> None:
     assert fit(experts, [], {"CUDA0": 20_000})[0] == Placement(49, 10)
 
 
+def test_drafts_that_are_given_all_layers_have_all_of_theirs() -> None:
+    deeper = replace(SMALL, layers=(18,) * 30, experts=(0,) * 30)
+    drafts = [Asked(each, ONE, layers=each.most) for each in (SMALL, deeper)]
+    assert taken(drafts[0], Placement(31)) == taken(Asked(SMALL, ONE), Placement(25))
+    # They take 632 and 30 x 18 + 140 + 60 = 740, and all of the target 6,138.
+    for order in (drafts, drafts[::-1]):
+        room = {"CUDA0": 632 + 740 + 6138}
+        assert fit(Asked(SEVEN_B, ONE), order, room) == (Placement(33), Placement(31))
+        room["CUDA0"] -= 1
+        assert fit(Asked(SEVEN_B, ONE), order, room) == (Placement(32), Placement(31))
+
+
 def test_models_on_devices_of_their_own_do_not_compete() -> None:
     target, draft = Asked(SEVEN_B, {"CUDA0": 1.0}), Asked(SMALL, {"CUDA1": 1.0})
     room = {"CUDA0": 6138, "CUDA1": 632}

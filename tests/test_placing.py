@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from spec_local import LoadOptions, Runner
+from spec_local.cli.machine_options import MachineOptions
+from spec_local.cli.options import ModelOptions
+from spec_local.cli.serve import has_room
 from spec_local.errors import ContextOverflow, ContextTooLarge, ModelFileError, NotEnoughMemory
 from spec_local.gguf.header import check_model_file
 from spec_local.llama import placing
@@ -20,6 +25,9 @@ from spec_local.llama.model import Model
 from spec_local.llama.options import ALL, DraftOptions
 from spec_local.llama.placing import MARGIN, Files, ModelFile, Placed, placed, until_it_fits
 from spec_local.llama.session import Session
+from spec_local.models.loading import draft_session, load_draft
+from spec_local.models.registry import PairSpec
+from spec_local.pair import open_pair
 from tests.tiny_gguf import write_tiny
 from tests.zoo.recipes import recipes, write
 
@@ -42,6 +50,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> GPUs:
             placing, "gpus", lambda options: () if options.devices == ("cpu",) else (*found,)
         )
         monkeypatch.setattr(placing, "free_bytes", found.__getitem__)
+        monkeypatch.setattr(placing, "encoding_gpu", lambda: CARD)
 
     return have
 
@@ -111,6 +120,33 @@ def test_an_image_encoder_has_its_place(files: Files, gpus: GPUs) -> None:
     assert not placed(OPTIONS, lambda: seeing, draft_ctx=256).has_all
 
 
+def test_an_encoder_has_it_on_the_first_card_whatever_its_model_has(
+    files: Files, gpus: GPUs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both, seeing = needed(files.target) + needed(files.drafts[0]), files._replace(beside=1 << 20)
+    gpus(MARGIN + both)
+    monkeypatch.setattr(placing, "encoding_gpu", lambda: SECOND)
+    assert placed(OPTIONS, lambda: seeing, draft_ctx=256).has_all
+    on_cpu = replace(OPTIONS, n_gpu_layers=0, draft=DraftOptions(n_gpu_layers="auto"))
+    monkeypatch.setattr(placing, "encoding_gpu", lambda: CARD)
+    gpus(MARGIN + needed(files.drafts[0]))
+    assert placed(on_cpu, lambda: seeing, draft_ctx=256).has_all
+
+
+def test_what_is_given_is_no_reason_to_ask_a_card(
+    gpus: GPUs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> Any:
+        raise AssertionError
+
+    gpus(0)
+    monkeypatch.setattr(placing, "free_bytes", never)
+    for layers in (0, 2):
+        given = replace(OPTIONS, n_gpu_layers=layers, draft=DraftOptions(n_gpu_layers=layers))
+        assert placed(given, never) == Placed(replace(given, n_cpu_moe=0))
+    assert placed(replace(OPTIONS, n_gpu_layers=0), never).options.n_gpu_layers == 0
+
+
 def test_what_is_given_stays(files: Files, gpus: GPUs) -> None:
     gpus(0)
     given = replace(OPTIONS, n_gpu_layers=2, draft=DraftOptions(n_gpu_layers=1))
@@ -165,8 +201,8 @@ class Loader:
         self.tried = list[tuple[int, bool]]()
         self._room, self._error = room, error
 
-    def __call__(self, options: LoadOptions, is_close: bool) -> str:
-        layers = options.n_gpu_layers
+    def __call__(self, found: Placed, is_close: bool) -> str:
+        layers = found.options.n_gpu_layers
         assert isinstance(layers, int)
         self.tried.append((layers, is_close))
         if layers > self._room:
@@ -183,9 +219,34 @@ def test_while_memory_is_short_it_is_tried_with_fewer_layers(
     assert until_it_fits(place, load) == "20 layers"
     assert load.tried == [(33, False), (30, True), (20, False)]
     assert [record.getMessage() for record in caplog.records] == [
-        "note: 33 layers do not fit. It is tried with fewer layers on GPUs.",
-        "note: 30 layers do not fit. It is tried with fewer layers on GPUs.",
+        "note: 33 layers do not fit; it is tried with fewer layers on GPUs.",
+        "note: 30 layers do not fit; it is tried with fewer layers on GPUs.",
     ]
+
+
+def test_of_what_was_short_the_reason_is_said_and_no_advice(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def load(found: Placed, _is_close: bool) -> None:
+        if found.options.n_gpu_layers:
+            raise NotEnoughMemory("It does not fit", "give --gpu-layers fewer")
+
+    until_it_fits(by_margin({1: 33}), load)
+    assert caplog.messages == [
+        "note: It does not fit; it is tried with fewer layers on GPUs.",
+    ]
+
+
+def test_more_for_the_processor_is_no_help_where_its_own_memory_is_short() -> None:
+    tried = list[int]()
+
+    def load(found: Placed, _is_close: bool) -> None:
+        tried.append(int(found.options.n_gpu_layers))
+        raise ContextTooLarge("It does not fit", "ask for less", of_machine=True)
+
+    with pytest.raises(ContextTooLarge, match=r"^It does not fit; ask for less\.$"):
+        until_it_fits(by_margin({1: 33, 2: 5}), load)
+    assert tried == [33]
 
 
 def test_it_ends_with_none_on_gpus() -> None:
@@ -251,6 +312,82 @@ def test_contexts_that_have_no_room_cost_layers(
     monkeypatch.setattr("spec_local.pair.session_on", failing_once)
     with Runner.load(target=tiny, drafter="none", options=OPTIONS) as runner:
         assert runner.target.model.options.n_gpu_layers == 0
+
+
+@pytest.mark.parametrize("where", ["pair.draft_session", "models.loading.load_draft"])
+@pytest.mark.parametrize("often", [1, 2])
+def test_a_draft_that_nobody_named_costs_layers_before_it_is_done_without(
+    where: str,
+    often: int,
+    tiny: Path,
+    tiny_draft: Path,
+    files: Files,
+    gpus: GPUs,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Once there is nothing left to shrink, it is."""
+    gpus(MARGIN + needed(files.target) + needed(files.drafts[0]))
+    failures = [NotEnoughMemory("It does not fit.") for _ in range(often)]
+    does: dict[str, Callable[..., object]] = {
+        "pair.draft_session": draft_session,
+        "models.loading.load_draft": load_draft,
+    }
+
+    def failing(*args: Any) -> object:
+        if failures:
+            raise failures.pop()
+        return does[where](*args)
+
+    monkeypatch.setattr(f"spec_local.{where}", failing)
+    spec = PairSpec(str(tiny), str(tiny_draft))
+    with open_pair(spec, options=OPTIONS, may_lack_draft=True) as pair, ExitStack() as stack:
+        assert pair.target.options.n_gpu_layers == pair.target.options.draft.n_gpu_layers == 0
+        assert len(pair.sessions(stack).drafts) == (1 if often == 1 else 0)
+
+
+def test_what_is_loaded_later_has_its_room(
+    tiny: Path, tiny_draft: Path, files: Files, gpus: GPUs
+) -> None:
+    gpus(MARGIN + needed(files.target) + needed(files.drafts[0]) - 1)
+    spec, later = PairSpec(str(tiny)), [str(tiny_draft)]
+    with open_pair(spec, options=OPTIONS, later=later) as pair:
+        assert pair.drafts == {}
+        assert (pair.target.options.n_gpu_layers, pair.target.options.draft.n_gpu_layers) == (
+            2,
+            ALL,
+        )
+    with open_pair(spec, options=OPTIONS) as pair:
+        assert pair.target.options.n_gpu_layers == ALL
+
+
+def test_as_many_contexts_are_tried_as_there_will_be(
+    tiny: Path, files: Files, gpus: GPUs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options, made = replace(OPTIONS, contexts=3), list[Model]()
+    gpus(MARGIN + needed(files.target, options=options))
+
+    def third_fails(model: Model) -> Session:
+        made.append(model)
+        if len(made) == 3:
+            raise ContextTooLarge("A context cannot be made.")
+        return Session(model)
+
+    monkeypatch.setattr("spec_local.pair.session_on", third_fails)
+    with open_pair(PairSpec(str(tiny)), ["none"], options=options) as pair:
+        assert pair.target.options.n_gpu_layers == 0
+    assert len(made) == 3
+
+
+def test_a_server_knows_whether_there_is_room_for_all(
+    tiny: Path, tiny_draft: Path, files: Files, gpus: GPUs
+) -> None:
+    models = ModelOptions(target=str(tiny), draft=[str(tiny_draft)])
+    machine = MachineOptions(ctx_size=256, threads=1)
+    gpus(MARGIN + needed(files.target) + needed(files.drafts[0]))
+    assert has_room(models, 1, machine)
+    assert not has_room(models, 2, machine)
+    assert has_room(replace(models, drafter="none"), 1, machine)
+    assert has_room(replace(models, target="nowhere.gguf"), 2, machine)  # loading says why not
 
 
 def test_a_context_is_no_longer_than_the_training(tmp_path: Path, gpus: GPUs) -> None:

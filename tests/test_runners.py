@@ -16,6 +16,8 @@ from spec_local.cli.talk.loader import Loader
 from spec_local.cli.talk.runners import NoModelLeft, Runners
 from spec_local.cli.template_options import TemplateOptions
 from spec_local.errors import ConfigError, EngineError, ModelFileError, SpecLocalError
+from spec_local.llama import placing
+from spec_local.llama.devices import Device
 from spec_local.llama.model import Model
 from spec_local.llama.session import Session
 from spec_local.llama.template import ChatTemplate
@@ -41,10 +43,8 @@ class Watched(Loader):
         self.loaded.append(Path(str(models.target)).name)
         return Loader.load(self, models, spec)
 
-    def open_drafts(
-        self, models: ModelOptions, target: Model, stack: ExitStack
-    ) -> tuple[Session, ...]:
-        found = Loader.open_drafts(self, models, target, stack)
+    def open_drafts(self, spec: PairSpec, target: Model, stack: ExitStack) -> tuple[Session, ...]:
+        found = Loader.open_drafts(self, spec, target, stack)
         self.loaded.extend(each.model.path.name for each in found)
         return found
 
@@ -117,6 +117,55 @@ def test_a_draft_model_that_was_not_needed_is_loaded_alone(tiny: Path, tiny_draf
         assert Watched.loaded == [tiny.name, tiny_draft.name]
     with pytest.raises(AssertionError, match="closed"):
         _ = draft.handle
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_where_gpus_lack_room_for_a_draft_everything_is_loaded_again(
+    fails: bool, tiny: Path, tiny_draft: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The target has taken all but the margin; a part of it is left to the processor then."""
+    card = Device(1, "CUDA0", "CUDA", "a card", 1)
+    free = [1 << 40]
+    monkeypatch.setattr(placing, "gpus", lambda _options: (card,))
+    monkeypatch.setattr(placing, "free_bytes", lambda _card: free[0])
+    with opened(tiny, tiny_draft, "lookup") as runners:
+        first = runners.runner
+        first.sampling = Sampling(temperature=0.5)
+        first.template.variables["x"] = 1
+        chat = first.chat(max_tokens=8)
+        list(chat.send("one"))
+        free[0] = placing.MARGIN
+        if fails:
+            Watched.failing.append(EngineError("It does not fit."))
+            with pytest.raises(ModelFileError, match=r"^It does not fit; tiny answers again\.$"):
+                runners.use_drafter("model")
+        else:
+            runners.use_drafter("model")
+        again = runners.runner
+        assert again is not first
+        assert is_closed(first)
+        assert again.target.model.options.n_gpu_layers == 0
+        assert again.speculator.name == ("lookup" if fails else "model")
+        assert (again.draft is None) == fails
+        assert again.sampling == Sampling(temperature=0.5)
+        assert again.template.variables == {"x": 1}
+        chat.use(again)
+        list(chat.send("two"))
+        assert len(chat.messages) == 4
+        assert Watched.loaded == [tiny.name, tiny.name]
+
+
+def test_a_draft_that_has_room_is_loaded_beside_its_target(
+    tiny: Path, tiny_draft: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = Device(1, "CUDA0", "CUDA", "a card", 1)
+    monkeypatch.setattr(placing, "gpus", lambda _options: (card,))
+    monkeypatch.setattr(placing, "free_bytes", lambda _card: 1 << 40)
+    with opened(tiny, tiny_draft, "lookup") as runners:
+        first = runners.runner
+        runners.use_drafter("model")
+        assert runners.runner.target is first.target
+        assert Watched.loaded == [tiny.name, tiny_draft.name]
 
 
 @pytest.mark.parametrize("begun", ["lookup", "none"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from threading import Event
 from types import SimpleNamespace
 
@@ -92,6 +93,36 @@ def test_where_memory_is_short_what_nobody_uses_is_dropped(monkeypatch: pytest.M
             monkeypatch.setattr("spec_local.serve.models.virtual_memory", lambda: free)
             async with models.using("one"):
                 assert there() == [True, True, True]  # all are in use
+
+    asyncio.run(main())
+
+
+def test_where_gpus_have_no_room_for_all_what_nobody_uses_is_dropped() -> None:
+    """Though it could be loaded all the same, with layers left to the processor."""
+    loads = {name: Loads(name) for name in ("one", "two", "three", "four")}
+    asked = list[str]()
+
+    async def main() -> None:
+        def there() -> str:
+            return " ".join(name for name in loads if models.served(name) is not None)
+
+        def beside(most: int) -> Callable[[], bool]:
+            def has_room() -> bool:
+                asked.append(there())
+                return len(there().split()) <= most
+
+            return has_room
+
+        models = Models(loads, most_waiting=1, has_room={"three": beside(1), "four": beside(0)})
+        for name in ("one", "two"):
+            async with models.using(name):
+                pass
+        assert asked == []  # nothing is known of them
+        async with models.using("three"):
+            assert there() == "two three"
+            async with models.using("four"):
+                assert there() == "three four"  # it has less than all, and nothing is idle
+        assert asked == ["one two", "two", "two three"]
 
     asyncio.run(main())
 

@@ -336,6 +336,28 @@ def test_verify_compares_all(both: list[Argument], tmp_path: Path) -> None:
     assert names == ["auto", "lookup", "model", "model-2"]
 
 
+def test_a_head_is_compared_as_what_it_is(headed: tuple[Path, Path], tmp_path: Path) -> None:
+    (target, head), found = headed, tmp_path / "found.json"
+    model = write_headed("qwen35", tmp_path / "draft.gguf")
+    questions = tmp_path / "q.jsonl"
+    questions.write_text('{"category": "short", "turns": ["one and the other"]}\n')
+    how: list[Argument] = ["-n", "8", "--temperature", "0", "--prompts", questions, "--json", found]
+    for drafts, own in (([head], ["eagle3"]), ([head, model], ["model", "eagle3"])):
+        named: list[Argument] = [word for draft in drafts for word in ("-d", draft)]
+        done = spec_local("verify", "-m", target, *named, *how)
+        assert done.returncode == 0, done.stderr
+        names = [each["drafter"] for each in json.loads(found.read_text())["drafters"]]
+        assert names == ["auto", "lookup", *own]
+
+
+def test_what_is_known_is_shown_beside_a_head(headed: tuple[Path, Path], tmp_path: Path) -> None:
+    own = {"SPEC_LOCAL_CACHE": str(tmp_path)}
+    how: list[Argument] = ["-m", headed[0], "-d", headed[1]]
+    assert spec_local("tune", *how, "--seconds", "1", **own).returncode == 0
+    shown = spec_local("tune", *how, "--show", **own)
+    assert shown.stdout.count("measured by spec-local tune") == 1, shown.stderr
+
+
 def test_tune_measures_all(both: list[Argument], tmp_path: Path) -> None:
     own = {"SPEC_LOCAL_CACHE": str(tmp_path)}
     done = spec_local("tune", *both, "--seconds", "1", **own)

@@ -116,13 +116,18 @@ def run(
     from spec_local.bench.run.opened import Field
     from spec_local.bench.run.running_peers import RunningPeers
     from spec_local.bench.run.schedule import Schedule
+    from spec_local.models.loading import head_drafters
+    from spec_local.models.registry import load_registry
     from spec_local.pair import open_pair
 
     check_outputs(output)
     spec = chosen_pair(named(models, name))
+    heads = head_drafters(spec.drafts, load_registry())
     schedule = Schedule(
         prompts=chosen_prompts(prompts),
-        contenders=line_up(contender or [], numbers("--sweep-k", sweep_k), len(spec.drafts)),
+        contenders=line_up(
+            contender or [], numbers("--sweep-k", sweep_k), len(spec.drafts) - len(heads), heads
+        ),
         tokens=tokens or (32 if quick else 64),
         repeats=repeats,
         temperatures=tuple(dict.fromkeys(temperature or ([0.0] if quick else [0.0, 0.8]))),

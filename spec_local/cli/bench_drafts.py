@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from spec_local.bench.report.ranking import Candidate
     from spec_local.util.progress import Progress
 
+_CONTEXTS = 3
+"""Of the winner: beside plain decoding with its best number of tokens, and with the controller."""
+
 
 @flat
 def drafts(
@@ -57,6 +60,8 @@ def drafts(
     from spec_local.bench.run.draft_trial import DraftTrial, run_winner, winner_schedule
     from spec_local.bench.run.opened import Field
     from spec_local.bench.run.schedule import Schedule
+    from spec_local.gguf.header import model_bytes
+    from spec_local.models.download import pulled
     from spec_local.models.loading import load_draft
     from spec_local.models.registry import PairSpec, load_registry
     from spec_local.pair import open_pair
@@ -76,8 +81,15 @@ def drafts(
     with ExitStack() as stack, on_terminal(time_left=True) as progress:
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="spec-local-bench-")))
         names = [*draft, *_trimmed(draft, trim or [], directory, progress)]
-        options = load_options(machine)
-        pair = stack.enter_context(open_pair(PairSpec(target), options=options, progress=progress))
+        largest = max(names, key=lambda name: model_bytes(pulled(name, registry, progress)))
+        pair = stack.enter_context(
+            open_pair(
+                PairSpec(target),
+                options=load_options(machine, contexts=_CONTEXTS),
+                progress=progress,
+                later=[largest],
+            )
+        )
         model, store = pair.target, pair.profiles
         for name in names:  # whether it can draft is said before minutes are spent
             load_draft(name, model, registry, progress).close()

@@ -75,6 +75,8 @@ def _lines(facts: Facts) -> Iterator[tuple[str, str]]:
     yield "versions", ", ".join(f"{name} {each}" for name, each in facts.versions.items())
     yield "llama.cpp", UNKNOWN if build is None else _build(build)
     yield "devices", UNKNOWN if build is None else "; ".join(map(_device, build.devices))
+    if facts.placement is not None and facts.placement.said:
+        yield "layers", facts.placement.said
     yield "system", f"{hardware.system} {hardware.release} {hardware.architecture}"
     yield "processor", _processor(hardware)
     yield "threads", UNKNOWN if facts.threads is None else str(facts.threads)

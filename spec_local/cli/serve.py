@@ -13,12 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spec_local.cli.flat import flat
-from spec_local.cli.machine_options import MachineOptions
+from spec_local.cli.machine_options import MachineOptions, load_options
 from spec_local.cli.names import MEANS, known_names
-from spec_local.cli.options import DEFAULT_PAIR, ModelOptions, chosen_pair, load_runner
+from spec_local.cli.options import (
+    DEFAULT_PAIR,
+    ModelOptions,
+    chosen_pair,
+    load_runner,
+    wanted_pair,
+)
 from spec_local.cli.sampling_options import SamplingOptions
 from spec_local.cli.template_options import TemplateOptions
-from spec_local.errors import ConfigError, require
+from spec_local.errors import ConfigError, SpecLocalError, require
 
 if TYPE_CHECKING:
     from spec_local.drafters.library import Library
@@ -164,7 +170,11 @@ def serve(
         # What is wrong with a single one shall be known at once.
         loaded = next(iter(loads.values()))() if len(loads) == 1 else None
         models_ = Models(
-            loads, most_waiting=limits.waiting, idle_seconds=idle_seconds, loaded=loaded
+            loads,
+            most_waiting=limits.waiting,
+            idle_seconds=idle_seconds,
+            loaded=loaded,
+            has_room={n: partial(has_room, one, parallel, machine) for n, one in options.items()},
         )
         run(
             Service(models_, limits),
@@ -238,6 +248,26 @@ def load_served(
             slots.append(slot_of(other, kept))
             stack.callback(slots[-1].close)
         return Loaded(name, slots, _about(first, parallel), stack.pop_all().close)
+
+
+def has_room(models: ModelOptions, parallel: int, machine: MachineOptions) -> bool:
+    """Whether GPUs have room now for all that the options say, with so many contexts.
+
+    Also where that cannot be told: loading it will say why.
+    """
+    from spec_local.models.loading import choose_pair
+    from spec_local.pair import placement
+    from spec_local.partners import with_best_draft
+    from spec_local.util.progress import no_progress
+
+    options = load_options(machine, contexts=parallel)
+    try:
+        spec = choose_pair(wanted_pair(models), mmproj=models.mmproj)
+        drafter = models.drafter or spec.drafter
+        spec = with_best_draft(spec, drafter, options, None, no_progress)
+        return placement(spec, [drafter], options=options).has_all
+    except SpecLocalError:
+        return True
 
 
 def _library(runner: Runner, models: ModelOptions) -> Library:

@@ -62,7 +62,7 @@ def tune(
     spec = chosen_pair(named(models, name))
     options, store = load_options(machine), ProfileStore.of_user()
     if show:
-        paths = [_path(name) for name in spec.models]
+        paths = [_path(spec.target), *_draft_paths(spec)]
         options = _placed(spec, options)
     else:
         paths, options = _measure(spec, options, store, seconds, exact)
@@ -71,6 +71,15 @@ def tune(
     _explain(paths, options, store)
     if exact is not None:
         _explain_exactness(paths[0], options, store)
+
+
+def _draft_paths(spec: PairSpec) -> list[Path]:
+    """Those of draft models; heads are not measured."""
+    from spec_local.models.loading import names_head
+    from spec_local.models.registry import load_registry
+
+    registry = load_registry()
+    return [_path(name) for name in spec.drafts if not names_head(name, registry)]
 
 
 def _path(name: str) -> Path:
@@ -85,12 +94,9 @@ def _path(name: str) -> Path:
 
 def _placed(spec: PairSpec, options: LoadOptions) -> LoadOptions:
     """How the pair would be loaded now."""
-    from spec_local.llama.placing import MARGIN
-    from spec_local.models.needs import placing
-    from spec_local.models.registry import load_registry
-    from spec_local.util.progress import no_progress
+    from spec_local.pair import placement
 
-    return placing(spec, spec.models[1:], options, load_registry(), no_progress)(MARGIN).options
+    return placement(spec, options=options).options
 
 
 def _measure(

@@ -67,11 +67,15 @@ def verify(
     """
     from spec_local.bench.run.verification import Verification
     from spec_local.drafters import of_each
+    from spec_local.models.loading import head_drafters
+    from spec_local.models.registry import load_registry
     from spec_local.pair import open_pair
     from spec_local.runner import Runner
 
     spec = chosen_pair(named(models, name))
-    wanted = drafter or ["auto", "lookup", *of_each("model", len(spec.drafts))]
+    heads = head_drafters(spec.drafts, load_registry())
+    own = [*of_each("model", len(spec.drafts) - len(heads)), *heads]
+    wanted = drafter or ["auto", "lookup", *own]
     if json_file is not None:
         check_file(json_file)
     stopped: BaseException | None = None

@@ -55,6 +55,18 @@ class DefaultPair:
 
 
 @dataclass(frozen=True, slots=True)
+class PlacementFacts:
+    """What GPUs would get of the default pair if it were loaded now."""
+
+    devices: tuple[str, ...]
+    """Those that layers may be put on; none where the processor computes alone."""
+    has_all: bool
+    """Whether they would get all that they can have."""
+    said: str
+    """What they would get, in a sentence; empty where there is nothing to decide."""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Everything that a report is made from."""
 
@@ -75,6 +87,7 @@ class Facts:
     models: tuple[ModelFacts, ...] | None
     pairs: tuple[PairFacts, ...] | None
     default: DefaultPair | None
+    placement: PlacementFacts | None
     registry_fault: str | None
     """What is wrong with the user's models.toml."""
     registry_file: str | None

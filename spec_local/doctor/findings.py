@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from shlex import quote
 
 from spec_local.doctor.facts import Facts, PairFacts
+from spec_local.llama.building import LLAMA, building
 
 BUSY = 0.25
 """Share of the processors that others use from which on they are in the way."""
@@ -19,7 +20,6 @@ _ROOM = 1.2
 _FASTEST = {"x86_64": "AVX2", "AMD64": "AVX2", "arm64": "DOTPROD", "aarch64": "DOTPROD"}
 """Instructions without which llama.cpp has no fast kernels for quantized weights."""
 _OWN_CHOICE = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
-_LLAMA = "llama-cpp-python"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +185,16 @@ def _memory(facts: Facts) -> Iterator[Finding]:
 
 
 def free_memory(facts: Facts) -> int | None:
-    """Of what computes: the GPUs that llama.cpp found, else the machine."""
+    """Of the machine and of the GPUs that are used: what does not fit there stays in the machine's.
+
+    That of Apple's GPUs and of integrated ones is the machine's.
+    """
+    placement, free = facts.placement, facts.hardware.free_memory
+    is_shared = facts.hardware.system == "Darwin"
+    used = () if placement is None or is_shared else placement.devices
     devices = () if facts.build is None else facts.build.devices
-    own = [each.free_memory for each in devices if each.kind == "gpu" and each.memory]
-    return sum(own) if own else facts.hardware.free_memory
+    cards = [each for each in devices if each.kind == "gpu" and each.name in used]
+    return None if free is None else free + sum(card.free_memory for card in cards)
 
 
 def _drafts(facts: Facts) -> Iterator[Finding]:
@@ -231,8 +237,4 @@ def _files(facts: Facts) -> Iterator[Finding]:
 
 def _built_again(facts: Facts, flags: str) -> str:
     """The command that compiles llama.cpp on this machine, in the release that is wanted."""
-    wanted = facts.requirements.get(_LLAMA, _LLAMA)
-    return (
-        f'CMAKE_ARGS="{flags}" pip install --force-reinstall --no-deps --no-cache-dir '
-        f"--no-binary {_LLAMA} {quote(wanted)}"
-    )
+    return building(flags, facts.requirements.get(LLAMA, LLAMA))

@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spec_local.doctor.facts import Facts
-from spec_local.doctor.models import default_facts, facts_of_models, facts_of_pairs
+from spec_local.doctor.models import (
+    default_facts,
+    facts_of_models,
+    facts_of_pairs,
+    placement_facts,
+)
 from spec_local.errors import SpecLocalError
 from spec_local.llama.build import Build, this_build
 from spec_local.llama.library_trial import library_fault
@@ -45,6 +50,7 @@ def gather(options: LoadOptions) -> Facts:
     registry, registry_fault = _registry()
     wanted = told(requirements) or {}
     cache = told(_cache)
+    default = None if registry is None else told(partial(default_facts, registry, options))
     return Facts(
         versions=versions(),
         requirements=wanted,
@@ -56,7 +62,10 @@ def gather(options: LoadOptions) -> Facts:
         threads=told(partial(_threads, options)),
         models=None if registry is None else told(partial(facts_of_models, registry, options)),
         pairs=None if registry is None else told(partial(facts_of_pairs, registry, options)),
-        default=None if registry is None else told(partial(default_facts, registry, options)),
+        default=default,
+        placement=(
+            None if registry is None else told(partial(placement_facts, registry, options, default))
+        ),
         registry_fault=registry_fault,
         registry_file=told(_registry_file),
         cache=None if cache is None else str(cache),

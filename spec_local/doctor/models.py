@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spec_local.doctor.facts import DefaultPair, ModelFacts, PairFacts
+from spec_local.doctor.facts import DefaultPair, ModelFacts, PairFacts, PlacementFacts
 from spec_local.llama.options import LoadOptions
 from spec_local.util.told import told
 
@@ -20,16 +21,17 @@ def facts_of_models(registry: Registry, options: LoadOptions) -> tuple[ModelFact
     from spec_local.models.present import models_here
 
     found = sorted(models_here(registry), key=lambda each: each.name)
-    facts = (told(partial(_model, each, options)) for each in found)
+    facts = (told(partial(_model, each, registry, options)) for each in found)
     return tuple(each for each in facts if each is not None)
 
 
-def _model(found: StoredFile, options: LoadOptions) -> ModelFacts:
+def _model(found: StoredFile, registry: Registry, options: LoadOptions) -> ModelFacts:
     """Raises OSError for a file that has gone meanwhile."""
     from spec_local.gguf.header import model_bytes
     from spec_local.models.download import store
 
-    tuned_at, is_learned = told(partial(_profile, found.path, options)) or (None, None)
+    known = told(partial(_profile, found.path, registry, options))
+    tuned_at, is_learned = known or (None, None)
     return ModelFacts(
         name=found.name,
         path=str(found.path),
@@ -37,30 +39,46 @@ def _model(found: StoredFile, options: LoadOptions) -> ModelFacts:
         is_pulled=found.path.is_relative_to(store()),
         tuned_at=tuned_at,
         is_learned=is_learned,
-        certified=told(partial(_certified, found.path, options)),
+        certified=told(partial(_certified, found.path, registry, options)),
     )
 
 
-def _profile(path: Path, options: LoadOptions) -> tuple[float, bool]:
+def _profile(path: Path, registry: Registry, options: LoadOptions) -> tuple[float, bool]:
     """When the model was tuned, and whether its costs are known."""
-    from spec_local.llama.identity import identity
     from spec_local.machine.profile import ProfileStore
 
-    who, profiles = identity(path, options), ProfileStore.of_user()
-    return profiles.tuned_at(who), profiles.curve(who).is_known
+    profiles, known = ProfileStore.of_user(), _identities(path, registry, options)
+    return max(map(profiles.tuned_at, known)), any(profiles.curve(who).is_known for who in known)
 
 
-def _certified(path: Path, options: LoadOptions) -> tuple[int, ...]:
+def _certified(path: Path, registry: Registry, options: LoadOptions) -> tuple[int, ...]:
     """Widths that are certified for a context of that size."""
     from spec_local.exact.modes import exact_options
-    from spec_local.llama.identity import identity
     from spec_local.machine.profile import ProfileStore
 
-    who = identity(path, exact_options("certified", options))
-    certificate = ProfileStore.of_user().certificate(who, 1)
-    if certificate is None or not certificate.covers(options.n_ctx):
-        return ()
-    return certificate.widths
+    store = ProfileStore.of_user()
+    for who in _identities(path, registry, exact_options("certified", options)):
+        certificate = store.certificate(who, 1)
+        if certificate is not None and certificate.covers(options.n_ctx):
+            return certificate.widths
+    return ()
+
+
+def _identities(path: Path, registry: Registry, options: LoadOptions) -> list[dict[str, str | int]]:
+    """By what a model is known here: with as many layers on GPUs as it gets by itself, and beside
+    the drafts of its pairs.
+    """
+    from spec_local.llama.identity import identity
+    from spec_local.models.needs import placing_of
+    from spec_local.models.present import here
+
+    place, beside = placing_of(path, options), list[list[Path]]([[]])
+    for pair in registry.pairs.values():
+        if here(pair.target, registry) == path:
+            beside.append([found for each in pair.drafts if (found := here(each, registry))])
+    placed = (told(partial(place, drafts)) for drafts in beside)
+    ways = dict.fromkeys(options if each is None else each.options for each in placed)
+    return [identity(path, way) for way in ways]
 
 
 def facts_of_pairs(registry: Registry, options: LoadOptions) -> tuple[PairFacts, ...]:
@@ -70,15 +88,36 @@ def facts_of_pairs(registry: Registry, options: LoadOptions) -> tuple[PairFacts,
     from spec_local.models.present import here
 
     found, profiles = list[PairFacts](), ProfileStore.of_user()
-    named = [(name, pair, draft) for name, pair in registry.pairs.items() for draft in pair.drafts]
-    for name, pair, drafting in named:
-        target, draft = here(pair.target, registry), here(drafting, registry)
-        if target is None or draft is None:
+    for name, pair in registry.pairs.items():
+        target = here(pair.target, registry)
+        drafts = {each: path for each in pair.drafts if (path := here(each, registry))}
+        if target is None or not drafts:
             continue
-        models = target, draft, options, profiles
-        accepted = predict(*models).accepted
-        found.append(PairFacts(name, pair.target, drafting, accepted, most_speedup(*models)))
+        loaded = _as_placed(target, [*drafts.values()], options)
+        first = _first_model(drafts, registry)
+        for draft, path in drafts.items():
+            models = target, path, loaded, profiles, None if path == first else first
+            accepted = predict(*models).accepted
+            found.append(PairFacts(name, pair.target, draft, accepted, most_speedup(*models)))
     return tuple(found)
+
+
+def _as_placed(target: Path, drafts: Sequence[Path], options: LoadOptions) -> LoadOptions:
+    """With what would be decided of layers now, if that can be told."""
+    from spec_local.models.needs import placing_of
+
+    found = told(partial(placing_of(target, options), drafts))
+    return options if found is None else found.options
+
+
+def _first_model(drafts: Mapping[str, Path], registry: Registry) -> Path | None:
+    """The first of several that is no head: what the others earn is known beside that."""
+    from spec_local.models.loading import names_head
+
+    if len(drafts) < 2:
+        return None
+    models = (path for name, path in drafts.items() if not names_head(name, registry))
+    return told(lambda: next(models))
 
 
 def default_facts(registry: Registry, options: LoadOptions) -> DefaultPair:
@@ -102,3 +141,23 @@ def _best_draft(target: Path, registry: Registry, options: LoadOptions) -> str |
     from spec_local.partners import best_draft
 
     return best_draft(target, registry, options)
+
+
+def placement_facts(
+    registry: Registry, options: LoadOptions, default: DefaultPair | None
+) -> PlacementFacts:
+    """What GPUs would get of the default pair, as far as that is here."""
+    from spec_local.llama.devices import gpus
+    from spec_local.models.needs import placing_of
+    from spec_local.models.present import here
+
+    drafting = options.for_draft()
+    used = [each for each in (options, drafting) if each.n_gpu_layers != 0]
+    names = tuple(dict.fromkeys(device.name for each in used for device in gpus(each)))
+    target = None if default is None else here(default.target, registry)
+    if default is None or target is None:
+        return PlacementFacts(names, True, "")
+    own = registry.pairs[default.name].drafts or filter(None, [default.draft])
+    drafts = [found for each in own if (found := here(each, registry))]
+    placed = placing_of(target, options)(drafts)
+    return PlacementFacts(names, placed.has_all, placed.said)

@@ -60,6 +60,17 @@ class TensorTable:
         """Bytes of the experts of each layer that has any."""
         return self._by_layer(EXPERTS)
 
+    def left(self, layers: int, experts: int) -> TensorTable:
+        """What is not on a GPU if the first so many layers are not, nor the experts of so many."""
+
+        def stays(name: str) -> bool:
+            if (layer := _LAYER.match(name)) is None:
+                return name.startswith(_LOOKED_UP)
+            number = int(layer[1])
+            return number < layers or (number < experts and bool(re.search(EXPERTS, name)))
+
+        return TensorTable(tuple(tensor for tensor in self.entries if stays(tensor.name)))
+
     def _by_layer(self, pattern: str) -> Mapping[int, int]:
         found = Counter[int]()
         for tensor in self.entries:

@@ -10,6 +10,7 @@ from spec_local.llama.kv_types import KV_TYPES
 from spec_local.llama.memory import require_memory
 from spec_local.llama.model import Model
 from spec_local.llama.rpc import freed
+from spec_local.llama.shortage import is_of_machine
 
 _FLASH = {
     "auto": lib.LLAMA_FLASH_ATTN_TYPE_AUTO,
@@ -69,10 +70,11 @@ def make_context(
         handle = lib.llama_init_from_model(model.handle, params)
     if not handle:
         reason = errors[0] if errors else "llama.cpp gave no reason"
-        said = f"A context of {n_ctx:,} tokens cannot be made: {reason.strip(' .')}."
+        said = f"A context of {n_ctx:,} tokens cannot be made: {reason.strip(' .')}"
         if "alloc" in reason:
-            raise ContextTooLarge(f"{said} Ask for a smaller one with --ctx-size.")
-        raise ContextOverflow(said)
+            advice = "ask for a smaller one with --ctx-size"
+            raise ContextTooLarge(said, advice, of_machine=is_of_machine(errors))
+        raise ContextOverflow(f"{said}.")
     return handle
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from spec_local.errors import ConfigError, require
 from spec_local.llama.backend import libggml
+from spec_local.llama.building import LLAMA, building
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.rpc import RPC, endpoint, lent_by, watched
 
@@ -28,6 +29,20 @@ _FLAGS = {
     "sycl": "GGML_SYCL",
 }
 """What llama.cpp is built with for a kind of device."""
+
+
+class _Properties(ctypes.Structure):
+    """ggml_backend_dev_props."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("description", ctypes.c_char_p),
+        ("memory_free", ctypes.c_size_t),
+        ("memory_total", ctypes.c_size_t),
+        ("type", ctypes.c_int),
+        ("device_id", ctypes.c_char_p),
+        ("capabilities", ctypes.c_bool * 5),
+    )
 
 
 class Device(NamedTuple):
@@ -62,6 +77,8 @@ def _api() -> ctypes.CDLL:
         ("ggml_backend_dev_description", ctypes.c_char_p, [pointer]),
         ("ggml_backend_dev_type", ctypes.c_int, [pointer]),
         ("ggml_backend_dev_memory", None, [pointer, sizes, sizes]),
+        ("ggml_backend_dev_get_props", None, [pointer, ctypes.POINTER(_Properties)]),
+        ("ggml_backend_dev_host_buffer_type", pointer, [pointer]),
         ("ggml_backend_dev_backend_reg", pointer, [pointer]),
         ("ggml_backend_reg_count", size, []),
         ("ggml_backend_reg_get", pointer, [size]),
@@ -115,6 +132,20 @@ def free_bytes(device: Device) -> int | None:
     return free if total else None
 
 
+@cache
+def device_id(device: Device) -> bytes | None:
+    """What is the same of one card in all backends, such as its place on the bus, if it tells."""
+    found = _Properties()
+    _api().ggml_backend_dev_get_props(device.handle, ctypes.byref(found))
+    identifier: bytes | None = found.device_id
+    return identifier
+
+
+def has_host_buffers(device: Device) -> bool:
+    """Whether it reads what the processor keeps from buffers of its own kind."""
+    return bool(_api().ggml_backend_dev_host_buffer_type(device.handle))
+
+
 def chosen(names: Sequence[str]) -> tuple[Device, ...]:
     """The devices of these names or kinds; all of this machine if there is no name.
 
@@ -147,11 +178,8 @@ def _why_not(name: str) -> str:
             f"llama.cpp is built for {name} and finds no such device; check that the driver sees "
             f"it, or choose from: {_choice()}."
         )
-    package = f"llama-cpp-python=={version('llama-cpp-python')}"
-    return (
-        f"llama.cpp is built without {name} here; build it again: "
-        f'CMAKE_ARGS="-D{_FLAGS[word]}=on" pip install --force-reinstall --no-cache-dir {package}'
-    )
+    command = building(f"-D{_FLAGS[word]}=on", f"{LLAMA}=={version(LLAMA)}")
+    return f"llama.cpp is built without {name} here; build it again: {command}"
 
 
 def _choice() -> str:
@@ -159,15 +187,15 @@ def _choice() -> str:
 
 
 def gpus(options: LoadOptions) -> tuple[Device, ...]:
-    """What layers can be put on, as llama.cpp chooses where nothing is named; lent ones first.
+    """What layers can be put on, in llama.cpp's order; what other machines lend comes first.
 
-    Integrated ones it takes only if there is no other. Raises ConfigError for a device that is not
-    here, or for proportions of more devices than there are.
+    Raises ConfigError for a device that is not here, or for proportions of more devices than there
+    are.
     """
     lent = _lent(options.rpc)
     found = [device for device in chosen(options.devices) if device.is_gpu and device not in lent]
     if not options.devices:
-        found = [each for each in found if each.type == _GPU] or found
+        found = _usual(found)
     found = [*lent, *found]
     parts = len(options.tensor_split)
     require(
@@ -185,6 +213,29 @@ def _lent(servers: Sequence[str]) -> list[Device]:
         devices.cache_clear()
     wanted = {endpoint(each) for each in servers}
     return [each for each in devices() if each.backend == RPC and each.description in wanted]
+
+
+def _usual(found: Sequence[Device]) -> list[Device]:
+    """Those of all GPUs that llama.cpp takes where nothing is named, as it does it.
+
+    Every card once, whatever the backends that know it, and integrated ones of one backend only if
+    there is no card (`llama_prepare_model_devices` in llama.cpp).
+    """
+    cards = [each for each in found if each.type == _GPU]
+    if len(cards) > 1:
+        known = dict[bytes | str, Device]()
+        for card in cards:
+            known.setdefault(device_id(card) or card.name, card)
+        cards = [*known.values()]
+    integrated = [each for each in found if each.type == _INTEGRATED]
+    shared = [each for each in integrated if each.backend == integrated[0].backend]
+    return cards or shared
+
+
+def encoding_gpu() -> Device | None:
+    """What an image encoder is on, whatever its model is on: mtmd takes ggml's first GPU."""
+    found = [device for device in devices() if device.is_gpu]
+    return min(found, key=lambda device: device.type, default=None)
 
 
 def on_gpu(options: LoadOptions) -> bool:

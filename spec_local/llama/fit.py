@@ -93,9 +93,10 @@ def fit(
 
 
 def taken(asked: Asked, placement: Placement) -> Counter[str]:
-    """How much of each GPU a model takes if it is placed so."""
+    """How much of each GPU a model takes if it is placed so; layers that it was given stay."""
     demand, used = asked.demand, Counter[str]()
-    count, names = min(placement.layers, demand.most), list(asked.shares)
+    layers = placement.layers if asked.layers is None else asked.layers
+    count, names = min(layers, demand.most), list(asked.shares)
     if not count or not names:
         return used
     first, whole = demand.most - count, sum(asked.shares.values())
@@ -128,10 +129,10 @@ def _first_fitting(
 
 
 def _counts(drafts: Sequence[Asked]) -> Iterator[Placement]:
-    """From all layers of the deepest draft to none; only that which is given."""
-    given = {draft.layers for draft in drafts if draft.layers is not None}
+    """From all layers of the deepest draft to none; where they are given, the most of them."""
+    given = [draft.layers for draft in drafts if draft.layers is not None]
     most = max((draft.demand.most for draft in drafts), default=0)
-    return map(Placement, given or range(most, -1, -1))
+    return map(Placement, [max(given)] if given else range(most, -1, -1))
 
 
 def _choices(target: Asked) -> Iterator[Placement]:

@@ -5,6 +5,7 @@ Built for a newer processor, it dies of an illegal instruction, which nobody can
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -51,6 +52,7 @@ def library_fault() -> str | None:
 def _library() -> Path | None:
     """The file of llama.cpp's library, found without loading it; None if it is not there."""
     package = find_spec("llama_cpp")
-    folder = Path(package.origin).parent / "lib" if package and package.origin else Path()
+    own = Path(package.origin).parent / "lib" if package and package.origin else Path()
+    folder = Path(os.environ.get("LLAMA_CPP_LIB_PATH", own))  # as llama-cpp-python finds it
     names = ("libllama.so", "libllama.dylib")
     return next((folder / name for name in names if (folder / name).is_file()), None)

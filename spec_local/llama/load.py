@@ -14,6 +14,7 @@ from spec_local.llama.backend import collected_errors, lib, repacks
 from spec_local.llama.devices import cpu_buffers, device_array, on_gpu
 from spec_local.llama.options import ALL, LoadOptions
 from spec_local.llama.rpc import watched
+from spec_local.llama.shortage import is_of_machine
 from spec_local.llama.weights import require_room_for_weights
 from spec_local.util.apart import Apart
 from spec_local.util.progress import Progress
@@ -49,7 +50,7 @@ def load_weights(
     params.vocab_only, params.load_mtp = vocab_only, heads
     params.load_mode = _load_mode(options, mapped)
     params.use_extra_bufts = repacks(options.repack)
-    kept_alive = _place(params, options)
+    kept_alive = _place(params, options, header.hyperparameter("block_count"))
 
     failure: list[BaseException] = []
 
@@ -80,12 +81,15 @@ def load_weights(
             lib.llama_model_free(handle)
         raise failure[0]
     if not handle:
-        raise _refusal(path.name, options, errors[0] if errors else "llama.cpp gave no reason")
+        raise _refusal(path.name, options, errors or ["llama.cpp gave no reason"])
     return handle
 
 
-def _place(params: lib.llama_model_params, options: LoadOptions) -> object:
-    """Say on which devices what shall be kept; gives what must live until the model is loaded."""
+def _place(params: lib.llama_model_params, options: LoadOptions, layers: int) -> object:
+    """Say on which devices what shall be kept; gives what must live until the model is loaded.
+
+    layers: how many there are.
+    """
     assert isinstance(options.n_gpu_layers, int)
     assert isinstance(options.n_cpu_moe, int)
     params.n_gpu_layers, params.main_gpu = options.n_gpu_layers, options.main_gpu
@@ -94,7 +98,7 @@ def _place(params: lib.llama_model_params, options: LoadOptions) -> object:
         params.devices = ctypes.cast(devices, ctypes.c_void_p)
     if split:
         params.tensor_split = (ctypes.c_float * lib.llama_max_devices())(*split)
-    patterns = _experts_of_first(options.n_cpu_moe)
+    patterns = _experts_of_first(options.n_cpu_moe, layers)
     overrides = (_Override * (len(patterns) + 1))()
     for place, pattern in enumerate(patterns):
         overrides[place] = _Override(pattern, cpu_buffers())
@@ -103,20 +107,22 @@ def _place(params: lib.llama_model_params, options: LoadOptions) -> object:
     return devices, overrides
 
 
-def _experts_of_first(layers: int) -> Sequence[bytes]:
-    """Patterns of the names of their experts' weights."""
-    if layers == ALL:
+def _experts_of_first(count: int, layers: int) -> Sequence[bytes]:
+    """Patterns of the names of the experts' weights in the first so many of all layers."""
+    if count == ALL or count >= layers:
         return [EXPERTS.encode()]
-    return [rf"blk\.{layer}{EXPERTS}".encode() for layer in range(layers)]
+    return [rf"blk\.{layer}{EXPERTS}".encode() for layer in range(count)]
 
 
-def _refusal(name: str, options: LoadOptions, reason: str) -> ModelFileError:
-    reason = reason.strip(" .")
+def _refusal(name: str, options: LoadOptions, errors: Sequence[str]) -> ModelFileError:
+    reason = errors[0].strip(" .")
     if any(words in reason for words in _NO_ROOM):
-        fewer = "give --gpu-layers fewer, or " if on_gpu(options) else ""
+        of_machine = is_of_machine(errors) or not on_gpu(options)
+        fewer = "" if of_machine else "give --gpu-layers fewer, or "
         return NotEnoughMemory(
-            f"{name} does not fit into the memory that is free ({reason}); {fewer}choose a "
-            "smaller model."
+            f"{name} does not fit into the memory that is free ({reason})",
+            f"{fewer}choose a smaller model",
+            of_machine=of_machine,
         )
     newer = "; update spec-local for newer models" if _UNKNOWN in reason else ""
     return ModelFileError(f"llama.cpp cannot load {name}: {reason}{newer}.")

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
-from spec_local.errors import ContextTooLarge, NotEnoughMemory
+from spec_local.errors import ShortOfMemory
 from spec_local.gguf.header import GGUFHeader
 from spec_local.llama.demand import demand
-from spec_local.llama.devices import free_bytes, gpus
+from spec_local.llama.devices import encoding_gpu, free_bytes, gpus
 from spec_local.llama.fit import Asked, fit
 from spec_local.llama.options import ALL, AUTO, LoadOptions
 from spec_local.llama.placement_words import PlacedModel, said_of
@@ -40,7 +40,7 @@ class Files(NamedTuple):
     target: ModelFile
     drafts: Sequence[ModelFile] = ()
     beside: int = 0
-    """Bytes that something else will take on the target's first GPU."""
+    """Bytes that an image encoder will take of a GPU, if anything of the target is on one."""
 
 
 class Placed(NamedTuple):
@@ -61,24 +61,26 @@ def placed(
 ) -> Placed:
     """Where the layers of a target and of its drafts go.
 
-    files: gives them; called only if there is a GPU. margin: bytes that are left free on each.
-    draft_ctx: most tokens of a draft's context. Raises ConfigError for a device that is not here.
+    files: gives them; called only if there is a GPU and something to decide. margin: bytes that are
+    left free on each. draft_ctx: most tokens of a draft's context. Raises ConfigError for a device
+    that is not here.
     """
     drafting = options.for_draft()
     here, theirs = gpus(options), gpus(drafting)
-    free = {device.name: free_bytes(device) for device in (*here, *theirs)}
-    if not free:
+    decides, may_decide = options.n_gpu_layers == AUTO, drafting.n_gpu_layers == AUTO
+    if not (here or theirs) or not (decides or may_decide):
         return Placed(numbered(options))
     target, drafts, beside = files()
-    decides = options.n_gpu_layers == AUTO
-    decides_drafts = bool(drafts) and drafting.n_gpu_layers == AUTO
-    if not decides and not decides_drafts:
+    decides_drafts = bool(drafts) and may_decide
+    if not (decides or decides_drafts):
         return Placed(numbered(options))
 
+    free = {device.name: free_bytes(device) for device in (*here, *theirs)}
     known = {name: _UNTOLD if size is None else size for name, size in free.items()}
     room = {name: size - margin for name, size in known.items()}
-    for first in here[:1]:
-        room[first.name] -= beside
+    spare = margin * len(free)
+    if beside and here and options.n_gpu_layers != 0:
+        spare += _kept_for_encoder(beside, room)
     asked = _asked(target, options, known, options.n_ctx)
     most = min(drafting.n_ctx or draft_ctx, draft_ctx)
     asked_drafts = [_asked(draft, drafting, known, most) for draft in drafts]
@@ -86,7 +88,7 @@ def placed(
 
     models = [PlacedModel(target.name, asked, placement)]
     models += [
-        PlacedModel(draft.name, each, of_drafts)
+        PlacedModel(draft.name, each, of_drafts if each.layers is None else each.best)
         for draft, each in zip(drafts, asked_drafts, strict=True)
     ]
     found = numbered(options, models[0].layers, placement.cpu_moe)
@@ -95,11 +97,20 @@ def placed(
         found = replace(found, draft=replace(options.draft, n_gpu_layers=deepest.layers))
     return Placed(
         found,
-        said_of(models, free, spare=margin * len(free) + beside),
+        said_of(models, free, spare=spare),
         has_all=all(model.has_all for model in models),
         may_shrink=(decides and models[0].is_on_gpu)
         or (decides_drafts and any(model.is_on_gpu for model in models[1:])),
     )
+
+
+def _kept_for_encoder(size: int, room: dict[str, int]) -> int:
+    """So many bytes less where image encoders are; none if no layers go there."""
+    gpu = encoding_gpu()
+    if gpu is None or gpu.name not in room:
+        return 0
+    room[gpu.name] -= size
+    return size
 
 
 def numbered(options: LoadOptions, layers: int = ALL, cpu_moe: int = 0) -> LoadOptions:
@@ -131,14 +142,12 @@ def _number(given: int, every: int) -> int:
     return every if given == ALL else min(given, every)
 
 
-def until_it_fits(
-    place: Callable[[int], Placed], load: Callable[[LoadOptions, bool], Loaded]
-) -> Loaded:
+def until_it_fits(place: Callable[[int], Placed], load: Callable[[Placed, bool], Loaded]) -> Loaded:
     """Load as it was placed; while memory is short, again with more of it left free.
 
-    place: what is decided for a margin. load: is told the options, and whether it is close: with
-    twice the margin less would be on GPUs. Raises NotEnoughMemory or ContextTooLarge when there is
-    nothing left that the processor could take.
+    place: what is decided for a margin. load: is told that, and whether it is close: with twice the
+    margin less would be on GPUs. Raises NotEnoughMemory or ContextTooLarge when there is nothing
+    left that the processor could take, or where it is the machine's memory that is short.
     """
     margin = MARGIN
     found = place(margin)
@@ -146,11 +155,11 @@ def until_it_fits(
         _tell(found)
         is_close = found.may_shrink and place(2 * margin).options != found.options
         try:
-            return load(found.options, is_close)
-        except (NotEnoughMemory, ContextTooLarge) as error:
-            if not found.may_shrink:
+            return load(found, is_close)
+        except ShortOfMemory as error:
+            if not found.may_shrink or error.of_machine:
                 raise
-            logger.warning("note: %s It is tried with fewer layers on GPUs.", error)
+            logger.warning("note: %s; it is tried with fewer layers on GPUs.", error.reason)
         failed = found.options
         while found.options == failed:
             margin *= 2

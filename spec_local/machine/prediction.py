@@ -12,7 +12,7 @@ from spec_local.control.costs import MAX_WIDTH, CostCurve
 from spec_local.gguf.header import model_bytes
 from spec_local.llama.identity import identity
 from spec_local.llama.options import LoadOptions
-from spec_local.machine.learned import pair_of
+from spec_local.machine.learned import pairs_of
 from spec_local.machine.profile import ProfileStore
 
 ASSUMED = 0.7
@@ -52,18 +52,32 @@ class _Seen(NamedTuple):
     accepted: float | None
 
 
-def _seen(target: Path, draft: Path, options: LoadOptions, profiles: ProfileStore) -> _Seen:
-    mine, theirs = identity(target, options), identity(draft, options.for_draft())
+def _seen(
+    target: Path, draft: Path, options: LoadOptions, profiles: ProfileStore, first: Path | None
+) -> _Seen:
+    drafts = [draft] if first is None else [first, draft]
+    mine, *others = [identity(target, options), *(identity(d, options.for_draft()) for d in drafts)]
+    theirs, pair = others[-1], pairs_of(mine, others)[-1]
     curve = profiles.curve(mine)
-    known = [profiles.acceptance(pair_of(mine, theirs), by, True) for by in ("model", "window")]
+    known = [profiles.acceptance(pair, by, True) for by in ("model", "window")]
     accepted = overall([each for kinds in known for each in kinds.values()])
     return _Seen(curve, profiles.draft_curve(theirs, mine, curve), accepted)
 
 
-def predict(target: Path, draft: Path, options: LoadOptions, profiles: ProfileStore) -> Prediction:
-    """For models that are here. options: with which costs were measured."""
+def predict(
+    target: Path,
+    draft: Path,
+    options: LoadOptions,
+    profiles: ProfileStore,
+    first: Path | None = None,
+) -> Prediction:
+    """For models that are here.
+
+    options: with which costs were measured, and of layers what is decided. first: the first of the
+    target's drafts, if this one is a further one, which earns what it does beside that.
+    """
     share = model_bytes(draft) / model_bytes(target)
-    seen = _seen(target, draft, options, profiles)
+    seen = _seen(target, draft, options, profiles, first)
     if not seen.target.is_known:
         return by_size(share)
     if not seen.draft.is_known:
@@ -74,13 +88,17 @@ def predict(target: Path, draft: Path, options: LoadOptions, profiles: ProfileSt
 
 
 def most_speedup(
-    target: Path, draft: Path, options: LoadOptions, profiles: ProfileStore
+    target: Path,
+    draft: Path,
+    options: LoadOptions,
+    profiles: ProfileStore,
+    first: Path | None = None,
 ) -> float | None:
     """The same at the acceptance that was seen, or else if all its tokens were accepted.
 
     So what is 1.0 has never paid, or never could. None where costs were not measured.
     """
-    seen = _seen(target, draft, options, profiles)
+    seen = _seen(target, draft, options, profiles, first)
     if not (seen.target.is_known and seen.draft.is_known):
         return None
     return best_k(seen.target, seen.draft, 1.0 if seen.accepted is None else seen.accepted)[1]

@@ -14,7 +14,7 @@ import numpy as np
 from spec_local.drafters import AUTO, uses_draft
 from spec_local.drafters.own_words import OwnWords
 from spec_local.engine.types import EvaluationSession
-from spec_local.errors import SpecLocalError, VocabularyMismatch, require
+from spec_local.errors import ShortOfMemory, SpecLocalError, VocabularyMismatch, require
 from spec_local.gguf.header import check_model_file
 from spec_local.llama.heads import head_kind
 from spec_local.llama.model import Model
@@ -148,15 +148,16 @@ def load_drafts(
     stack: ExitStack,
     *,
     may_fail: bool = False,
+    may_shrink: bool = False,
 ) -> dict[str, Model]:
     """Load drafts, by their names, as `load_draft` does; the stack frees them.
 
-    A head is the target's until then. may_fail: one that cannot be loaded is only logged. Raises
-    ConfigError if two are heads.
+    A head is the target's until then. may_fail: one that cannot be loaded is only logged.
+    may_shrink: as for `draft_may_fail`. Raises ConfigError if two are heads.
     """
     found = dict[str, Model]()
     for name in names:
-        with draft_may_fail(name, may_fail):
+        with draft_may_fail(name, may_fail, may_shrink):
             found[name] = stack.enter_context(load_draft(name, target, registry, progress))
     heads = [name for name, model in found.items() if model.is_head]
     require(
@@ -192,17 +193,27 @@ def require_draft(target: Model, draft: Model, *, all_tokens: bool = False) -> N
 
 def names_head(name: str, registry: Registry) -> bool:
     """Whether that is the file of a head for another model, and here."""
-    path = resolve(name, registry)
-    return path is not None and head_kind(check_model_file(path)) is not None
+    return bool(head_drafters([name], registry))
+
+
+def head_drafters(names: Iterable[str], registry: Registry) -> list[str]:
+    """What drafts with those of the names that are heads for another model, and here."""
+    paths = [path for name in names if (path := resolve(name, registry)) is not None]
+    kinds = (head_kind(check_model_file(path)) for path in paths)
+    return [kind for kind in kinds if kind is not None]
 
 
 @contextmanager
-def draft_may_fail(name: str, may: bool) -> Iterator[None]:
-    """What keeps a draft model from being loaded in the block is said and no error, if it may."""
+def draft_may_fail(name: str, may: bool, may_shrink: bool = False) -> Iterator[None]:
+    """What keeps a draft model from being loaded in the block is said and no error, if it may.
+
+    may_shrink: with fewer layers on GPUs there may be room for it, so that want of it is an error.
+    """
     try:
         yield
     except SpecLocalError as error:
-        if not may:
+        needs_less = isinstance(error, ShortOfMemory) and not error.of_machine
+        if not may or (may_shrink and needs_less):
             raise
         logger.warning("note: nothing drafts with %s: %s", name, error)
 

@@ -34,6 +34,20 @@ def placing(
     return lambda margin: placed(options, files, margin, DRAFT_CONTEXT)
 
 
+def placing_of(target: Path, options: LoadOptions) -> Callable[[Sequence[Path]], Placed]:
+    """What would be decided now for a target that is here, beside drafts that are.
+
+    Headers are read only if there is something to decide; that may raise ModelFileError.
+    """
+    mine = cache(lambda: _file(target))
+
+    def beside(drafts: Sequence[Path]) -> Placed:
+        files = cache(lambda: Files(mine(), [_file(draft) for draft in drafts]))
+        return placed(options, files, draft_ctx=DRAFT_CONTEXT)
+
+    return beside
+
+
 def _files(spec: PairSpec, drafts: Sequence[str], registry: Registry, progress: Progress) -> Files:
     """A draft that cannot be read is left out: loading it will say why."""
     target = pulled(spec.target, registry, progress)

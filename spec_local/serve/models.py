@@ -83,13 +83,15 @@ class Models:
         most_waiting: int,
         idle_seconds: float | None = None,
         loaded: Loaded | None = None,
+        has_room: Mapping[str, Callable[[], bool]] | None = None,
     ) -> None:
         """loads: how each is loaded, the first being what is used without a name.
 
         idle_seconds: a model that nobody asked for so long is dropped; None keeps all. loaded: one
-        that is loaded already.
+        that is loaded already. has_room: whether GPUs have room for all of a model, which else is
+        put where there is room; without an answer they have.
         """
-        self._loads = dict(loads)
+        self._loads, self._has_room = dict(loads), dict(has_room or {})
         self._most_waiting, self._idle_seconds = most_waiting, idle_seconds
         self._served: dict[str, Served] = {}
         self._loading: dict[str, asyncio.Task[Served]] = {}
@@ -143,6 +145,9 @@ class Models:
     async def _load(self, name: str) -> Served:
         while virtual_memory().available < _SHORT and await self._drop_one():
             pass  # mapped weights fit always, and slow each other down
+        has_room = self._has_room.get(name, lambda: True)
+        while self._idle() and not await in_daemon(has_room) and await self._drop_one():
+            pass
         self._reading.add(name)
         try:
             loaded = await in_daemon(lambda: self._read(name))
@@ -181,14 +186,17 @@ class Models:
         while await self._drop_one(before):
             pass
 
-    async def _drop_one(self, before: float = math.inf) -> bool:
-        """Free the model that nobody uses for longest, if that is since before; whether one was."""
-        idle = [
+    def _idle(self, before: float = math.inf) -> list[tuple[float, str]]:
+        """The models that nobody uses, if that is since before; and since when."""
+        return [
             (served.left_at, name)
             for name, served in self._served.items()
             if served.users == 0 and served.left_at <= before
         ]
-        if not idle:
+
+    async def _drop_one(self, before: float = math.inf) -> bool:
+        """Free the model that nobody uses for longest, if that is since before; whether one was."""
+        if not (idle := self._idle(before)):
             return False
         served = self._served.pop(min(idle)[1])
         await asyncio.to_thread(served.loaded.close)

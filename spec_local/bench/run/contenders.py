@@ -13,18 +13,21 @@ HEAT = 4
 """Most contenders that run side by side; each has contexts of its own."""
 
 
-def line_up(named: Sequence[str], sweep: Sequence[int], drafts: int) -> list[Contender]:
+def line_up(
+    named: Sequence[str], sweep: Sequence[int], drafts: int, heads: Sequence[str] = ()
+) -> list[Contender]:
     """Plain decoding first, then the contenders named (`auto`, `model=5`, `p-min` …), then a sweep.
 
-    Without names, lookup, every draft model and `auto`. sweep: values of k, for the first of so
-    many draft models or, without one, for lookup. Raises ConfigError for what cannot run.
+    Without names, lookup, every draft model, what drafts with heads that are given, and `auto`.
+    sweep: values of k, for the first of so many draft models or, without one, for lookup. Raises
+    ConfigError for what cannot run.
     """
-    default = ["lookup", *drafters.of_each("model", drafts), drafters.AUTO]
+    default = ["lookup", *drafters.of_each("model", drafts), *heads, drafters.AUTO]
     contenders = [contender(PLAIN)]
     contenders += [contender(name) for name in named or default]
     contenders += [contender(f"{'model' if drafts else 'lookup'}={k}") for k in sweep]
     for each in contenders:
-        drafters.check(each.drafter, drafts=drafts)
+        drafters.check(each.drafter, drafts=drafts + (each.drafter in heads))
     return list(dict.fromkeys(contenders))
 
 

@@ -205,8 +205,10 @@ def _model(talk: Talk, argument: str) -> None:
 
 def _drafter(talk: Talk, argument: str) -> None:
     if argument:
-        talk.runners.use_drafter(argument)
-        talk.chat.use(talk.runner)
+        try:
+            talk.runners.use_drafter(argument)
+        finally:  # everything may have been loaded again
+            talk.chat.use(talk.runner)
     talk.screen.note(f"drafter {talk.runner.speculator.name}")
 
 

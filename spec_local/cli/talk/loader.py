@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from spec_local.cli.machine_options import MachineOptions
+from spec_local.cli.machine_options import MachineOptions, load_options
 from spec_local.cli.options import ModelOptions, chosen_pair, load_runner
 from spec_local.cli.progress import on_terminal
 from spec_local.cli.sampling_options import SamplingOptions
@@ -60,17 +60,37 @@ class Loader:
                     check_model_file(pulled(draft, registry, progress))
         return spec
 
-    def open_drafts(
-        self, models: ModelOptions, target: Model, stack: ExitStack
-    ) -> tuple[Session, ...]:
-        """A context on each draft model that goes with a loaded target, freed by the stack.
+    def has_room(self, spec: PairSpec, target: Model) -> bool:
+        """Whether GPUs have room for all of a pair's drafts beside its target, which is loaded.
+
+        Also if nothing is to be decided: with a number of layers for drafts, or without a GPU.
+        Raises SpecLocalError.
+        """
+        from spec_local.llama.options import AUTO
+        from spec_local.models.download import pulled
+        from spec_local.models.loading import DRAFT_CONTEXT
+        from spec_local.models.needs import placing_of
+        from spec_local.models.registry import load_registry
+
+        registry, wanted = load_registry(), load_options(self.machine).for_draft()
+        if not spec.drafts or wanted.n_gpu_layers != AUTO:
+            return True
+        if target.options.for_draft().n_gpu_layers == 0:  # as its target got none
+            return False
+        with on_terminal() as progress:
+            first, *others = [pulled(name, registry, progress) for name in spec.drafts]
+        n_ctx = min(wanted.n_ctx or DRAFT_CONTEXT, DRAFT_CONTEXT)
+        return placing_of(first, replace(wanted, n_ctx=n_ctx))(others).has_all
+
+    def open_drafts(self, spec: PairSpec, target: Model, stack: ExitStack) -> tuple[Session, ...]:
+        """A context on each draft model of a pair whose target is loaded, freed by the stack.
 
         A head that the target has is left alone. Raises SpecLocalError.
         """
         from spec_local.models.loading import draft_session, load_drafts, names_head
         from spec_local.models.registry import load_registry
 
-        spec, registry = chosen_pair(models, models.drafter), load_registry()
+        registry = load_registry()
         names = (n for n in spec.drafts if target.head is None or not names_head(n, registry))
         with ExitStack() as opened:
             with on_terminal() as progress:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spec_local import drafters
+from spec_local.cli.options import chosen_pair
 from spec_local.errors import ModelFileError, SpecLocalError
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from spec_local.cli.talk.loader import Loader
     from spec_local.llama.session import Session
     from spec_local.models.registry import PairSpec
+    from spec_local.sampling.settings import Sampling
 
 
 class NoModelLeft(SpecLocalError):
@@ -42,7 +45,10 @@ class Runners:
         Raises SpecLocalError, NoModelLeft if that fails as well.
         """
         models = replace(self._models, target=name, draft=None, mmproj=None)
-        spec = self._loader.found(models)
+        self._exchange(models, self._loader.found(models))
+
+    def _exchange(self, models: ModelOptions, spec: PairSpec) -> None:
+        """Free what is loaded, then load that; if it fails, load again what there was."""
         sampling, variables = self.runner.sampling, self.runner.template.variables
         model = self._loaded.target.model.path.stem
         self.close()
@@ -56,14 +62,15 @@ class Runners:
         except (SpecLocalError, KeyboardInterrupt) as error:
             again = str(error) or "that was interrupted."
             raise NoModelLeft(f"{reason}; {model} cannot be loaded again either: {again}") from None
-        self.runner.sampling = sampling
-        self.runner.template.variables.update(variables)
+        self._set(sampling, variables)
         raise ModelFileError(f"{reason}; {model} answers again.")
 
     def use_drafter(self, name: str) -> None:
         """Draft so from the next answer on; raises SpecLocalError.
 
-        What is cached of the conversation stays. Draft models are loaded when one is first needed.
+        What is cached of the conversation stays. Draft models are loaded when one is first needed;
+        where GPUs have no room for them beside the target, that is loaded again with them, and the
+        conversation is read again. Raises NoModelLeft if that fails, and then once more.
         """
         from spec_local.machine.profile import ProfileStore
         from spec_local.runner import Runner
@@ -72,7 +79,14 @@ class Runners:
         k = None if drafters.chosen_from(name) else self._k
         models = replace(self._models, drafter=name, k=k)
         if drafters.uses_draft(name) and not self._drafts:
-            self._drafts = self._loader.open_drafts(models, loaded.target.model, self._later)
+            spec = chosen_pair(models, name)
+            drafters.check(name, drafts=len(spec.drafts), k=k)
+            if not self._loader.has_room(spec, loaded.target.model):
+                sampling, variables = before.sampling, before.template.variables
+                self._exchange(models, spec)
+                self._set(sampling, variables)
+                return
+            self._drafts = self._loader.open_drafts(spec, loaded.target.model, self._later)
         runner = Runner(
             loaded.target,
             name,
@@ -90,6 +104,11 @@ class Runners:
     def _load(self, models: ModelOptions, spec: PairSpec | None = None) -> None:
         self.runner = self._loaded = self._loader.load(models, spec)
         self._models, self._drafts = models, self.runner.drafts
+
+    def _set(self, sampling: Sampling, variables: Mapping[str, Any]) -> None:
+        """Go on as a runner did that had these."""
+        self.runner.sampling = sampling
+        self.runner.template.variables.update(variables)
 
     def _free_shared(self) -> None:
         """Close a runner on models that are not its own."""
