@@ -79,7 +79,7 @@ def test_layers_go_to_gpus_and_to_those_in_processors_only_if_named(
     assert names(gpus(LoadOptions())) == ["Vulkan0"]
 
 
-def test_a_card_is_taken_once_and_other_machines_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_card_is_taken_once_and_no_other_machine_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     """As llama.cpp does it: two backends know the first card, and two the integrated one."""
     found = (
         CARDS[0],
