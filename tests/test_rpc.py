@@ -160,7 +160,7 @@ def generated(
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(
-            *("generate", "-m", str(target), "-c", "512", "--raw", "--ignore-eos"),
+            *("generate", "-m", str(target), "-c", "512", "--raw", "--ban-token", "2"),
             *("--max-tokens", "40", "--temperature", "0.7", "--seed", "5"),
             *(() if rpc is None else ("--rpc", rpc)),
             *options,
@@ -182,7 +182,7 @@ def test_a_target_on_two_servers_writes_what_it_writes_here(tiny: Path, tiny_dra
         rpc = f"127.0.0.1:{first},127.0.0.1:{second}"
         for drafting in (
             ("--drafter", "none"),
-            ("-d", str(tiny_draft), "--drafter", "model", "--stats"),
+            ("-d", str(tiny_draft), "--drafter", "model"),
             ("-d", str(tiny_draft), "--drafter", "tree"),
             ("--drafter", "lookup"),
         ):
@@ -235,7 +235,7 @@ def test_a_server_that_dies_in_mid_answer_ends_the_answer_and_nothing_else(
         rpc = f"127.0.0.1:{far}"
         if how == "generate":
             client = command(
-                *("generate", "-m", str(tiny), "-c", "2048", "--raw", "--ignore-eos"),
+                *("generate", "-m", str(tiny), "-c", "2048", "--raw", "--ban-token", "2"),
                 *("--max-tokens", "1000", "--drafter", "none", "--rpc", rpc, PROMPT),
             )
         else:
