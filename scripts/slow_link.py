@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from functools import partial
 
 _CHUNK = 1 << 20
 
@@ -16,58 +18,56 @@ async def _pass_on(
     """Everything that comes goes on so much later, in its order."""
     loop, late = asyncio.get_running_loop(), asyncio.Queue[tuple[float, bytes]]()
 
-    async def write() -> None:
-        while True:
-            at, data = await late.get()
-            await asyncio.sleep(max(0.0, at - loop.time()))
-            if not data:
-                break
-            sink.write(data)
-            await sink.drain()
+    async def read() -> None:
+        with suppress(ConnectionError):
+            while data := await source.read(_CHUNK):
+                late.put_nowait((loop.time() + seconds, data))
+        late.put_nowait((loop.time() + seconds, b""))
 
-    writing = asyncio.ensure_future(write())
-    with suppress(ConnectionError):
-        while data := await source.read(_CHUNK):
-            late.put_nowait((loop.time() + seconds, data))
-    late.put_nowait((loop.time(), b""))
-    with suppress(ConnectionError):
-        await writing
-    sink.close()
+    reading = asyncio.create_task(read())
+    try:
+        with suppress(ConnectionError):
+            while True:
+                at, data = await late.get()
+                await asyncio.sleep(max(0.0, at - loop.time()))
+                if not data:
+                    break
+                sink.write(data)
+                await sink.drain()
+    finally:
+        reading.cancel()
+        sink.close()
 
 
-async def _serve(to: int, seconds: float, ready: threading.Event, ports: list[int]) -> None:
+async def _serve(to: int, seconds: float, told: Future[tuple[int, Callable[[], None]]]) -> None:
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             there = await asyncio.open_connection("127.0.0.1", to)
         except OSError:
             writer.close()
             return
-        await asyncio.gather(
-            _pass_on(reader, there[1], seconds), _pass_on(there[0], writer, seconds)
-        )
+        both = (_pass_on(reader, there[1], seconds), _pass_on(there[0], writer, seconds))
+        await asyncio.gather(*both)
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    ports.append(server.sockets[0].getsockname()[1])
-    ready.set()
+    port = int(server.sockets[0].getsockname()[1])
+    told.set_result((port, lambda: loop.call_soon_threadsafe(ended.set) and None))
     async with server:
-        await server.serve_forever()
+        await ended.wait()
 
 
 @contextmanager
 def slow_link(to: int, round_trip_ms: float) -> Iterator[int]:
     """A port of this machine that leads to another one of it, half a round trip each way."""
-    loop, ready, ports = asyncio.new_event_loop(), threading.Event(), list[int]()
-    work = loop.create_task(_serve(to, round_trip_ms / 2e3, ready, ports))
-
-    def run() -> None:
-        with suppress(asyncio.CancelledError):
-            loop.run_until_complete(work)
-
-    thread = threading.Thread(target=run, daemon=True)
+    told: Future[tuple[int, Callable[[], None]]] = Future()
+    work = partial(_serve, to, round_trip_ms / 2e3, told)
+    thread = threading.Thread(target=lambda: asyncio.run(work()), daemon=True)
     thread.start()
-    ready.wait()
+    port, end = told.result()
     try:
-        yield ports[0]
+        yield port
     finally:
-        loop.call_soon_threadsafe(work.cancel)
-        thread.join(5)
+        end()
+        thread.join()

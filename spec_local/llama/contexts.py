@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from spec_local.llama.model import Model
-from spec_local.llama.rpc import watched
+from spec_local.llama.rpc import is_lost, watched
 from spec_local.llama.seeing import SeeingSession
 from spec_local.llama.session import Session
 from spec_local.llama.state import Held
@@ -22,7 +22,8 @@ class _Remote(Session):
         return watched(partial(super().evaluate, tokens, rows, parents))
 
     def truncate(self, length: int) -> None:
-        watched(partial(super().truncate, length))
+        if not is_lost():  # after which nothing is evaluated any more
+            watched(partial(super().truncate, length))
 
     def mark(self, depth: int) -> None:
         watched(partial(super().mark, depth))

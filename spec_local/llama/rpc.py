@@ -126,9 +126,9 @@ def _ask(server: str) -> None:
     host, _, port = server.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), _PATIENCE) as connection:
-            connection.settimeout(_PATIENCE)
             connection.sendall(_HELLO.pack(_SAYS_HELLO, _CAPABILITIES))
-            answer = connection.recv(_REPLY.size, socket.MSG_WAITALL)
+            with connection.makefile("rb") as answers:
+                answer = answers.read(_REPLY.size)
     except TimeoutError:
         raise ConfigError(
             f"{server} does not answer in {_PATIENCE:g} seconds; it may serve another program, one "
@@ -192,6 +192,11 @@ def watched(
     if interruptions:
         raise interruptions[0]
     return future.result()
+
+
+def is_lost() -> bool:
+    """Whether llama.cpp has given up."""
+    return _given_up.is_set()
 
 
 def freed(free: Callable[[Any], None], handle: Any) -> None:
