@@ -86,11 +86,13 @@ def measure(target: str, draft: str, k: int, tokens: int, repeats: int) -> dict[
 
 def _seconds(found: Mapping[str, Sequence[Any]]) -> dict[str, float]:
     def of(name: str, field: str) -> float:
-        return round(median(each["stats"][field] for each in found[name]), 4)
+        values: list[float] = [each["stats"][field] for each in found[name]]
+        return round(median(values), 4)
 
     def round_of(name: str) -> float:
         each = (one["stats"] for one in found[name])
-        return round(median(s["decode_seconds"] / (s["rounds"] - 1) for s in each), 5)
+        values: list[float] = [s["decode_seconds"] / (s["rounds"] - 1) for s in each]
+        return round(median(values), 5)
 
     return {
         "plain_round": round_of("plain"),

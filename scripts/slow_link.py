@@ -39,7 +39,7 @@ async def _pass_on(
         sink.close()
 
 
-async def _serve(to: int, seconds: float, told: Future[tuple[int, Callable[[], None]]]) -> None:
+async def _serve(to: int, seconds: float, told: Future[tuple[int, Callable[[], object]]]) -> None:
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -53,7 +53,7 @@ async def _serve(to: int, seconds: float, told: Future[tuple[int, Callable[[], N
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0)
     port = int(server.sockets[0].getsockname()[1])
-    told.set_result((port, lambda: loop.call_soon_threadsafe(ended.set) and None))
+    told.set_result((port, partial(loop.call_soon_threadsafe, ended.set)))
     async with server:
         await ended.wait()
 
@@ -61,7 +61,7 @@ async def _serve(to: int, seconds: float, told: Future[tuple[int, Callable[[], N
 @contextmanager
 def slow_link(to: int, round_trip_ms: float) -> Iterator[int]:
     """A port of this machine that leads to another one of it, half a round trip each way."""
-    told: Future[tuple[int, Callable[[], None]]] = Future()
+    told: Future[tuple[int, Callable[[], object]]] = Future()
     work = partial(_serve, to, round_trip_ms / 2e3, told)
     thread = threading.Thread(target=lambda: asyncio.run(work()), daemon=True)
     thread.start()

@@ -69,6 +69,7 @@ def test_what_a_block_drafts_is_no_reading() -> None:
     state = DrafterState(curve(rising), block=8)
     drafting, reading = state.learn_drafting([(16, 2.0)], 100)
     assert drafting + reading == pytest.approx(2.0)
+    assert state.cost is not None
     assert drafting == pytest.approx(state.cost.seconds(9, 100))
     assert state.learn_drafting([(9, 0.3)], 100) == (0.3, 0.0)
 

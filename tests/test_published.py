@@ -287,7 +287,7 @@ def test_what_branches_cost() -> None:
     assert branch_costs.table(kept["rounds"]) in (DOCS / "drafters.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["Q8_0", "family-Q8_0"])
+@pytest.mark.parametrize("name", ["Q8_0", "family-Q8_0", "nine-Q8_0"])
 def test_the_drafters_side_by_side(name: str) -> None:
     kept = Result.load(DOCS / "drafters" / f"{name}.json")
     assert drafter_table.table(kept) in (DOCS / "drafters.md").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -36,8 +37,8 @@ PROMPT = "abc abc abc abc"
 
 
 def has_rpc() -> bool:
-    libggml.ggml_backend_reg_by_name.restype = devices.ctypes.c_void_p
-    libggml.ggml_backend_reg_by_name.argtypes = [devices.ctypes.c_char_p]
+    libggml.ggml_backend_reg_by_name.restype = ctypes.c_void_p
+    libggml.ggml_backend_reg_by_name.argtypes = [ctypes.c_char_p]
     return BUILT.is_file() or bool(libggml.ggml_backend_reg_by_name(RPC.encode()))
 
 

@@ -117,7 +117,7 @@ def _add_server() -> Callable[[bytes], int | None]:
     add = rpc_function(b"ggml_backend_rpc_add_server", ctypes.c_void_p, [ctypes.c_char_p])
     libggml.ggml_set_abort_callback.restype = ctypes.c_void_p
     libggml.ggml_set_abort_callback.argtypes = [_Aborts]
-    libggml.ggml_set_abort_callback(_gives_up)
+    libggml.ggml_set_abort_callback(_told_of_aborts)
     return add
 
 
@@ -205,10 +205,6 @@ def freed(free: Callable[[Any], None], handle: Any) -> None:
         watched(lambda: free(handle))
 
 
-_Aborts = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
-
-
-@_Aborts
 def _gives_up(message: bytes) -> None:
     """llama.cpp would end the process now: instead its thread waits here for ever."""
     said = message.decode(errors="replace")
@@ -219,6 +215,10 @@ def _gives_up(message: bytes) -> None:
     _given_up.set()
     while True:
         threading.Event().wait()
+
+
+_Aborts = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
+_told_of_aborts = _Aborts(_gives_up)
 
 
 def _lost() -> str:
