@@ -113,7 +113,8 @@ class Model:
             return load(numbered(self.options))
         wanted, files = self.options, Files(ModelFile(self.path.name, self.header))
         return until_it_fits(
-            lambda margin: placed(wanted, lambda: files, margin), lambda found, _: load(found.options)
+            lambda margin: placed(wanted, lambda: files, margin),
+            lambda found, _: load(found.options),
         )
 
     def _token_map(self) -> tuple[int, ...] | None:
