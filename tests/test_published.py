@@ -16,6 +16,7 @@ from scripts import (
     draft_in_use,
     drafter_table,
     going_back,
+    gpu_check_summary,
     moe_costs,
     odd_files,
     order_of_cells,
@@ -292,6 +293,12 @@ def test_what_experts_do_to_costs(name: str) -> None:
         moe_costs.table(json.loads(file.read_text())),
     )
     assert f"{mark}\n{table}\n" in (DOCS / "moe.md").read_text()
+
+
+def test_pages_of_gpus_are_computed_from_their_files() -> None:
+    for steps in DOCS.glob("gpu/*/steps.tsv"):
+        summary = steps.with_name("summary.md").read_text()
+        assert summary == gpu_check_summary.page(steps.parent), steps
 
 
 def test_what_branches_cost() -> None:
