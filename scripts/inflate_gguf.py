@@ -3,8 +3,9 @@
     python scripts/inflate_gguf.py qwen2.5-coder-1.5b.gguf inflated.gguf --cost 4.5
 
 Layers are added after the last one: copies of the model's own, in turn, but with `attn_output` and
-`ffn_down` zero, so that they add nothing to what passes through. The text and the acceptance of a
-draft's tokens are the original's, while every token is computed through all layers.
+`ffn_down` zero, so that they add nothing to what passes through. In a mixture of experts these are
+`ffn_down_exps` and the like: its tokens go on choosing experts of their own. The text and the
+acceptance of a draft's tokens are the original's, while every token is computed through all layers.
 
 Logits are the original's to the last bit when all of a batch are read. Of others the low bits may
 differ: llama.cpp computes the last layer's feed-forward only for the tokens whose logits are read,
@@ -13,7 +14,7 @@ and the original's last layer is no longer the last.
 
 import argparse
 from dataclasses import dataclass
-from itertools import cycle, islice
+from itertools import cycle, islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from spec_local.gguf.copying import (
     read_metadata,
     write_model,
 )
-from spec_local.gguf.header import TOKEN_MAP
+from spec_local.gguf.header import TOKEN_MAP, GGUFHeader
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
@@ -39,8 +40,13 @@ from spec_local.sampling.types import Logits
 Layer = dict[str, Any]
 """A layer's tensors by their names within it."""
 
-NEEDED = {"attn_output.weight", "ffn_down.weight"}
-ZEROED = {*NEEDED, "attn_output.bias", "ffn_down.bias"}
+ATTENTION = {"attn_output.weight"}
+FEED_FORWARD = {"ffn_down.weight", "ffn_down_exps.weight"}
+"""Of these a layer has one."""
+ZEROED = {
+    *(ATTENTION | FEED_FORWARD),
+    *("attn_output.bias", "ffn_down.bias", "ffn_down_shexp.weight"),
+}
 """Where all comes from that a layer adds to what passes through it."""
 
 PASS_ZEROS = {"post_attention_norm.weight", "post_ffw_norm.weight"}
@@ -48,7 +54,8 @@ PASS_ZEROS = {"post_attention_norm.weight", "post_ffw_norm.weight"}
 
 INNER = (
     *("attn_norm", "attn_q", "attn_k", "attn_v", "attn_qkv", "attn_q_norm", "attn_k_norm"),
-    *("ffn_norm", "ffn_gate", "ffn_up"),
+    *("ffn_norm", "ffn_gate", "ffn_up", "ffn_gate_inp", "ffn_gate_exps", "ffn_up_exps"),
+    *("ffn_gate_inp_shexp", "ffn_gate_shexp", "ffn_up_shexp"),
 )
 KNOWN = ZEROED | PASS_ZEROS | {f"{name}.{part}" for name in INNER for part in ("weight", "bias")}
 
@@ -91,13 +98,14 @@ def inflate(
     if TOKEN_MAP in header.metadata:
         raise ModelFileError(f"{source.name} is a trimmed draft; inflate the original.")
     reader = GGUFReader(source)
-    own = layers_of(reader, source.name)
+    own, used = layers_of(reader, source.name), share_used(header)
     n_own = len(own)
     if cost is not None:
         require(cost > 1, f"A cost of {cost:g} needs no more layers; ask for more than 1.")
         counts = range(n_own, MOST_LAYERS + 1)
-        enough = cost * weights(reader, own, n_own)
-        layers = next((n for n in counts if weights(reader, own, n) >= enough), MOST_LAYERS + 1)
+        enough = cost * weights(reader, own, n_own, used)
+        cheap = takewhile(lambda n: weights(reader, own, n, used) < enough, counts)
+        layers = n_own + sum(1 for _ in cheap)
     assert layers is not None
     require(layers > n_own, f"{source.name} has {n_own} layers already; ask for more.")
     require(layers <= MOST_LAYERS, f"llama.cpp has room for {MOST_LAYERS} layers; ask for less.")
@@ -117,8 +125,8 @@ def inflate(
     return Inflated(
         source_layers=n_own,
         layers=layers,
-        source_weights=weights(reader, own, n_own),
-        weights=weights(reader, own, layers),
+        source_weights=weights(reader, own, n_own, used),
+        weights=weights(reader, own, layers, used),
         bytes=out.stat().st_size,
     )
 
@@ -131,7 +139,9 @@ def layers_of(reader: GGUFReader, name: str) -> list[Layer]:
             _blk, number, rest = tensor.name.split(".", 2)
             found.setdefault(int(number), {})[rest] = tensor
     for i, layer in found.items():
-        unknown, missing = sorted(layer.keys() - KNOWN), sorted(NEEDED - layer.keys())
+        unknown, missing = sorted(layer.keys() - KNOWN), sorted(ATTENTION - layer.keys())
+        if not FEED_FORWARD & layer.keys():
+            missing.append(min(FEED_FORWARD))
         if unknown or missing:
             what = f"has {unknown[0]}" if unknown else f"lacks {missing[0]}"
             raise ModelFileError(
@@ -155,14 +165,23 @@ def zeros_are_zero(tensor: Any) -> bool:
         return False
 
 
-def weights(reader: GGUFReader, own: list[Layer], layers: int) -> int:
-    """Bytes of the tensors that a token is computed with; of an embedding it takes one row."""
+def share_used(header: GGUFHeader) -> float:
+    """How many of its experts a token uses; 1.0 of a dense model."""
+    count, used = map(header.hyperparameter, ("expert_count", "expert_used_count"))
+    return used / count if count else 1.0
+
+
+def weights(reader: GGUFReader, own: list[Layer], layers: int, used: float = 1.0) -> int:
+    """Bytes of the tensors that a token is computed with; of an embedding it takes one row.
+
+    used: how many of the experts that are there.
+    """
     tensors = [tensor for tensor in reader.tensors if not tensor.name.startswith("blk.")]
     if any(tensor.name == "output.weight" for tensor in tensors):
         tensors = [tensor for tensor in tensors if tensor.name != "token_embd.weight"]
     for layer in islice(cycle(own), layers):
         tensors.extend(layer.values())
-    return sum(int(tensor.n_bytes) for tensor in tensors)
+    return sum(int(t.n_bytes * (used if "_exps." in t.name else 1)) for t in tensors)
 
 
 def copy(name: str, tensor: Any, *, zero: bool = False) -> TensorCopy:

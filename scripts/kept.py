@@ -29,3 +29,13 @@ def measure_or_show(
     print("\n".join(table(found)))
     if how.json:
         how.json.write_text(json.dumps([each._asdict() for each in found], indent=1) + "\n")
+
+
+def fill(page: Path, mark: str, found: str) -> None:
+    """Put what was found after a mark, a line of its own, in the place of all up to a heading."""
+    lines = page.read_text(encoding="utf-8").split("\n")
+    begin = lines.index(mark) + 1
+    end = begin
+    while end < len(lines) and not lines[end].startswith("#"):
+        end += 1
+    page.write_text("\n".join([*lines[:begin], *found.split("\n"), "", *lines[end:]]), "utf-8")

@@ -10,7 +10,7 @@ from spec_local.drafters import uses_draft
 from spec_local.engine.types import Drafter
 from spec_local.gguf.header import model_bytes
 from spec_local.llama.options import LoadOptions
-from spec_local.machine.prediction import Prediction, by_size, predict
+from spec_local.machine.prediction import Prediction, by_size, experts_in, predict
 from spec_local.machine.profile import ProfileStore
 from spec_local.models.download import pulled, resolve
 from spec_local.models.loading import BEST_DRAFT
@@ -59,7 +59,8 @@ def partners(
         if name not in names:
             place, size = here(name, registry), known_bytes(name, registry)
             share = size / whole if size and whole else None
-            worth = None if share is None else by_size(share)
+            experts = None if path is None else experts_in(path)
+            worth = by_size(size, whole, experts) if size and whole else None
             if path and place:
                 options = placing_of(path, LoadOptions())([place]).options
                 store = profiles or ProfileStore.of_user()

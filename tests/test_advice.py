@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -16,7 +18,8 @@ from spec_local.llama.options import LoadOptions
 from spec_local.llama.session import Session
 from spec_local.machine.others import Others
 from spec_local.machine.profile import ProfileStore
-from spec_local.machine.tune import TUNED_WIDTHS, tune
+from spec_local.machine.running_text import running_text
+from spec_local.machine.tune import TUNED_WIDTHS, compare, tune
 
 pytestmark = pytest.mark.llama
 
@@ -76,6 +79,28 @@ def test_a_session_is_measured_at_every_width_and_left_empty(tiny: Path) -> None
     assert all(found.has(width, 256) for width in TUNED_WIDTHS)
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
+
+
+def test_what_is_measured_is_a_text_that_goes_on(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokens that repeat would ask for the same experts of a mixture, which flatters it."""
+    evaluated, evaluate = list[int](), Session.evaluate
+
+    def watched(session: Session, tokens: Sequence[int], *how: Any, **more: Any) -> Any:
+        evaluated.extend(tokens)
+        return evaluate(session, tokens, *how, **more)
+
+    monkeypatch.setattr(Session, "evaluate", watched)
+    with Model(tiny, LoadOptions(n_ctx=300)) as model, Session(model) as session:
+        for measure in (
+            lambda: tune(session, seconds=0.1),
+            lambda: compare([session], [CostCurve()]),
+        ):
+            evaluated.clear()
+            measure()
+            assert len(evaluated) >= 20
+            assert evaluated == list(islice(running_text(model.vocab), len(evaluated)))
 
 
 def test_a_context_too_small_for_the_usual_lengths_is_measured_too(tiny: Path) -> None:

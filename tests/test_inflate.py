@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from spec_local import Runner, Sampling
 from spec_local.errors import ConfigError, ModelFileError
 from spec_local.gguf.copying import TensorCopy, read_metadata, write_model
+from spec_local.gguf.experts import experts_of
 from spec_local.gguf.header import check_model_file
 from spec_local.llama.model import Model
 from spec_local.llama.options import LoadOptions
@@ -23,6 +24,7 @@ from spec_local.llama.quantize import quantize
 from spec_local.llama.session import Session
 from spec_local.sampling.types import Logits
 from tests.tiny_gguf import write_tiny
+from tests.zoo.recipes import recipes, write
 
 pytestmark = pytest.mark.llama
 
@@ -47,11 +49,18 @@ def logits(path: Path) -> Logits:
 
 
 @pytest.mark.parametrize("file_type", [None, "Q8_0", "Q4_0"])
-@pytest.mark.parametrize(("arch", "layers"), [("llama", 3), ("llama", 7), ("gemma3", 15)])
+@pytest.mark.parametrize(
+    ("arch", "layers"),
+    [("llama", 3), ("llama", 7), ("gemma3", 15), ("qwen3moe", 5), ("qwen2moe", 5)],
+)
 def test_every_logit_is_the_original_s(
     script: Any, tmp_path: Path, arch: str, layers: int, file_type: str | None
 ) -> None:
-    source, out = write_tiny(tmp_path / "tiny.gguf", arch), tmp_path / "out.gguf"
+    source, out = tmp_path / "tiny.gguf", tmp_path / "out.gguf"
+    if arch.endswith("moe"):
+        write(recipes()[arch], source)
+    else:
+        write_tiny(source, arch)
     if file_type is not None:
         quantize(source, tmp_path / "quantized.gguf", file_type)
         source = tmp_path / "quantized.gguf"
@@ -165,6 +174,17 @@ def test_a_size_that_makes_no_sense(
     assert not list(tmp_path.glob("out*"))
 
 
+def test_a_token_of_a_mixture_costs_the_experts_that_it_uses(script: Any, tmp_path: Path) -> None:
+    source, out = write(recipes()["qwen3moe"], tmp_path / "moe.gguf"), tmp_path / "out.gguf"
+    result = script.inflate(source, out, cost=2.0)
+    experts = experts_of(check_model_file(source))
+    assert experts is not None
+    assert result.source_weights == experts.bytes
+    inflated = experts_of(check_model_file(out))
+    assert inflated is not None
+    assert 2 * experts.bytes <= result.weights == inflated.bytes
+
+
 def test_a_source_that_cannot_be_inflated(script: Any, tiny: Path, tmp_path: Path) -> None:
     mamba = write_tiny(tmp_path / "mamba.gguf", "mamba")
     trimmed = write_tiny(tmp_path / "trimmed.gguf", bpe=True, token_map=range(270))
@@ -175,7 +195,7 @@ def test_a_source_that_cannot_be_inflated(script: Any, tiny: Path, tmp_path: Pat
         mamba: "layer 0 has ssm_a, so it is no plain attention layer",
         trimmed: "is a trimmed draft; inflate the original",
         part: "is split into parts",
-        experts: "layer 1 has ffn_down_exps.weight, so it is no plain attention layer",
+        experts: "layer 1 has ffn_down_chexps.weight, so it is no plain attention layer",
         tmp_path / "none.gguf": "There is no file",
     }
     for source, sentence in cases.items():
@@ -187,9 +207,9 @@ def test_a_source_that_cannot_be_inflated(script: Any, tiny: Path, tmp_path: Pat
 
 
 def expert_model(source: Path, out: Path) -> Path:
-    """The source with one tensor of the name that experts have."""
+    """The source with one tensor of a name that experts have in GroveMoE alone."""
     reader = GGUFReader(source)
-    names = {"blk.1.ffn_down.weight": "blk.1.ffn_down_exps.weight"}
+    names = {"blk.1.ffn_down.weight": "blk.1.ffn_down_chexps.weight"}
     tensors = [
         TensorCopy(names.get(t.name, t.name), t, t.data.shape, lambda data: data)
         for t in reader.tensors

@@ -75,10 +75,11 @@ def test_without_knowledge_the_sizes_tell_and_that_is_said(target: Path) -> None
     draft = draft_of(target, "small")
     share = draft.stat().st_size / target.stat().st_size
     found = predict(target, draft, OPTIONS, ProfileStore.of_user())
-    assert found == by_size(share) == Prediction(found.speedup, None, "by size")
+    sizes = draft.stat().st_size, target.stat().st_size
+    assert found == by_size(*sizes) == Prediction(found.speedup, None, "by size")
     assert found.speedup == pytest.approx(best(share))
-    assert str(by_size(0.1)) == "at most 1.98 if 70% are accepted, by size"
-    assert str(by_size(0.9)) == "does not pay if 70% are accepted, by size"
+    assert str(by_size(1, 10)) == "at most 1.98 if 70% are accepted, by size"
+    assert str(by_size(9, 10)) == "does not pay if 70% are accepted, by size"
 
 
 def test_what_was_measured_is_told_from_what_is_guessed(target: Path) -> None:

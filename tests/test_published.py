@@ -16,6 +16,8 @@ from scripts import (
     draft_in_use,
     drafter_table,
     going_back,
+    gpu_check_summary,
+    moe_costs,
     odd_files,
     order_of_cells,
     other_vocabulary,
@@ -280,6 +282,24 @@ def test_what_became_of_odd_files() -> None:
 def test_where_the_targets_token_stands_among_siblings() -> None:
     kept = json.loads((DOCS / "drafters" / "siblings.json").read_text())
     assert siblings.table(kept) in (DOCS / "drafters.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["moe-Q4_K_M", "moe-F16"])
+def test_what_experts_do_to_costs(name: str) -> None:
+    file = DOCS / f"{name}.json"
+    if not file.exists():
+        pytest.skip("to be measured; docs/moe.md has the command")
+    mark, table = (
+        moe_costs.mark(file.relative_to(ROOT)),
+        moe_costs.table(json.loads(file.read_text())),
+    )
+    assert f"{mark}\n{table}\n" in (DOCS / "moe.md").read_text()
+
+
+def test_pages_of_gpus_are_computed_from_their_files() -> None:
+    for steps in DOCS.glob("gpu/*/steps.tsv"):
+        summary = steps.with_name("summary.md").read_text()
+        assert summary == gpu_check_summary.page(steps.parent), steps
 
 
 def test_what_branches_cost() -> None:

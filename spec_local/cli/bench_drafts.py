@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,10 +15,12 @@ from spec_local.cli.bench_output import check_file, stdout
 from spec_local.cli.flat import flat
 from spec_local.cli.interrupt import end_early
 from spec_local.cli.machine_options import MachineOptions, load_options
+from spec_local.cli.output import say
 from spec_local.cli.progress import on_terminal
 
 if TYPE_CHECKING:
     from spec_local.bench.report.ranking import Candidate
+    from spec_local.control.costs import CostCurve
     from spec_local.util.progress import Progress
 
 _CONTEXTS = 3
@@ -55,7 +58,6 @@ def drafts(
 ) -> None:
     """Rank draft models for a target: each is measured once, its speed-ups are predicted."""
     from spec_local.bench.report.ranking import save
-    from spec_local.bench.report.terminal import print_ranking
     from spec_local.bench.run.contenders import line_up
     from spec_local.bench.run.draft_trial import DraftTrial, run_winner, winner_schedule
     from spec_local.bench.run.opened import Field
@@ -95,6 +97,7 @@ def drafts(
             load_draft(name, model, registry, progress).close()
         try:
             with Field(schedule.contenders, model, (), store, TUNE_SECONDS, progress) as field:
+                curve = field.target_curve
                 trial = DraftTrial(schedule, field, store, TUNE_SECONDS, progress)
                 for name in names:
                     with load_draft(name, model, registry, progress) as candidate:
@@ -112,11 +115,22 @@ def drafts(
                 raise
             stopped = reason
     ranking = sorted(judged.values(), key=lambda each: -each.auto)
-    print_ranking(ranking, stdout())
+    _print(ranking, model.path, curve)
     if json is not None:
         save(model.path.name, ranking, json)
     if stopped is not None:
         end_early(stopped, "known")
+
+
+def _print(ranking: Sequence[Candidate], target: Path, curve: CostCurve) -> None:
+    """The table, and what experts of the target do to the drafts of the best one."""
+    from spec_local.bench.report.terminal import print_ranking
+    from spec_local.machine.experts import advice
+    from spec_local.machine.prediction import experts_in
+
+    print_ranking(ranking, stdout())
+    if (experts := experts_in(target)) is not None:
+        say(f"\n{advice(experts, curve, ranking[0].relative_cost, ranking[0].agreement)}")
 
 
 def _trimmed(names: list[str], sizes: list[int], directory: Path, progress: Progress) -> list[str]:

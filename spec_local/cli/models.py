@@ -115,6 +115,7 @@ def pair(
             raise typer.Exit(1)
     if not found:
         say(f"No model here can draft for {name}; lookup drafts without one.")
+        _print_experts(name, None)
         return
     shown = named_table("draft", "from", "size", "of the target", "predicted")
     for each in found:
@@ -126,6 +127,23 @@ def pair(
             str(each.prediction or "-"),
         )
     print_table(shown)
+    _print_experts(name, next((each.path for each in found if each.path), None))
+
+
+def _print_experts(target: str, draft: Path | None) -> None:
+    """What the experts of a target do to drafts, if it is here and has any."""
+    from spec_local.llama.options import LoadOptions
+    from spec_local.machine.experts import experts_advice
+    from spec_local.machine.profile import ProfileStore
+    from spec_local.models.download import resolve
+    from spec_local.models.registry import load_registry
+
+    path = resolve(target, load_registry())
+    if path is None:
+        return
+    if said := experts_advice(path, draft, LoadOptions(), ProfileStore.of_user()):
+        print()
+        say(said)
 
 
 def _size_here(name: str, registry: Registry) -> int:

@@ -144,6 +144,7 @@ def _explain(paths: list[Path], options: LoadOptions, store: ProfileStore) -> No
     from spec_local.control.acceptance import overall
     from spec_local.control.advice import explain
     from spec_local.llama.identity import identity
+    from spec_local.machine.experts import experts_advice
     from spec_local.machine.learned import pairs_of
 
     identities = [identity(paths[0], options)]
@@ -156,6 +157,8 @@ def _explain(paths: list[Path], options: LoadOptions, store: ProfileStore) -> No
         how = "measured by spec-local tune" if store.tuned_at(each) else "learned in use"
         say(f"{path.name} ({how})\n")
         _print_curve(curve)
+    if said := experts_advice(paths[0], next(iter(paths[1:]), None), options, store):
+        say(f"- {said}")
     drafters = ["lookup", *(["model", "window"] if len(paths) > 1 else [])]
     for number, pair in enumerate(pairs_of(identities[0], identities[1:]), start=1):
         known = {

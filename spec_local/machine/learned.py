@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from spec_local.control.acceptance import Acceptance
 from spec_local.control.controller import Controller
@@ -18,6 +19,19 @@ from spec_local.llama.heads import head_kind
 from spec_local.llama.session import Session
 from spec_local.machine.glance import glance_at_draft, glance_at_target
 from spec_local.machine.profile import Identity, ProfileStore
+from spec_local.machine.running_text import running_text
+
+
+class _Evaluated(NamedTuple):
+    """What is evaluated for a drafter."""
+
+    identity: Identity
+    """What its costs are kept by."""
+    session: EvaluationSession
+    text: Iterator[int]
+    """Tokens that it knows, to look at costs with."""
+    blocks: bool
+    """Whether it drafts blocks of tokens."""
 
 
 class LearnedController:
@@ -43,19 +57,16 @@ class LearnedController:
         self._given_head = None if head is None else head_kind(head.header)
         """Name of the drafter of a head that was given."""
         evaluated = {
-            id(each.cache): _evaluated_for(each, self._target, drafts)
+            id(each.cache): _evaluated_for(each, target, drafts)
             for each in drafters
             if isinstance(each, ModelDrafter)
         }
-        self._identities = {cache: identity for cache, (identity, _) in evaluated.items()}
+        self._identities = {cache: each.identity for cache, each in evaluated.items()}
         """Whose costs are learned, by the cache, which all drafters of one model share."""
         self._tuned = self._when_tuned()
         self._curve = CostCurve() if store is None else store.curve(self._target)
-        glance_at_target(target, self._curve, widths)
-        blocks = {id(each.cache) for each in drafters if isinstance(each, PardDrafter)}
-        self._costs = {
-            cache: self._curve_of(*each, cache in blocks) for cache, each in evaluated.items()
-        }
+        glance_at_target(target, self._curve, widths, running_text(target.model.vocab))
+        self._costs = {cache: self._curve_of(each) for cache, each in evaluated.items()}
         states = {drafter.name: self._state(drafter) for drafter in drafters}
         self.controller = Controller(self._curve, states, widths=widths)
         kept = None if store is None else store.credit(self._pairs[0])
@@ -76,15 +87,13 @@ class LearnedController:
         name, number = parted(drafter)
         return len(self._pairs) - 1 if name == self._given_head else number - 1, name
 
-    def _curve_of(
-        self, identity: Identity, session: EvaluationSession, drafts_blocks: bool
-    ) -> CostCurve:
+    def _curve_of(self, evaluated: _Evaluated) -> CostCurve:
         """What is known of the costs of what drafts; if that is nothing, they are looked at now."""
         curve, store = CostCurve(), self._store
         if store is not None:
-            curve = store.draft_curve(identity, self._target, self._curve)
+            curve = store.draft_curve(evaluated.identity, self._target, self._curve)
         if not curve.is_known:
-            glance_at_draft(session, curve, blocks=drafts_blocks)
+            glance_at_draft(evaluated.session, curve, evaluated.text, blocks=evaluated.blocks)
         return curve
 
     def save(self) -> None:
@@ -114,14 +123,13 @@ class LearnedController:
         return [] if self._store is None else [self._store.tuned_at(model) for model in models]
 
 
-def _evaluated_for(
-    drafter: ModelDrafter, target: Identity, drafts: Sequence[Session]
-) -> tuple[Identity, EvaluationSession]:
-    """What is evaluated for a drafter: what its costs are kept by, and its session."""
+def _evaluated_for(drafter: ModelDrafter, target: Session, drafts: Sequence[Session]) -> _Evaluated:
+    blocks = isinstance(drafter, PardDrafter)
     if isinstance(drafter, HeadDrafter):
-        return {**target, "drafter": drafter.name}, drafter.cache.session
+        identity = {**target.model.identity, "drafter": drafter.name}
+        return _Evaluated(identity, drafter.cache.session, running_text(target.model.vocab), blocks)
     draft = drafts[parted(drafter.name)[1] - 1]
-    return draft.model.identity, draft
+    return _Evaluated(draft.model.identity, draft, running_text(draft.model.vocab), blocks)
 
 
 def pair_of(target: Identity, draft: Identity | None) -> Identity:

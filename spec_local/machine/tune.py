@@ -1,7 +1,8 @@
 """Measuring what evaluations cost on this machine, properly and in under a minute per model.
 
-Prompt evaluation and every width are measured at one or more context lengths. The widths are gone
-through again and again, so that what else the machine does meanwhile falls on all of them.
+Prompt evaluation and every width are measured at one or more context lengths, with the tokens of a
+text, never the same ones in a row. The widths are gone through again and again, so that what else
+the machine does meanwhile falls on all of them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from time import perf_counter
 from spec_local.control.costs import CostCurve
 from spec_local.llama.session import Session
 from spec_local.machine.profile import ProfileStore
+from spec_local.machine.running_text import running_text, taken
 from spec_local.util.progress import Share, no_share
 
 TUNED_WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 24, 32)
@@ -24,7 +26,6 @@ TUNED_CONTEXTS = (256, 1024, 4096)
 
 _LEAST_PASSES = 3
 _MOST_PASSES = 12
-_TEXT = "The quick brown fox jumps over the lazy dog while 42 owls watch from the old oak tree. "
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ def tune(
 ) -> tuple[CostCurve, list[Measurement]]:
     """Measure a session's cost curve in about so many seconds; the session ends up empty."""
     curve, measured = CostCurve(), list[Measurement]()
-    text = session.model.vocab.tokenize(_TEXT, add_special=False, parse_special=False)
+    text = running_text(session.model.vocab)
     started = perf_counter()
     widths = [width for width in TUNED_WIDTHS if width <= session.max_rows]
     contexts = _fitting(session)
@@ -56,14 +57,14 @@ def tune(
                 break
             filling = perf_counter()
             missing = context - len(session.tokens)
-            session.evaluate((text * (missing // len(text) + 1))[:missing])
+            session.evaluate(taken(text, missing))
             session.mark(widths[-1])  # from here on everything is taken back
             filled = perf_counter() - filling
             samples = defaultdict[int, list[float]](list)
             for _ in _passes(started + share):
                 # Each width next to a plain token: what the machine's speed does shows in both.
                 for width in chain.from_iterable((1, width) for width in widths[1:]):
-                    tokens = (text * 3)[:width]
+                    tokens = taken(text, width)
                     begun = perf_counter()
                     session.evaluate(tokens, rows=width)
                     samples[width].append(perf_counter() - begun)
@@ -86,15 +87,14 @@ def compare(sessions: Sequence[Session], curves: Sequence[CostCurve], passes: in
     The machine may have had another speed for each of them, but what a drafted token costs is
     compared with a token of the target in every decision. So plain tokens are measured in turn.
     """
+    texts = [running_text(session.model.vocab) for session in sessions]
     for session in sessions:
         session.truncate(0)
     for _ in range(passes):
-        for session, curve in zip(sessions, curves, strict=True):
-            (token, *_more) = session.model.vocab.tokenize(
-                _TEXT, add_special=False, parse_special=False
-            )
+        for session, curve, text in zip(sessions, curves, texts, strict=True):
+            token = taken(text, 1)
             begun = perf_counter()
-            session.evaluate([token])
+            session.evaluate(token)
             curve.observe(1, len(session.tokens), perf_counter() - begun)
 
 
