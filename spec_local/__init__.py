@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         VocabularyMismatch,
     )
     from spec_local.generation import Chunk, Completion, Generation
+    from spec_local.llama.adapter import Adapter
     from spec_local.llama.options import DraftOptions, LoadOptions
     from spec_local.llama.template import ChatTemplate
     from spec_local.machine.profile import ProfileStore
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # else Python writes to stderr
 
 __all__ = [
+    "Adapter",
     "Chat",
     "ChatTemplate",
     "Chunk",
@@ -68,6 +70,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Adapter": "llama.adapter",
     "Sampling": "sampling.settings",
     "Stats": "engine.rounds",
     "Chat": "chat",

@@ -16,6 +16,7 @@ from spec_local.llama.placing import until_it_fits
 from spec_local.llama.seeing import session_on
 from spec_local.llama.session import Session
 from spec_local.machine.profile import ProfileStore
+from spec_local.models.adapters import with_adapters
 from spec_local.models.encoders import give_eyes
 from spec_local.models.loading import (
     draft_may_fail,
@@ -122,7 +123,7 @@ def open_pair(
     running = list(drafters)
     for drafter in running:
         rules.check(drafter, drafts=len(spec.drafts))
-    wanted = options or LoadOptions()
+    wanted = with_adapters(spec, options)
     if exact is not None:
         wanted = exact_options(exact, wanted)
     registry, profiles = load_registry(), profiles or ProfileStore.of_user()

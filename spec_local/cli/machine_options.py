@@ -12,6 +12,7 @@ from spec_local.cli.in_options import in_options
 from spec_local.errors import ConfigError, require
 
 if TYPE_CHECKING:
+    from spec_local.llama.adapter import Adapter
     from spec_local.llama.options import DraftOptions, LoadOptions
 
 _AUTO: Literal["auto"] = "auto"
@@ -37,9 +38,15 @@ def _draft(*flags: str, help: str, default: str = "as its target", **more: Any) 
     )
 
 
+def _adapter(flag: str, *, help: str) -> Any:
+    return typer.Option(
+        flag, metavar="FILE", help=help, show_default="the pair's", rich_help_panel="Model"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class MachineOptions:
-    """Memory, threads and devices."""
+    """Memory, threads and devices; and adapters, which are loaded with a model as well."""
 
     ctx_size: Annotated[
         int,
@@ -94,6 +101,13 @@ class MachineOptions:
         _draft("--draft-gpu-layers", metavar="N", help="Layers on GPUs.", default="what fits"),
     ] = None
     draft_kv_type: Annotated[str | None, _draft("--draft-kv-type", help="KV cache.")] = None
+    lora: Annotated[
+        list[str] | None,
+        _adapter("--lora", help="LoRA adapter of the target, FILE or FILE:SCALE; repeatable."),
+    ] = None
+    draft_lora: Annotated[
+        list[str] | None, _adapter("--draft-lora", help="The same for the draft.")
+    ] = None
 
 
 def load_options(machine: MachineOptions, *, contexts: int = 1) -> LoadOptions:
@@ -122,6 +136,7 @@ def load_options(machine: MachineOptions, *, contexts: int = 1) -> LoadOptions:
             mmap=machine.mmap,
             mlock=machine.mlock,
             trial=machine.trial,
+            lora=_adapters(machine.lora),
             contexts=contexts,
             draft=draft,
         )
@@ -139,6 +154,7 @@ def _draft_options(machine: MachineOptions) -> DraftOptions:
             devices=None if machine.draft_device is None else _devices(machine.draft_device),
             kv_type_k=machine.draft_kv_type,  # type: ignore[arg-type]
             kv_type_v=machine.draft_kv_type,  # type: ignore[arg-type]
+            lora=_adapters(machine.draft_lora) or None,
         )
 
 
@@ -164,6 +180,12 @@ def _layers(field: str, text: str) -> int | Literal["auto"]:
 def _devices(names: list[str] | None) -> tuple[str, ...]:
     """Empty if what there is shall be used."""
     return tuple(name for name in names or () if name.lower() != _AUTO)
+
+
+def _adapters(written: list[str] | None) -> tuple[Adapter, ...]:
+    from spec_local.llama.adapter import Adapter
+
+    return tuple(map(Adapter.spelled, written or ()))
 
 
 def _proportions(text: str | None) -> tuple[float, ...]:

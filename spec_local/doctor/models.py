@@ -67,6 +67,7 @@ def facts_of_pairs(registry: Registry, options: LoadOptions) -> tuple[PairFacts,
     """Pairs of models.toml that have a draft, and both models here."""
     from spec_local.machine.prediction import most_speedup, predict
     from spec_local.machine.profile import ProfileStore
+    from spec_local.models.adapters import with_adapters
     from spec_local.models.present import here
 
     found, profiles = list[PairFacts](), ProfileStore.of_user()
@@ -75,7 +76,7 @@ def facts_of_pairs(registry: Registry, options: LoadOptions) -> tuple[PairFacts,
         target, draft = here(pair.target, registry), here(drafting, registry)
         if target is None or draft is None:
             continue
-        models = target, draft, options, profiles
+        models = target, draft, with_adapters(pair, options), profiles
         accepted = predict(*models).accepted
         found.append(PairFacts(name, pair.target, drafting, accepted, most_speedup(*models)))
     return tuple(found)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from spec_local.errors import require
+from spec_local.llama.adapter import Adapter
 
 KVType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 FlashAttention = Literal["auto", "on", "off"]
@@ -68,6 +69,8 @@ class DraftOptions:
     devices: tuple[str, ...] | None = None
     kv_type_k: KVType | None = None
     kv_type_v: KVType | None = None
+    lora: tuple[Adapter, ...] | None = None
+    """None: none, whatever its target has."""
 
     def __post_init__(self) -> None:
         _check(self)
@@ -114,6 +117,8 @@ class LoadOptions:
     """Keep the weights from being swapped out."""
     trial: bool = True
     """Open a file that no hash vouches for in a child process first, once (`llama/trial.py`)."""
+    lora: tuple[Adapter, ...] = ()
+    """LoRA adapters of the target, which hold for every text; they add up."""
     contexts: int = 1
     """Contexts that will be on a model at once; it counts only for what fits on GPUs."""
     draft: DraftOptions = DraftOptions()
@@ -144,5 +149,6 @@ class LoadOptions:
             "n_gpu_layers": 0 if self.n_gpu_layers == 0 and not elsewhere else AUTO,
             "n_cpu_moe": 0,
             "tensor_split": () if elsewhere else self.tensor_split,
+            "lora": (),
         }
         return replace(self, **{**derived, **self.draft.given, "draft": DraftOptions()})
