@@ -26,11 +26,13 @@ if TYPE_CHECKING:
         DownloadError,
         EngineError,
         ModelFileError,
+        PrefixMismatch,
         RunnerBusy,
         SpecLocalError,
         VocabularyMismatch,
     )
     from spec_local.generation import Chunk, Completion, Generation
+    from spec_local.llama.adapter import Adapter
     from spec_local.llama.options import DraftOptions, LoadOptions
     from spec_local.llama.template import ChatTemplate
     from spec_local.machine.profile import ProfileStore
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # else Python writes to stderr
 
 __all__ = [
+    "Adapter",
     "Chat",
     "ChatTemplate",
     "Chunk",
@@ -56,6 +59,7 @@ __all__ = [
     "Generation",
     "LoadOptions",
     "ModelFileError",
+    "PrefixMismatch",
     "ProfileStore",
     "Runner",
     "RunnerBusy",
@@ -68,6 +72,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Adapter": "llama.adapter",
     "Sampling": "sampling.settings",
     "Stats": "engine.rounds",
     "Chat": "chat",

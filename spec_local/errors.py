@@ -35,6 +35,10 @@ class ContextOverflow(SpecLocalError):
     """The prompt does not fit into the context, or the context not into memory."""
 
 
+class PrefixMismatch(SpecLocalError):
+    """A prefix that was kept does not fit what is loaded now, or its file is damaged."""
+
+
 class ContextTooLarge(ShortOfMemory, ContextOverflow):
     """A context does not fit into the memory that is free."""
 

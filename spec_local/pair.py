@@ -16,6 +16,7 @@ from spec_local.llama.options import LoadOptions
 from spec_local.llama.placing import MARGIN, Placed, until_it_fits
 from spec_local.llama.session import Session
 from spec_local.machine.profile import ProfileStore
+from spec_local.models.adapters import with_adapters
 from spec_local.models.encoders import give_eyes
 from spec_local.models.loading import (
     draft_may_fail,
@@ -125,7 +126,7 @@ def open_pair(
     running = list(drafters)
     for drafter in running:
         rules.check(drafter, drafts=len(spec.drafts))
-    wanted = options or LoadOptions()
+    wanted = with_adapters(spec, options)
     if exact is not None:
         wanted = exact_options(exact, wanted)
     registry, profiles = load_registry(), profiles or ProfileStore.of_user()

@@ -12,6 +12,7 @@ from spec_local.gguf.header import model_bytes
 from spec_local.llama.options import LoadOptions
 from spec_local.machine.prediction import Prediction, by_size, experts_in, predict
 from spec_local.machine.profile import ProfileStore
+from spec_local.models.adapters import with_adapters
 from spec_local.models.download import pulled, resolve
 from spec_local.models.loading import BEST_DRAFT
 from spec_local.models.needs import placing_of
@@ -138,6 +139,7 @@ def with_best_draft(
         return replace(spec, draft=None)
     registry = load_registry()
     target = pulled(spec.target, registry, progress)
+    options = with_adapters(spec, options)
     return replace(spec, draft=best_draft(target, registry, options, profiles))
 
 

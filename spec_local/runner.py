@@ -19,6 +19,7 @@ from spec_local.engine.verify import VERIFIERS
 from spec_local.errors import RunnerBusy, require
 from spec_local.exact.modes import ExactMode, Exactness, check_rule, mode_of
 from spec_local.generation import Chunk, Completion, Generation, GenerationOptions, to_chunks
+from spec_local.kept_prefix import DraftReader, KeepsPrefixes, PrefixFiles
 from spec_local.llama.abort import Abort
 from spec_local.llama.messages import Tool
 from spec_local.llama.options import LoadOptions
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-class Runner:
+class Runner(KeepsPrefixes):
     """A target model and a drafter, ready to generate; a context manager.
 
     The text depends on the target, the prompt, the sampling and its seed alone: with any drafter,
@@ -81,13 +82,12 @@ class Runner:
         """Most tokens of a prompt and its answer together."""
         self.drafts = given if drafters.uses_draft(drafter) else ()
         self.draft = next(iter(self.drafts), None)  # the first
-        self.sampling = sampling or Sampling()
-        self.vocab = target.model.vocab
-        self.drafter = drafter
-        self.library = library or Library()
-        self.speculator, self._learned = speculation(
+        self.sampling, self.vocab = sampling or Sampling(), target.model.vocab
+        self.drafter, self.library = drafter, library or Library()
+        self.speculator, self._learned, reads = speculation(
             drafter, target, self.drafts, self.library, k=k, profiles=profiles, exact=exact
         )
+        self._prefixes = PrefixFiles(target, self._evaluated, map(DraftReader, self.drafts, reads))
         self._sampler_factory = SamplerFactory(target)
         self._turn = OneAtATime()
         self._worker = ThreadPoolExecutor(1, "spec-local")  # ends when nobody has it any more

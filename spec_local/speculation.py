@@ -14,7 +14,7 @@ from spec_local.drafters.pard import MASK_KEY, PardDrafter
 from spec_local.drafters.text_only import TextOnly
 from spec_local.engine.paced import Paced
 from spec_local.engine.speculate import Adaptive, FixedK
-from spec_local.engine.types import Drafter, Speculator
+from spec_local.engine.types import Drafter, EvaluationSession, Speculator
 from spec_local.errors import require
 from spec_local.exact.modes import Exactness
 from spec_local.llama.session import Session
@@ -31,6 +31,8 @@ class Speculation(NamedTuple):
 
     speculator: Speculator
     learned: LearnedController | None
+    reads: Sequence[EvaluationSession]
+    """The draft models' sessions, in the target's tokens."""
 
 
 def speculation(
@@ -46,20 +48,21 @@ def speculation(
     """Make it, as `Runner` explains; the drafter's rules have been checked."""
     names = drafters.chosen_from(drafter)
     models = _draft_models(drafter, names, target, drafts)
+    reads = [model.session for model in models]
     given = [heads_for(name, target, exact=exact is not None) for name in names or (drafter,)]
     heads = [each for found in given for each in found]
     if isinstance(k, Policy):
-        return Speculation(Paced(build(drafter, models, library, heads), k), None)
+        return Speculation(Paced(build(drafter, models, library, heads), k), None, reads)
     if not names:
         one = build(drafter, models, library, heads)
         fixed = FixedK(one, drafters.default_k(drafter) if k is None else k)
         most = target.max_rows - 1
         require(fixed.k <= most, f"k can be at most {most}, not {fixed.k}.")
-        return Speculation(fixed, None)
+        return Speculation(fixed, None, reads)
     widths = ANY if exact is None else exact.widths
     built = build_some(names, models, library, heads)
     learned = LearnedController(target, drafts, built, profiles, widths)
-    return Speculation(Adaptive(built, learned.controller), learned)
+    return Speculation(Adaptive(built, learned.controller), learned, reads)
 
 
 def _draft_models(

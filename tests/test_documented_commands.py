@@ -21,6 +21,7 @@ from scripts.cli_reference import reference
 from spec_local.cli.app import app
 from tests.documents import ROOT, blocks, command_lines, pages
 from tests.tiny_gguf import write_tiny
+from tests.tiny_lora import write_lora
 
 pytestmark = pytest.mark.llama
 
@@ -69,6 +70,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("documented")
     for seed, name in enumerate((*NAMES, *FILES)):
         write_tiny(place / f"{name}.gguf", seed=seed, bpe=True, extra_tokens=100)
+    write_lora(place / "adapter.gguf", place / "target.gguf")
     (place / "prompt.txt").write_text("The thing and the other thing\n")
     shutil.copy(ROOT / "docs" / "benchmarks" / "Q4_K_M.json", place / "b.json")
     config = place / "home" / ".config" / "spec-local"

@@ -99,7 +99,7 @@ def test_damage_in_the_header_never_crashes(
 @pytest.mark.parametrize(
     ("architecture", "kind", "advice"),
     [
-        ("llama", "adapter", "is a LoRA adapter, which changes another model; merge the two by"),
+        ("llama", "adapter", "is a LoRA adapter, which changes another model; give that one, and"),
         ("llama", "imatrix", "is an importance matrix, which serves for quantizing; give the"),
         ("clip", None, "reads pictures or sounds for a model in another file; give that one"),
         ("clip", "mmproj", "reads pictures or sounds for a model in another file; give that one"),

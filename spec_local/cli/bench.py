@@ -142,6 +142,10 @@ def run(
         schedule.asks_peers or not specs,
         "Peers answer greedily only; add --temperature 0, or no peer.",
     )
+    require(
+        not (specs and (machine.lora or spec.lora)),
+        "Peers write without adapters, which is another text; leave out --lora, or the peers.",
+    )
     contexts = min(HEAT, len(schedule.contenders))
     stopped: BaseException | None = None
     with ExitStack() as stack, on_terminal(time_left=True) as progress:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from spec_local.cli.talk.commands import Talk
     from spec_local.cli.talk.kept import KeptConversation
     from spec_local.generation import Generation
+    from spec_local.llama.messages import Message
+    from spec_local.runner import Runner
 
 
 def _kept(*flags: str, help: str, **more: Any) -> Any:
@@ -59,6 +62,14 @@ def chat(
     list_sessions: Annotated[
         bool, _kept("--list-sessions", help="Print the names, the latest first, and their folder.")
     ] = False,
+    prompt_cache: Annotated[
+        Path | None,
+        _kept(
+            "--prompt-cache",
+            metavar="FILE",
+            help="Where the system message is kept as read, for the next time.",
+        ),
+    ] = None,
     models: ModelOptions,
     template: TemplateOptions,
     sampling: SamplingOptions,
@@ -86,6 +97,8 @@ def chat(
         conversation.take_up(said)
         if system is not None:
             conversation.system = system
+        if prompt_cache is not None:
+            _begin_from(runners.runner, prompt_cache, conversation.system)
         talk = Talk(runners, conversation, screen, kept)
         _greet(talk)
         read = _reader(talk)
@@ -110,6 +123,20 @@ def _opened(stack: ExitStack, session: str | None, go_on: bool) -> KeptConversat
     if session is None and not go_on:
         return None
     return stack.enter_context(KeptConversation(latest() if session is None else session))
+
+
+def _begin_from(runner: Runner, path: Path, system: str | None) -> None:
+    """Have the model read the system message, or have it from the file."""
+    from spec_local.cli.progress import on_terminal
+    from spec_local.cli.prompt_cache import begin_from
+
+    require(bool(system), "--prompt-cache keeps a system message; give one with --system.")
+
+    def asking(said: str) -> list[Message]:
+        return [{"role": "system", "content": system}, {"role": "user", "content": said}]
+
+    with on_terminal() as progress:
+        begin_from(runner, path, asking, progress)
 
 
 def _reader(talk: Talk) -> Callable[[], str | None]:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -18,6 +18,7 @@ from spec_local.cli.machine_options import MachineOptions
 from spec_local.cli.options import ModelOptions, load_runner
 from spec_local.cli.output import say, write
 from spec_local.cli.progress import on_terminal
+from spec_local.cli.prompt_cache import begin_from
 from spec_local.cli.sampling_options import SamplingOptions
 from spec_local.cli.signals import exit_code
 from spec_local.cli.summary import summary
@@ -81,6 +82,14 @@ def generate(
         int | None,
         _rare("--logprobs", help="With --json: each token and the n likeliest.", min=0),
     ] = None,
+    prompt_cache: Annotated[
+        Path | None,
+        _rare(
+            "--prompt-cache",
+            metavar="FILE",
+            help="Where what comes before PROMPT is kept as read, for the next time.",
+        ),
+    ] = None,
     quiet: Annotated[bool, _rare("--quiet", "-q", help="No statistics on stderr.")] = False,
     models: ModelOptions,
     template: TemplateOptions,
@@ -88,7 +97,7 @@ def generate(
     machine: MachineOptions,
 ) -> None:
     """Answer a prompt, or with --raw continue it."""
-    text = _read_prompt(prompt, file)
+    wanted = _Wanted(*_read_prompt(prompt, file), system=system, raw=raw)
     if raw:
         require(system is None, "--system needs the chat template; leave out --raw.")
         require(not image, "--image needs the chat template; leave out --raw.")
@@ -96,17 +105,19 @@ def generate(
             template == TemplateOptions(),
             "--raw uses no chat template; leave it out, or what changes the template.",
         )
-    if not text.strip() and system is None:
+    if not wanted.text.strip() and system is None:
         raise ConfigError("The prompt is empty; give at least one word.")
     if logprobs is not None and not as_json:
         raise ConfigError("--logprobs is part of the JSON output; add --json.")
     expected = None if prediction is None else read_text(prediction)
     with load_runner(models, sampling, machine, template) as runner:
-        text = "\n\n".join([*map(runner.target.model.show, image or ()), text])
-        full_prompt = text if raw else _messages(runner, system, text)
+        wanted = wanted._replace(images=tuple(map(runner.target.model.show, image or ())))
+        _note_template(runner, wanted)
         with on_terminal() as progress:
+            if prompt_cache is not None:
+                begin_from(runner, prompt_cache, wanted.asking, progress)
             generation = runner.generate(
-                full_prompt,
+                wanted.prompt,
                 max_tokens=max_tokens,
                 stop=stop or (),
                 logprobs=logprobs,
@@ -130,8 +141,8 @@ def generate(
         raise typer.Exit(exit_code())
 
 
-def _read_prompt(argument: str | None, file: Path | None) -> str:
-    """What comes through a pipe or from the file, then what is asked about it."""
+def _read_prompt(argument: str | None, file: Path | None) -> tuple[str, str | None]:
+    """What comes through a pipe or from the file, and what is asked about it."""
     asked = None if argument == "-" else argument
     if file is not None:
         given = read_text(file)
@@ -141,20 +152,62 @@ def _read_prompt(argument: str | None, file: Path | None) -> str:
         raise ConfigError("Give a prompt as an argument, with --file, or through a pipe.")
     else:
         given = ""
-    return given if asked is None else "\n\n".join(filter(str.strip, (given.rstrip("\n"), asked)))
+    return given, asked
 
 
-def _messages(runner: Runner, system: str | None, text: str) -> list[Message]:
-    if runner.template.is_plain:
+class _Wanted(NamedTuple):
+    """What the model is asked."""
+
+    given: str
+    """From a file or through a pipe."""
+    asked: str | None
+    """What is asked about it."""
+    system: str | None
+    raw: bool
+    images: tuple[str, ...] = ()
+    """The marks of images."""
+
+    @property
+    def text(self) -> str:
+        """All that is asked, without images."""
+        return self._text(self.asked)
+
+    def _text(self, asked: str | None) -> str:
+        if asked is None:
+            return self.given
+        return "\n\n".join(filter(str.strip, (self.given.rstrip("\n"), asked)))
+
+    @property
+    def prompt(self) -> str | list[Message]:
+        """All that is asked."""
+        return self._prompt(self.asked)
+
+    def asking(self, asked: str) -> str | list[Message]:
+        """The prompt that asks this instead; the same where nothing stands before what is asked."""
+        stands_alone = self.asked is None or not (self.system or self.given.strip())
+        return self._prompt(self.asked if stands_alone else asked)
+
+    def _prompt(self, asked: str | None) -> str | list[Message]:
+        text = "\n\n".join([*self.images, self._text(asked)])
+        if self.raw:
+            return text
+        messages: list[Message] = [{"role": "user", "content": text}]
+        return messages if self.system is None else [_system(self.system), *messages]
+
+
+def _system(text: str) -> Message:
+    return {"role": "system", "content": text}
+
+
+def _note_template(runner: Runner, wanted: _Wanted) -> None:
+    if not wanted.raw and runner.template.is_plain:
         say(
             "note: this model has no chat template; the prompt is written as plain "
             "`user:` and `assistant:` lines (use --raw to continue it as it is).",
             err=True,
         )
-    if system and not runner.template.takes_system:
+    if wanted.system and not runner.template.takes_system:
         say(f"note: {SYSTEM_FOLDED}", err=True)
-    messages = [] if system is None else [{"role": "system", "content": system}]
-    return [*messages, {"role": "user", "content": text}]
 
 
 def _as_json(runner: Runner, chunks: list[Chunk]) -> dict[str, Any]:

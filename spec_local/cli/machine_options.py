@@ -12,6 +12,7 @@ from spec_local.cli.in_options import in_options
 from spec_local.errors import ConfigError, require
 
 if TYPE_CHECKING:
+    from spec_local.llama.adapter import Adapter
     from spec_local.llama.options import DraftOptions, LoadOptions
 
 _AUTO: Literal["auto"] = "auto"
@@ -37,9 +38,15 @@ def _draft(*flags: str, help: str, default: str = "as its target", **more: Any) 
     )
 
 
+def _adapter(flag: str, *, help: str) -> Any:
+    return typer.Option(
+        flag, metavar="FILE", help=help, show_default="the pair's", rich_help_panel="Model"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class MachineOptions:
-    """Memory, threads and devices."""
+    """Memory, threads and devices; and adapters, which are loaded with a model as well."""
 
     ctx_size: Annotated[
         int,
@@ -111,6 +118,13 @@ class MachineOptions:
             default="where they share no device",
         ),
     ] = None
+    lora: Annotated[
+        list[str] | None,
+        _adapter("--lora", help="LoRA adapter of the target, FILE or FILE:SCALE; repeatable."),
+    ] = None
+    draft_lora: Annotated[
+        list[str] | None, _adapter("--draft-lora", help="The same for the draft.")
+    ] = None
 
 
 def load_options(machine: MachineOptions, *, contexts: int = 1) -> LoadOptions:
@@ -140,6 +154,7 @@ def load_options(machine: MachineOptions, *, contexts: int = 1) -> LoadOptions:
             mmap=machine.mmap,
             mlock=machine.mlock,
             trial=machine.trial,
+            lora=_adapters(machine.lora),
             contexts=contexts,
             draft=draft,
         )
@@ -158,6 +173,7 @@ def _draft_options(machine: MachineOptions) -> DraftOptions:
             kv_type_k=machine.draft_kv_type,  # type: ignore[arg-type]
             kv_type_v=machine.draft_kv_type,  # type: ignore[arg-type]
             ahead=machine.draft_ahead,
+            lora=_adapters(machine.draft_lora) or None,
         )
 
 
@@ -188,6 +204,12 @@ def _devices(names: list[str] | None) -> tuple[str, ...]:
 def _servers(names: list[str] | None) -> tuple[str, ...]:
     """Several may be in one, with commas between them, as in llama.cpp."""
     return tuple(each.strip() for name in names or () for each in name.split(",") if each.strip())
+
+
+def _adapters(written: list[str] | None) -> tuple[Adapter, ...]:
+    from spec_local.llama.adapter import Adapter
+
+    return tuple(map(Adapter.spelled, written or ()))
 
 
 def _proportions(text: str | None) -> tuple[float, ...]:

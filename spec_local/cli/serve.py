@@ -160,6 +160,10 @@ def serve(
         waiting=queue,
     )
     options = _by_name(models.each(names or []))
+    require(
+        len(options) == 1 or not (machine.lora or machine.draft_lora),
+        "Adapters are for one model; leave them out, or serve that model alone.",
+    )
     loads: dict[str, Callable[[], Loaded]] = {
         each: partial(
             load_served, each, one, parallel, sampling, machine, template, cache_ram << 20

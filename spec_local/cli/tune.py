@@ -58,9 +58,10 @@ def tune(
     """
     from spec_local.exact.modes import exact_options
     from spec_local.machine.profile import ProfileStore
+    from spec_local.models.adapters import with_adapters
 
     spec = chosen_pair(named(models, name))
-    options, store = load_options(machine), ProfileStore.of_user()
+    options, store = with_adapters(spec, load_options(machine)), ProfileStore.of_user()
     if show:
         paths = [_path(spec.target), *_draft_paths(spec)]
         options = _placed(spec, options)

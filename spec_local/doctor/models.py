@@ -85,6 +85,7 @@ def facts_of_pairs(registry: Registry, options: LoadOptions) -> tuple[PairFacts,
     """Pairs of models.toml that have a draft, and both models here."""
     from spec_local.machine.prediction import most_speedup, predict
     from spec_local.machine.profile import ProfileStore
+    from spec_local.models.adapters import with_adapters
     from spec_local.models.present import here
 
     found, profiles = list[PairFacts](), ProfileStore.of_user()
@@ -93,7 +94,7 @@ def facts_of_pairs(registry: Registry, options: LoadOptions) -> tuple[PairFacts,
         drafts = {each: path for each in pair.drafts if (path := here(each, registry))}
         if target is None or not drafts:
             continue
-        loaded = _as_placed(target, [*drafts.values()], options)
+        loaded = _as_placed(target, [*drafts.values()], with_adapters(pair, options))
         first = _first_model(drafts, registry)
         for draft, path in drafts.items():
             models = target, path, loaded, profiles, None if path == first else first

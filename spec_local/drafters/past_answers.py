@@ -51,8 +51,11 @@ class PastAnswers:
 
     @classmethod
     def of_user(cls, identity: Mapping[str, str | int]) -> PastAnswers:
-        """In the cache directory. identity: of a model (`Model.identity`); its content counts."""
+        """In the cache directory. identity: of a model (`Model.identity`); its content counts, and
+        that of its adapters."""
         content = f"{identity['bytes']} {identity['hash']}"
+        if "adapters" in identity:
+            content += f" {identity['adapters']}"
         name = hashlib.sha256(content.encode()).hexdigest()[:16] + _SUFFIX
         return cls(directory() / name, str(identity["model"]))
 

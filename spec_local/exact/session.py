@@ -52,6 +52,10 @@ class ExactSession:
             self.truncate(0)
         return len(self.tokens)
 
+    def took_up_prompt(self) -> None:
+        """What the inner session holds now was read as a prompt, from its first token on."""
+        self._read = len(self.tokens) // self._batch * self._batch
+
     def truncate(self, length: int) -> None:
         self._inner.truncate(length)
         self._read = min(self._read, len(self.tokens))

@@ -36,10 +36,10 @@ _TOKENS = "tokenizer.ggml.tokens"
 _FINGERPRINTED = 30_000
 """Tokens whose spelling tells vocabularies apart. Models of one family differ in the last ones, by
 which embeddings are padded."""
-_PROJECTOR = "clip"
+_PROJECTOR, _ADAPTER = "clip", ("adapter", "lora")
 _NO_MODELS = {
-    "adapter": "is a LoRA adapter, which changes another model; merge the two by llama.cpp's "
-    "llama-export-lora, and give the result.",
+    "adapter": "is a LoRA adapter, which changes another model; give that one, and this with "
+    "--lora.",
     "imatrix": "is an importance matrix, which serves for quantizing; give the model itself.",
     "mmproj": "reads pictures or sounds for a model in another file; give that one.",
 }
@@ -137,6 +137,21 @@ def check_image_encoder(path: Path) -> GGUFHeader:
     header = _check_file(path)
     if header.architecture != _PROJECTOR:
         raise ModelFileError(f"{path.name} is no encoder of images; give the model's mmproj file.")
+    return header
+
+
+def check_adapter_file(path: Path) -> GGUFHeader:
+    """Read the header of a LoRA adapter, which is no model itself.
+
+    Raises ModelFileError with one sentence when it is missing, damaged or anything else.
+    """
+    header = _check_file(path)
+    kind = header.metadata.get("general.type"), header.metadata.get("adapter.type")
+    if kind != _ADAPTER:
+        raise ModelFileError(
+            f"{path.name} is no LoRA adapter; give one that llama.cpp's convert_lora_to_gguf.py "
+            "has written."
+        )
     return header
 
 

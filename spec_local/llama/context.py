@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from spec_local.errors import ContextOverflow, ContextTooLarge
+from spec_local.llama.adapting import put_in_force
 from spec_local.llama.backend import collected_errors, default_threads, lib
 from spec_local.llama.branches import branches_of
 from spec_local.llama.cache_bytes import SNAPSHOTS
@@ -75,6 +76,7 @@ def make_context(
             advice = "ask for a smaller one with --ctx-size"
             raise ContextTooLarge(said, advice, of_machine=is_of_machine(errors))
         raise ContextOverflow(f"{said}.")
+    put_in_force(handle, model.adapters)
     return handle
 
 

@@ -19,6 +19,7 @@ def identity(path: Path, options: LoadOptions) -> dict[str, str | int]:
     Of the file, the size and a hash of samples from all over it: reading gigabytes at every start
     would cost seconds, and a model of the same size that differs only between the samples goes
     through the same kernels. Of layers that are still to be decided, all count as on GPUs.
+    Adapters belong to the model, each with its scale.
     """
     size = path.stat().st_size
     found: dict[str, str | int] = {
@@ -42,6 +43,11 @@ def identity(path: Path, options: LoadOptions) -> dict[str, str | int]:
         found["tensor_split"] = ",".join(map(str, options.tensor_split))
     if options.n_cpu_moe not in (0, AUTO):
         found["cpu_moe"] = options.n_cpu_moe
+    adapters = [each for each in options.lora if each.scale]  # of scale 0 they change nothing
+    if adapters:
+        found["adapters"] = ", ".join(
+            f"{_hash_of(each.path, each.path.stat().st_size)} * {each.scale!r}" for each in adapters
+        )
     return found
 
 

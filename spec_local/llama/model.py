@@ -8,9 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spec_local.errors import ConfigError, ModelFileError
+from spec_local.errors import ConfigError, ModelFileError, require
 from spec_local.gguf.header import TOKEN_MAP, check_model_file
 from spec_local.llama import trial
+from spec_local.llama.adapting import OpenAdapter, open_adapters, require_made_for
 from spec_local.llama.backend import lib
 from spec_local.llama.heads import head_kind, heads_of
 from spec_local.llama.identity import identity
@@ -56,7 +57,8 @@ class Model:
         vouched: its hash has been found right, so that it is not tried in a child process first.
         heads: with its multi-token prediction layers, if it has any that can be evaluated.
         may_be_head: it may be a head for another model, which is `head` of that one then.
-        Raises ModelFileError when the file is missing, damaged, or not a decoder llama.cpp knows.
+        Raises ModelFileError when the file is missing, damaged, or not a decoder llama.cpp knows,
+        and for adapters that do not fit it.
         """
         self.path = Path(path)
         self.options = options or LoadOptions()
@@ -69,11 +71,13 @@ class Model:
         """Whether its multi-token prediction layers are loaded (`heads.py`)."""
         self.head: Model | None = None
         """A head of another file that drafts for it; whoever loaded it frees it."""
-        if self.options.trial and not vouched:
-            tried = vocab_only or self.is_head  # a head alone cannot be evaluated
-            trial.require_survived(
-                self.path, self.header, self.options, tried, progress, heads=self.has_heads
-            )
+        lora = () if vocab_only else self.options.lora
+        require(
+            not (lora and self.is_head),
+            f"{self.path.name} is a head, and takes no adapters; leave out --draft-lora.",
+        )
+        require_made_for(lora, self.path.name, self.header)
+        self._try_apart(vocab_only, vouched, progress)
         resources = OwnStack()
         self._free = closed_when_dropped(self, resources)
         self._handle = self._load(progress, vocab_only)
@@ -100,6 +104,24 @@ class Model:
                 f"{self.path.name} cannot continue text: it is an encoder, a diffusion model, or "
                 "has no vocabulary; choose a decoder-only model."
             )
+        self.adapters: tuple[OpenAdapter, ...] = ()
+        """Those in memory, which are in force in every context on it."""
+        try:
+            self.adapters = open_adapters(self._handle, self.path.name, lora)
+        except ModelFileError:
+            self.close()
+            raise
+
+    def _try_apart(self, vocab_only: bool, vouched: bool, progress: Progress) -> None:
+        """Find out first, in child processes, whether this one would survive the files."""
+        if not self.options.trial:
+            return
+        about = (self.path, self.header, self.options)
+        if not vouched:
+            tried = vocab_only or self.is_head  # a head alone cannot be evaluated
+            trial.require_survived(*about, tried, progress, heads=self.has_heads)
+        for each in () if vocab_only else self.options.lora:
+            trial.require_survived(*about, False, progress, adapter=each.path)
 
     def _load(self, progress: Progress, vocab_only: bool) -> lib.llama_model_p:
         def load(options: LoadOptions) -> lib.llama_model_p:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from spec_local.errors import require
+from spec_local.llama.adapter import Adapter
 
 KVType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 FlashAttention = Literal["auto", "on", "off"]
@@ -71,6 +72,8 @@ class DraftOptions:
     ahead: bool | None = None
     """Whether it drafts while its target verifies (`drafters/ahead.py`); None: where they have no
     device in common."""
+    lora: tuple[Adapter, ...] | None = None
+    """None: none, whatever its target has."""
 
     def __post_init__(self) -> None:
         _check(self)
@@ -121,6 +124,8 @@ class LoadOptions:
     """Keep the weights from being swapped out."""
     trial: bool = True
     """Open a file that no hash vouches for in a child process first, once (`llama/trial.py`)."""
+    lora: tuple[Adapter, ...] = ()
+    """LoRA adapters of the target, which hold for every text; they add up."""
     contexts: int = 1
     """Contexts that will be on a model at once; it counts only for what fits on GPUs."""
     draft: DraftOptions = DraftOptions()
@@ -152,5 +157,6 @@ class LoadOptions:
             "n_cpu_moe": 0,
             "rpc": (),
             "tensor_split": () if elsewhere else self.tensor_split,
+            "lora": (),
         }
         return replace(self, **{**derived, **self.draft.given, "draft": DraftOptions()})

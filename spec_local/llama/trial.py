@@ -17,7 +17,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -63,17 +63,20 @@ def require_survived(
     progress: Progress = no_progress,
     *,
     encoder: Path | None = None,
+    adapter: Path | None = None,
     heads: bool = False,
 ) -> None:
     """Raise ModelFileError if a process that opens the file dies of it.
 
     vocabulary: nothing but that will be used. heads: its multi-token prediction layers will be,
-    too. encoder: what is tried is this encoder of images, on
+    too. encoder, adapter: what is tried is this encoder of images, or this LoRA adapter, on
     a model that may be opened. Where no Python can be started, as in an application
     that was frozen into a program of its own, nothing is tried.
     """
-    settings, name = _settings(options, vocabulary, encoder, heads), (encoder or path).name
-    files = [*split_parts(path), *([encoder] if encoder else [])]
+    beside = {"encoder": encoder, "adapter": adapter}
+    others = {kind: file for kind, file in beside.items() if file is not None}
+    settings = _settings(options, vocabulary, others, heads)
+    files, name = [*split_parts(path), *others.values()], (encoder or adapter or path).name
     verdict = Verdict(_digest(files, header, settings), tuple(files))
     if refusal := verdict.read():
         raise ModelFileError(f"{name} cannot be used: {refusal}")
@@ -131,12 +134,13 @@ def _is_certain(status: int, words: str) -> bool:
     return status == TEMPLATE_FAULT or (-status in _DEATHS and asserted)
 
 
-def _settings(options: LoadOptions, vocabulary: bool, encoder: Path | None, heads: bool) -> str:
+def _settings(
+    options: LoadOptions, vocabulary: bool, others: Mapping[str, Path], heads: bool
+) -> str:
     """As JSON, what decides which of llama.cpp's code runs: the child's LoadOptions."""
     kind = ("flash_attention", "kv_type_k", "kv_type_v")
     settings = {} if vocabulary else {name: getattr(options, name) for name in kind}
-    if encoder is not None:
-        settings["encoder"] = str(encoder.absolute())
+    settings.update({name: str(file.absolute()) for name, file in others.items()})
     if heads:
         settings["heads"] = heads
     return json.dumps({"vocabulary": vocabulary, **settings})

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from spec_local.errors import SpecLocalError
+from spec_local.llama.adapter import Adapter
 from spec_local.llama.model import Model
 from spec_local.llama.mtp_chain import own_heads
 from spec_local.llama.options import LoadOptions
@@ -69,9 +70,14 @@ def main() -> int:
     return 0
 
 
-def _use(path: Path, vocabulary: bool, heads: bool = False, **kind: Any) -> None:
+def _use(
+    path: Path, vocabulary: bool, heads: bool = False, adapter: str | None = None, **kind: Any
+) -> None:
     """Load, tokenize, render, evaluate, go back and evaluate again; on the processor only."""
-    options = LoadOptions(n_ctx=256, n_batch=64, n_gpu_layers=0, repack=False, **kind)
+    lora = () if adapter is None else (Adapter(Path(adapter)),)
+    options = LoadOptions(
+        n_ctx=256, n_batch=64, n_gpu_layers=0, repack=False, trial=False, lora=lora, **kind
+    )
     with Model(path, options, vocab_only=vocabulary, vouched=True, heads=heads) as model:
         for special in (True, False):
             model.vocab.tokenize(_TEXT, add_special=special, parse_special=special)

@@ -133,12 +133,14 @@ def _evaluated_for(drafter: ModelDrafter, target: Session, drafts: Sequence[Sess
 
 
 def pair_of(target: Identity, draft: Identity | None) -> Identity:
-    """What acceptance belongs to: the two models, on whatever machine."""
+    """What acceptance belongs to: the two models with their adapters, on whatever machine."""
+    adapters = {"adapters": target, "draft_adapters": draft or {}}
     return {
         "model": target["model"],
         "hash": target["hash"],
         "draft": "" if draft is None else draft["model"],
         "draft_hash": "" if draft is None else draft["hash"],
+        **{name: who["adapters"] for name, who in adapters.items() if "adapters" in who},
     }
 
 

@@ -66,12 +66,13 @@ def choose_pair(
     if draft is None or (names == (BEST_DRAFT,) and spec.draft is not None):
         return spec
     if names in ((NO_DRAFT,), ()):
-        return replace(spec, draft=None, drafter=AUTO if uses_draft(spec.drafter) else spec.drafter)
+        drafter = AUTO if uses_draft(spec.drafter) else spec.drafter
+        return replace(spec, draft=None, draft_lora=(), drafter=drafter)
     require(
         len(names) == 1 or not {BEST_DRAFT, NO_DRAFT} & {*names},
         f"{BEST_DRAFT} and {NO_DRAFT} stand alone; name every draft, or say one of the two.",
     )
-    return replace(spec, draft=names)
+    return replace(spec, draft=names, draft_lora=())
 
 
 def _of_target(name: str) -> PairSpec:
@@ -153,9 +154,14 @@ def load_drafts(
     """Load drafts, by their names, as `load_draft` does; the stack frees them.
 
     A head is the target's until then. may_fail: one that cannot be loaded is only logged.
-    may_shrink: as for `draft_may_fail`. Raises ConfigError if two are heads.
+    may_shrink: as for `draft_may_fail`. Raises ConfigError if two are heads, or if several are to
+    have the same adapters.
     """
-    found = dict[str, Model]()
+    names, found = list(names), dict[str, Model]()
+    require(
+        len(names) < 2 or not target.options.draft.lora,
+        "An adapter is for one draft; name one draft, or leave out --draft-lora.",
+    )
     for name in names:
         with draft_may_fail(name, may_fail, may_shrink):
             found[name] = stack.enter_context(load_draft(name, target, registry, progress))

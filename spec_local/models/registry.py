@@ -137,11 +137,19 @@ class PairSpec:
     sampling: Sampling = _DEFAULT_SAMPLING
     mmproj: str | None = None
     """The target's image encoder; None: the one that lies beside it, if any."""
+    lora: tuple[str, ...] = ()
+    """The target's LoRA adapters, FILE or FILE:SCALE each."""
+    draft_lora: tuple[str, ...] = ()
+    """Those of the draft, of which there is one then."""
 
     def __post_init__(self) -> None:
         uses_draft(self.drafter)  # raises for one that there is not
         names = self.drafts
         require(len(set(names)) == len(names), "Name each draft once.")
+        require(
+            not self.draft_lora or len(names) == 1,
+            "draft_lora is for a pair with one draft; leave it out.",
+        )
         if len(names) < 2:
             object.__setattr__(self, "draft", names[0] if names else None)
 

@@ -6,7 +6,10 @@ import glob
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from spec_local.errors import ConfigError, require
 from spec_local.util.progress import Share, no_share
@@ -49,15 +52,25 @@ def write_text(path: Path, text: str) -> None:
 def replace_file(path: Path, data: bytes) -> None:
     """Write a file that is the old one or the new one at any moment, for its owner alone.
 
-    What a killed process has left of such a write goes, so that only one may write at a time.
-    Raises OSError.
+    Only one may write at a time, see `replacing`. Raises OSError.
+    """
+    with replacing(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """What is written in the block is in the place of that file at its end, for its owner alone.
+
+    If the block raises, the file is as it was. What a killed process has left of such a write goes,
+    so that only one may write at a time. Raises OSError.
     """
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
         left.unlink(missing_ok=True)
     handle, partial = tempfile.mkstemp(".partial", f".{path.name}.", path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            yield file
         os.replace(partial, path)
     except BaseException:
         Path(partial).unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timezone
 from time import perf_counter
+from typing import Any
 
 from spec_local.bench.hindsight import replay
 from spec_local.bench.hindsight.bounds import Recorded, bounds
@@ -29,6 +30,7 @@ from spec_local.bench.run.schedule import Schedule
 from spec_local.control.costs import MAX_WIDTH, CostCurve
 from spec_local.drafters import of_each
 from spec_local.errors import ContextOverflow, EngineError
+from spec_local.llama.options import LoadOptions
 from spec_local.machine.software import versions
 from spec_local.util.progress import Progress, no_progress
 from spec_local.workloads.workloads import WorkloadPrompt
@@ -165,7 +167,7 @@ class Benchmark:
             workloads=tuple(dict.fromkeys(prompt.workload for prompt in schedule.prompts)),
             temperatures=tuple(schedule.temperatures),
             seed=schedule.seed,
-            load=json.loads(json.dumps({**asdict(options), "draft": {**options.draft.given}})),
+            load=json.loads(json.dumps(_load(options), default=str)),
         )
 
     def _hash(self) -> list[ModelFile]:
@@ -178,3 +180,9 @@ class Benchmark:
 def _by_width(curve: CostCurve) -> dict[str, float]:
     row = curve.row(CURVE_CONTEXT)
     return {str(width): row[width] for width in range(1, MAX_WIDTH + 1)}
+
+
+def _load(options: LoadOptions) -> dict[str, Any]:
+    """The options by name; adapters, which few have, are told by the names of their files."""
+    found = {**asdict(options), "draft": {**options.draft.given}, "lora": options.lora}
+    return {name: value for name, value in found.items() if name != "lora" or value}

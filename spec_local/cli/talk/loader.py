@@ -34,9 +34,11 @@ class Loader:
 
         Raises SpecLocalError.
         """
-        same = models.target == self.begun_with.target
-        template = self.template if same else replace(self.template, chat_template=None)
-        return load_runner(models, self.sampling, self.machine, template, spec)
+        template, machine = self.template, self.machine
+        if models.target != self.begun_with.target:  # these two are made for one model
+            template = replace(template, chat_template=None)
+            machine = replace(machine, lora=None, draft_lora=None)
+        return load_runner(models, self.sampling, machine, template, spec)
 
     def found(self, models: ModelOptions) -> PairSpec:
         """The pair that the models mean, its files here and looked at; nothing is loaded.
