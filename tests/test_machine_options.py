@@ -59,6 +59,11 @@ def test_a_draft_is_loaded_as_its_target_but_for_what_is_said() -> None:
     assert own.draft == DraftOptions()
 
 
+@pytest.mark.parametrize(("when", "ahead"), [("on", True), ("off", False), ("auto", None)])
+def test_a_draft_is_told_when_to_draft_ahead(when: str, ahead: bool | None) -> None:
+    assert load_options(MachineOptions(draft_ahead=when)).draft.ahead is ahead
+
+
 @pytest.mark.parametrize(
     ("layers", "device", "of_draft"),
     [("0", None, 0), ("0", ["cuda"], AUTO), ("17", None, AUTO), ("all", None, AUTO)],
@@ -86,6 +91,7 @@ def test_a_draft_is_on_gpus_as_far_as_it_fits_where_its_target_is(
         ({"tensor_split": "-1,2"}, "--tensor-split must be proportions of at least 0, not all of"),
         ({"tensor_split": "nan"}, "--tensor-split must be proportions of at least 0, not all of"),
         ({"kv_type": "q9"}, "--kv-type must be one of f32, f16"),
+        ({"draft_ahead": "yes"}, "--draft-ahead must be on, off or auto, not 'yes'"),
         ({"draft_kv_type": "q9"}, "--draft-kv-type must be one of f32, f16"),
         (
             {"flash_attention": "off", "draft_kv_type": "q8_0"},

@@ -111,13 +111,14 @@ class MachineOptions:
     ] = None
     draft_kv_type: Annotated[str | None, _draft("--draft-kv-type", help="KV cache.")] = None
     draft_ahead: Annotated[
-        bool | None,
+        str,
         _draft(
-            "--draft-ahead/--no-draft-ahead",
-            help="Draft while the target verifies.",
-            default="where they share no device",
+            "--draft-ahead",
+            metavar="WHEN",
+            help="Draft while the target verifies: on, off, or auto, where they share no device.",
+            default=_AUTO,
         ),
-    ] = None
+    ] = _AUTO
     lora: Annotated[
         list[str] | None,
         _adapter("--lora", help="LoRA adapter of the target, FILE or FILE:SCALE; repeatable."),
@@ -172,7 +173,7 @@ def _draft_options(machine: MachineOptions) -> DraftOptions:
             devices=None if machine.draft_device is None else _devices(machine.draft_device),
             kv_type_k=machine.draft_kv_type,  # type: ignore[arg-type]
             kv_type_v=machine.draft_kv_type,  # type: ignore[arg-type]
-            ahead=machine.draft_ahead,
+            ahead=_ahead(machine.draft_ahead),
             lora=_adapters(machine.draft_lora) or None,
         )
 
@@ -199,6 +200,13 @@ def _layers(field: str, text: str) -> int | Literal["auto"]:
 def _devices(names: list[str] | None) -> tuple[str, ...]:
     """Empty if what there is shall be used."""
     return tuple(name for name in names or () if name.lower() != _AUTO)
+
+
+def _ahead(when: str) -> bool | None:
+    """None is auto, as in `DraftOptions`."""
+    known = {"on": True, "off": False, _AUTO: None}
+    require(when in known, f"--draft-ahead must be on, off or auto, not {when!r}.")
+    return known[when]
 
 
 def _servers(names: list[str] | None) -> tuple[str, ...]:
