@@ -12,7 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from spec_local import LoadOptions, Runner, Sampling
+from spec_local.bench.hindsight.replay import KS
+from spec_local.bench.report.ranking import Candidate
 from spec_local.cli.app import app
+from spec_local.cli.bench_drafts import print_found
 from spec_local.control.costs import CostCurve
 from spec_local.drafters.build import BUILDERS
 from spec_local.gguf.experts import Experts, experts_of
@@ -139,6 +142,16 @@ def test_models_pair_and_tune_say_it(
     assert said.startswith("- Each token uses 2 of 16 experts")
     assert "times as long here" in said
     assert said in CliRunner().invoke(app, [*how, "--show"]).stdout
+
+
+def test_bench_drafts_says_it_of_the_best_one(
+    mixed: Path, tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = Candidate("draft.gguf", 100, 0.1, 0.9, dict.fromkeys(KS, 1.0), 1.2)
+    print_found([best], mixed, curve(lambda _width: 0.1))
+    assert "take 1.00 times as long here: if 90% are accepted, drafts of" in capsys.readouterr().out
+    print_found([best], tiny, curve(lambda _width: 0.1))
+    assert "experts" not in capsys.readouterr().out
 
 
 # ---- the text ------------------------------------------------------------------------------------

@@ -115,14 +115,14 @@ def drafts(
                 raise
             stopped = reason
     ranking = sorted(judged.values(), key=lambda each: -each.auto)
-    _print(ranking, model.path, curve)
+    print_found(ranking, model.path, curve)
     if json is not None:
         save(model.path.name, ranking, json)
     if stopped is not None:
         end_early(stopped, "known")
 
 
-def _print(ranking: Sequence[Candidate], target: Path, curve: CostCurve) -> None:
+def print_found(ranking: Sequence[Candidate], target: Path, curve: CostCurve) -> None:
     """The table, and what experts of the target do to the drafts of the best one."""
     from spec_local.bench.report.terminal import print_ranking
     from spec_local.machine.experts import advice
