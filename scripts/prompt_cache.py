@@ -1,7 +1,7 @@
 """Seconds to the first token behind a long system message: read, and taken up from a file.
 
-    python -m scripts.prompt_cache --json docs/embed/prompt-cache.json
-    python -m scripts.prompt_cache --show docs/embed/prompt-cache.json
+    python -m scripts.prompt_cache --json FILE
+    python -m scripts.prompt_cache --show FILE
 
 The message is source text of Python's standard library. In turns the target begins with nothing,
 and with what `Runner.load_prefix` brings; both times it is then asked the same, and the clock stops
@@ -82,7 +82,7 @@ def measure(how: argparse.Namespace) -> Iterator[FirstToken]:
 
 
 def table(found: Sequence[FirstToken]) -> list[str]:
-    """As docs/embed.md has it: medians."""
+    """Of medians, in Markdown."""
     rows = ["| target | tokens | file | read | taken up |", "|---|--:|--:|--:|--:|"]
     for model, turns in groupby(found, lambda each: each.model):
         here = list(turns)
