@@ -57,7 +57,9 @@ def _measure(
     *,
     rows: bool,
 ) -> None:
-    """rows: whether logits are asked for at every token, as in checking, or at the last alone."""
+    """rows: whether logits are asked for at every token, as in checking, or at the last alone; a
+    block has no more than the session gives.
+    """
     begun = len(session.tokens)
     if session.n_ctx < begun + max(widths):
         return
@@ -66,7 +68,7 @@ def _measure(
             context = len(session.tokens)  # fewer than begun where a memory could not go back there
             tokens = taken(text, width)
             started = perf_counter()
-            session.evaluate(tokens, rows=width if rows else 1)
+            session.evaluate(tokens, rows=min(width, session.max_rows) if rows else 1)
             if turn > 0:  # the first of a width also makes its compute graph
                 curve.observe(width, context, perf_counter() - started)
             session.truncate(begun)
