@@ -24,6 +24,7 @@ _FIELDS = {
 _DRAFT_FIELDS = {
     "n_gpu_layers": "--draft-gpu-layers",
     "n_threads": "--draft-threads",
+    "ahead": "--draft-ahead",
     "kv_type_k": "--draft-kv-type",
 }
 
@@ -205,7 +206,7 @@ def _devices(names: list[str] | None) -> tuple[str, ...]:
 def _ahead(when: str) -> bool | None:
     """None is auto, as in `DraftOptions`."""
     known = {"on": True, "off": False, _AUTO: None}
-    require(when in known, f"--draft-ahead must be on, off or auto, not {when!r}.")
+    require(when in known, f"ahead must be on, off or auto, not {when!r}.")
     return known[when]
 
 
