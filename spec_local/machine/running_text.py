@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import cycle, islice
+from typing import TYPE_CHECKING
 
-from spec_local.llama.vocab import Vocabulary
 from spec_local.workloads.workloads import bundled
+
+if TYPE_CHECKING:
+    from spec_local.llama.vocab import Vocabulary
 
 
 def running_text(vocab: Vocabulary) -> Iterator[int]:
