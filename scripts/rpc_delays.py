@@ -59,7 +59,9 @@ def server(*options: str) -> Iterator[int]:
 def answer(target: str, draft: str | None, k: int, ports: Sequence[int], tokens: int) -> Any:
     """The statistics of one answer."""
     servers = ",".join(f"127.0.0.1:{port}" for port in ports)
-    drafting = ["-d", draft, "--drafter", "model", "-k", str(k)] if draft else ["--drafter", "none"]
+    drafting = ["--drafter", "none"]
+    if draft:  # in turn: here the draft shares cores with the servers
+        drafting = ["-d", draft, "--drafter", "model", "-k", str(k), "--draft-ahead", "off"]
     command = [*COMMAND, "generate", "-m", target, *drafting, "--rpc", servers, "--json"]
     command += ["--temperature", "0", "--max-tokens", str(tokens), "-c", "1024", PROMPT]
     done = subprocess.run(command, check=True, capture_output=True, text=True)

@@ -21,6 +21,7 @@ from scripts import (
     odd_files,
     order_of_cells,
     other_vocabulary,
+    rpc_delays,
     siblings,
 )
 from scripts.busy_machine import Measured
@@ -471,3 +472,8 @@ def test_what_continued_drafts_would_earn() -> None:
             for speedups in data.values()
             for each in ("bound", "greedy")
         ]
+
+
+def test_what_distance_costs() -> None:
+    kept = json.loads((DOCS / "machines" / "delays.json").read_text())
+    assert rpc_delays.table(kept) in (DOCS / "machines.md").read_text()
