@@ -126,8 +126,9 @@ def _ask(server: str) -> None:
     host, _, port = server.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), _PATIENCE) as connection:
-            connection.sendall(_HELLO.pack(_SAYS_HELLO, _CAPABILITIES))
-            with connection.makefile("rb") as answers:
+            answer = b""
+            with connection.makefile("rb") as answers, suppress(ConnectionError):  # if it hangs up
+                connection.sendall(_HELLO.pack(_SAYS_HELLO, _CAPABILITIES))
                 answer = answers.read(_REPLY.size)
     except TimeoutError:
         raise ConfigError(
