@@ -38,12 +38,19 @@ _PATIENCE = 30.0
 
 
 @contextmanager
-def server(*options: str) -> Iterator[int]:
-    """A server of this machine's processor; its port."""
+def server(
+    *options: str, env: Mapping[str, str] | None = None
+) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """A server of this machine's processor, with one thread; its port, and the process.
+
+    env: its environment; None: as here.
+    """
     with create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
-    command = [*COMMAND, "rpc-server", "--port", str(port), *options]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    command = [*COMMAND, "rpc-server", "--port", str(port), "-t", "1", *options]
+    with subprocess.Popen(
+        command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
         try:
             for _ in range(int(_PATIENCE * 10)):
                 try:
@@ -51,7 +58,7 @@ def server(*options: str) -> Iterator[int]:
                     break
                 except OSError:
                     sleep(0.1)
-            yield port
+            yield port, process
         finally:
             process.kill()
 
@@ -71,7 +78,7 @@ def answer(target: str, draft: str | None, k: int, ports: Sequence[int], tokens:
 def measure(target: str, draft: str, k: int, tokens: int, repeats: int) -> dict[str, Any]:
     """All delays."""
     rows = list[dict[str, float]]()
-    with server("-t", "1") as first, server("-t", "1") as second:
+    with server() as (first, _), server() as (second, _):
         for delay in DELAYS:
             found: dict[str, list[Any]] = {"plain": [], "drafted": []}
             with slow_link(first, delay) as near, slow_link(second, delay) as far:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations, product
 from math import prod
@@ -24,6 +23,7 @@ from spec_local.machine.experts import advice, experts_advice
 from spec_local.machine.others import Others
 from spec_local.machine.prediction import by_size, reading
 from spec_local.machine.profile import ProfileStore
+from tests.test_advice import curve
 from tests.zoo.recipes import Recipe, recipes, write
 
 pytestmark = pytest.mark.llama
@@ -45,14 +45,6 @@ def mixture(experts: int = 16) -> Recipe:
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(mixture(), tmp_path_factory.mktemp("experts") / "mixture.gguf")
-
-
-def curve(cost: Callable[[int], float]) -> CostCurve:
-    found = CostCurve()
-    for _ in range(10):
-        for width in range(1, 34):
-            found.observe(width, 100, cost(width))
-    return found
 
 
 # ---- the formula ---------------------------------------------------------------------------------

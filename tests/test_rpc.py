@@ -10,15 +10,12 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from scripts.build_rpc import NAME
-from scripts.rpc_delays import table
+from scripts.rpc_delays import server, table
 from scripts.slow_link import slow_link
 from spec_local import ConfigError, LoadOptions
 from spec_local.cli.machine_options import MachineOptions, load_options
@@ -133,29 +130,6 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-@contextmanager
-def server(*options: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
-    """One that lends the processor; its port, and the process."""
-    port = free_port()
-    with subprocess.Popen(
-        command("rpc-server", "--port", str(port), "-t", "1", *options),
-        env=ENVIRONMENT,
-        text=True,
-        stdout=subprocess.DEVNULL,
-    ) as process:
-        try:
-            began = time.monotonic()
-            while time.monotonic() - began < PATIENCE:
-                try:
-                    socket.create_connection(("127.0.0.1", port)).close()
-                    break
-                except OSError:
-                    time.sleep(0.05)
-            yield port, process
-        finally:
-            process.kill()
-
-
 def generated(
     target: Path, *options: str, rpc: str | None = None
 ) -> subprocess.CompletedProcess[str]:
@@ -179,7 +153,7 @@ def generated(
 def test_a_target_on_two_servers_writes_what_it_writes_here(tiny: Path, tiny_draft: Path) -> None:
     plain = generated(tiny, "--drafter", "none")
     assert plain.returncode == 0, plain.stderr
-    with server() as (first, _), server() as (second, _):
+    with server(env=ENVIRONMENT) as (first, _), server(env=ENVIRONMENT) as (second, _):
         rpc = f"127.0.0.1:{first},127.0.0.1:{second}"
         for drafting in (
             ("--drafter", "none"),
@@ -195,7 +169,7 @@ def test_a_target_on_two_servers_writes_what_it_writes_here(tiny: Path, tiny_dra
 @needs_rpc
 def test_distance_changes_no_text(tiny: Path, tiny_draft: Path) -> None:
     plain = generated(tiny, "--drafter", "none")
-    with server() as (port, _), slow_link(port, 4) as far:
+    with server(env=ENVIRONMENT) as (port, _), slow_link(port, 4) as far:
         found = generated(tiny, "-d", str(tiny_draft), "--drafter", "model", rpc=f"127.0.0.1:{far}")
     assert found.stdout == plain.stdout, found.stderr
 
@@ -232,7 +206,7 @@ def test_something_else_there(tiny: Path) -> None:
 def test_a_server_that_dies_in_mid_answer_ends_the_answer_and_nothing_else(
     tiny: Path, how: str
 ) -> None:
-    with server() as (port, process), slow_link(port, 20) as far:
+    with server(env=ENVIRONMENT) as (port, process), slow_link(port, 20) as far:
         rpc = f"127.0.0.1:{far}"
         if how == "generate":
             client = command(

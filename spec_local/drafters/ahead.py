@@ -33,8 +33,8 @@ _LEAST = 2
 class AheadDrafter(ModelDrafter):
     """A `ModelDrafter` with a thread that works between a draft and its verdict.
 
-    What is drawn ahead is drawn as ever, each token with the noise of its own position; only when
-    differs, so the text is the same. Under rejection sampling nothing is drawn ahead: there a draft
+    What is drawn ahead is drawn as ever, each token with the noise of its own position, only
+    earlier; so the text is the same. Under rejection sampling nothing is drawn ahead: there a draft
     may not be cut short knowing what comes next.
 
     The session is the thread's while it works; everything else waits for it first.
